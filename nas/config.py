@@ -1,0 +1,188 @@
+"""How does a YAML file become checked settings?
+
+Every problem of a file is reported at once, each with its file, line and path. Settings are frozen pydantic models
+(`Settings`), declared by the room that uses them.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from nas.errors import ConfigError, nearest_first
+from nas.files import shown
+
+Key = tuple[str | int, ...]
+
+
+class Settings(BaseModel):
+    """A frozen group of settings in which an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a YAML file says, and where each part of it stands ("search_spaces/mbv3.yaml:14")."""
+
+    data: Any
+    source: str
+    places: Mapping[Key, str] = field(default_factory=dict)
+
+    def place(self, key: Key) -> str:
+        """Where `key`, or the nearest thing around it, stands."""
+        while key and key not in self.places:
+            key = key[:-1]
+        return self.places.get(key, self.source)
+
+    def problem(self, key: Key, text: str) -> str:
+        """One line that says what is wrong with `key`, and where."""
+        where = self.place(key)
+        return f"{text} ({where}, {dotted(key)})" if key else f"{text} ({where})"
+
+
+def load_document(path: Path) -> Document:
+    """Read a YAML file. Raises ConfigError for one that cannot be read, is malformed or repeats a key."""
+    source = shown(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"cannot read {source}: {error}"]) from error
+    return parse_document(text, source)
+
+
+def parse_document(text: str, source: str) -> Document:
+    """Read YAML text; `source` is the name that messages give it."""
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        data = loader.construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise ConfigError([f"malformed YAML: {error.problem or error.context} ({source}:{line})"]) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError([f"malformed YAML: {error} ({source})"]) from error
+    places: dict[Key, str] = {}
+    repeated: list[str] = []
+    for key, child in _walk(node, (), frozenset()) if node is not None else ():
+        place = f"{source}:{child.start_mark.line + 1}"
+        if key in places:
+            repeated.append(f"key {dotted(key)} is given twice ({places[key]} and {place})")
+        places[key] = place
+    if repeated:
+        raise ConfigError(repeated)
+    return Document(data, source, places)
+
+
+def with_overrides(document: Document, overrides: Mapping[str, Any], place: str = "command line") -> Document:
+    """`document` with dotted keys replaced: `{"training.epochs": 3}`. Groups are made where they are missing.
+
+    Raises ConfigError where a key would have to go inside something that is not a group.
+    """
+    data = dict(document.data or {})
+    places = dict(document.places)
+    for name, value in overrides.items():
+        parts = tuple(name.split("."))
+        group = data
+        for depth, part in enumerate(parts[:-1]):
+            inner = group.get(part)
+            if inner is not None and not isinstance(inner, dict):
+                raise ConfigError([f"{dotted(parts[: depth + 1])} is not a group of settings ({place}, {name})"])
+            group[part] = dict(inner or {})
+            group = group[part]
+        group[parts[-1]] = value
+        places = {key: where for key, where in places.items() if key[: len(parts)] != parts}
+        places[parts] = place
+    return replace(document, data=data, places=places)
+
+
+def check(model: type[SettingsT], document: Document) -> SettingsT:
+    """The settings that `document` holds. Raises ConfigError with every problem of the file."""
+    if not isinstance(document.data, dict):
+        got = "nothing" if document.data is None else f"a {type(document.data).__name__}"
+        raise ConfigError([f"{document.source} must hold keys and values, but holds {got}"])
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        problems = [_explain(model, document, detail) for detail in error.errors()]
+        raise ConfigError(list(dict.fromkeys(problems))) from error
+
+
+def dotted(key: Key) -> str:
+    """`stages[2].kernel` for ("stages", 2, "kernel")."""
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _walk(node: yaml.Node, key: Key, above: frozenset[int]) -> Iterator[tuple[Key, yaml.Node]]:
+    """Every part of the document with its key; a part that contains itself (an alias) is not entered again."""
+    if id(node) in above:
+        return
+    above |= {id(node)}
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            inner = (*key, str(name.value))
+            yield inner, name
+            yield from _walk(value, inner, above)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield (*key, index), value
+            yield from _walk(value, (*key, index), above)
+
+
+def _explain(model: type[BaseModel], document: Document, detail: ErrorDetails) -> str:
+    key: Key = _key_in_document(document, detail["loc"])
+    name = str(key[-1]) if key else document.source
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        known = nearest_first(name, _known_keys(model, key[:-1]))
+        return document.problem(key, f"unknown key {name!r}. Known, nearest first: {', '.join(known)}")
+    if kind == "missing":
+        missing = str(detail["loc"][-1])
+        return document.problem(key, f"the key {missing!r} is missing")
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if kind in ("value_error", "assertion_error"):
+        return document.problem(key, message)
+    return document.problem(key, f"{name} must be {message}, but got {detail['input']!r}")
+
+
+def _key_in_document(document: Document, loc: Sequence[str | int]) -> Key:
+    """The longest part of pydantic's location that the document has (it also names union members and missing keys)."""
+    key: Key = ()
+    data: Any = document.data
+    for part in loc:
+        inside_group = isinstance(data, dict) and part in data
+        inside_list = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if inside_group or inside_list:
+            data, key = data[part], (*key, part)
+    return key
+
+
+def _known_keys(model: type[BaseModel], key: Key) -> list[str]:
+    """The keys that the group at `key` of a `model` may have."""
+    for part in key:
+        if isinstance(part, str) and part in model.model_fields:
+            inner = _inner_model(model.model_fields[part].annotation)
+            model = inner or model
+    return list(model.model_fields)
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    inner = (_inner_model(argument) for argument in typing.get_args(annotation))
+    return next((model for model in inner if model is not None), None)

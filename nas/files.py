@@ -1,0 +1,71 @@
+"""Where are the spaces, tables and experiments that a name stands for?
+
+A name is looked up in the current folder first, then among the files that came with the package, so that a user's
+own `search_spaces/mbv3.yaml` goes before ours.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from nas.errors import NasError, unknown_name
+
+Kind = Literal["search_spaces", "latency_tables", "experiments"]
+
+_PACKAGE = Path(__file__).parent
+_SINGULAR: dict[Kind, str] = {
+    "search_spaces": "search space",
+    "latency_tables": "device",
+    "experiments": "experiment",
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def find_file(kind: Kind, name: str) -> Path:
+    """The YAML file that `name` stands for: a known name, or a path that ends in .yaml.
+
+    Raises NasError for a name that no folder holds (listing those that exist) and for one that is not a name.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return _existing(Path(name), kind)
+    if not _NAME.fullmatch(name):
+        raise NasError(
+            f"{_SINGULAR[kind]} must be a name (letters, digits, '_', '-', '.') or the path of a .yaml file, "
+            f"but got {name!r}. {_known(kind, name)}"
+        )
+    for folder in folders(kind):
+        path = folder / f"{name}.yaml"
+        if path.is_file():
+            return path
+    raise NasError(unknown_name(_SINGULAR[kind], name, known_names(kind)))
+
+
+def known_names(kind: Kind) -> list[str]:
+    """Every name of that kind that can be found from here, sorted."""
+    return sorted({path.stem for folder in folders(kind) for path in folder.glob("*.yaml")})
+
+
+def folders(kind: Kind) -> list[Path]:
+    """The folders in which names are looked up, first come first served."""
+    candidates = [Path.cwd() / kind, _PACKAGE / "_shipped" / kind, _PACKAGE.parent / kind]
+    return [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
+
+
+def shown(path: Path) -> str:
+    """`path` as messages print it: relative to the current folder when it lies inside."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return str(path)
+
+
+def _existing(path: Path, kind: Kind) -> Path:
+    if path.is_file():
+        return path
+    raise NasError(f"there is no {_SINGULAR[kind]} file {str(path)!r}. {_known(kind, path.stem)}")
+
+
+def _known(kind: Kind, name: str) -> str:
+    return unknown_name(_SINGULAR[kind], name, known_names(kind)).split(". ", 1)[1]
