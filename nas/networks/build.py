@@ -1,0 +1,22 @@
+"""How does an architecture become a torch network?"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from nas.networks.architecture import Architecture
+from nas.networks.blocks import build_block, initialise
+from nas.networks.operators import units
+
+
+def build_network(architecture: Architecture, *, seed: int = 0) -> nn.Sequential:
+    """The network, freshly initialised from `seed`, in training mode: (n, 3, resolution, resolution) to (n, classes).
+
+    One child per block, in order, so that child i is `architecture.blocks[i]`. The global random state stays as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(*(build_block(unit) for unit in units(architecture)))
+        initialise(network)
+    return network

@@ -1,0 +1,60 @@
+"""Which small network is trained in the place of the one that will be deployed?
+
+A candidate is judged by training it on small images with few classes. Its channels, kernels and blocks stay; its
+resolution shrinks in proportion, so that a candidate for smaller images also sees less, and its early strides become 1,
+as is usual for CIFAR-sized images, so that the last feature map is not a single pixel. Latency is never taken of the
+proxy: it belongs to the network that will be deployed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+from pydantic import Field
+
+from nas.config import Settings
+from nas.networks.architecture import Architecture, Block
+
+RESOLUTION_STEP = 2
+
+
+class ProxySettings(Settings):
+    """How candidates are shrunk for short training.
+
+    `resolution` is that of candidates with the space's largest resolution, in pixels; `max_stride` is the most that
+    the network may shrink the image by before the final pooling.
+    """
+
+    resolution: int = Field(16, ge=8, le=1024)
+    max_stride: int = Field(8, ge=1, le=64)
+
+
+def proxy_architecture(
+    architecture: Architecture, settings: ProxySettings, *, largest_resolution: int, classes: int
+) -> Architecture:
+    """The network that is trained for `architecture`, with `classes` outputs.
+
+    At a proxy resolution of 32 for a largest resolution of 224, a candidate at 192 is trained at 28 (27.4, rounded to
+    an even number).
+    """
+    share = architecture.resolution / largest_resolution
+    resolution = RESOLUTION_STEP * max(1, round(settings.resolution * share / RESOLUTION_STEP))
+    return Architecture(
+        resolution, classes, _with_classes(_with_stride(architecture.blocks, settings.max_stride), classes)
+    )
+
+
+def _with_stride(blocks: tuple[Block, ...], max_stride: int) -> tuple[Block, ...]:
+    """`blocks` with the earliest strides set to 1 until their product is at most `max_stride`."""
+    adapted = list(blocks)
+    for index, block in enumerate(blocks):
+        if prod(b.stride for b in adapted) <= max_stride:
+            break
+        if block.stride > 1:
+            adapted[index] = replace(block, stride=1)
+    return tuple(adapted)
+
+
+def _with_classes(blocks: tuple[Block, ...], classes: int) -> tuple[Block, ...]:
+    return (*blocks[:-1], replace(blocks[-1], out_channels=classes))
