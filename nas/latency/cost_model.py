@@ -1,0 +1,169 @@
+"""What would a unit cost that nobody has measured?
+
+A linear model: the latency of a unit is a sum over its primitive operations of what they compute and move, each amount
+with a coefficient of at least 0, fitted to published blocks and networks. Its figures are `modelled`, never `measured`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from nas.networks.operators import Primitive, Unit, primitives
+
+Array = NDArray[np.float64]
+_MILLION = 1e6
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A published latency of a block or of a whole network: the sum of `units`, less that of `without`.
+
+    `without` is for a published difference between two networks. `group` is the source; `family` holds together what
+    must not be split between fitting and checking.
+    """
+
+    name: str
+    group: str
+    family: str
+    units: tuple[Unit, ...]
+    latency_ms: float
+    without: tuple[Unit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Something that costs time: how much of it an operation has, and the unit of its coefficient."""
+
+    name: str
+    unit: str
+    of: Callable[[Primitive], float]
+
+
+def _pointwise(p: Primitive) -> bool:
+    """1×1 convolutions, and linear layers, which are the same product."""
+    return p.kind == "conv" and p.kernel_size == 1
+
+
+def _full(p: Primitive) -> bool:
+    return p.kind == "conv" and p.kernel_size > 1
+
+
+def _moved(p: Primitive) -> int:
+    return p.in_elements + p.out_elements
+
+
+# assumption: tensors of more than 2 MB (500,000 float32) do not stay in a phone's caches and cost extra to move.
+CACHE_ELEMENTS = 500_000
+
+AMOUNTS: tuple[Amount, ...] = (
+    Amount("pointwise_macs", "ms per million MACs", lambda p: p.macs * _pointwise(p) / _MILLION),
+    Amount("depthwise_macs", "ms per million MACs", lambda p: p.macs * (p.kind == "depthwise") / _MILLION),
+    Amount("full_macs", "ms per million MACs", lambda p: p.macs * _full(p) / _MILLION),
+    Amount("depthwise_read", "ms per million elements", lambda p: p.in_elements * (p.kind == "depthwise") / _MILLION),
+    Amount(
+        "depthwise_written", "ms per million elements", lambda p: p.out_elements * (p.kind == "depthwise") / _MILLION
+    ),
+    Amount(
+        "uncached_moved",
+        "ms per million elements",
+        lambda p: max(0, _moved(p) - CACHE_ELEMENTS) * (p.weights > 0) / _MILLION,
+    ),
+    Amount("squeezed", "ms per million elements", lambda p: p.in_elements * (p.kind in ("pool", "gate")) / _MILLION),
+    Amount("hswish", "ms per million elements", lambda p: p.out_elements * (p.activation == "hswish") / _MILLION),
+    Amount("operations", "ms each", lambda _: 1.0),
+)
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Coefficients for AMOUNTS, and for each source how much slower (above 1) its device or runtime was."""
+
+    coefficients: tuple[float, ...]
+    scales: Mapping[str, float]
+
+    def estimate_ms(self, units: Iterable[Unit]) -> float:
+        """The modelled latency of some units, in milliseconds, at a scale of 1."""
+        return float(amounts(units) @ np.array(self.coefficients))
+
+
+@dataclass(frozen=True)
+class FitError:
+    """How far a model was from published latencies that it was not fitted to.
+
+    `bias` is the mean of model / published - 1, `mape` its mean magnitude, `worst` its largest magnitude.
+    """
+
+    count: int
+    bias: float
+    mape: float
+    worst: float
+
+
+def amounts(units: Iterable[Unit]) -> Array:
+    """The totals of AMOUNTS over some units."""
+    row = np.zeros(len(AMOUNTS))
+    for unit in units:
+        for primitive in primitives(unit):
+            row += [amount.of(primitive) for amount in AMOUNTS]
+    return row
+
+
+def fit_cost_model(
+    samples: Sequence[Sample], *, free: Sequence[str] = (), weights: Mapping[str, float] | None = None, rounds: int = 20
+) -> CostModel:
+    """The model with the least squared relative error, each source weighing as much as any other times its weight.
+
+    Sources in `free` may differ from the rest by a constant factor, which is fitted too (another runtime on the same
+    device), by turns with the coefficients.
+    """
+    return _fit(samples, _rows(samples), free, weights or {}, rounds)
+
+
+def cross_validate(
+    samples: Sequence[Sample], *, free: Sequence[str] = (), weights: Mapping[str, float] | None = None, folds: int = 10
+) -> dict[str, FitError]:
+    """By source, the error on families that were held out; families are dealt to folds in order of their names."""
+    rows = _rows(samples)
+    families = sorted({sample.family for sample in samples})
+    fold_of = {family: index % folds for index, family in enumerate(families)}
+    fold = np.array([fold_of[sample.family] for sample in samples])
+    ratios = np.zeros(len(samples))
+    for held_out in range(folds):
+        kept = np.flatnonzero(fold != held_out).tolist()
+        model = _fit([samples[i] for i in kept], rows[kept], free, weights or {}, rounds=20)
+        for i in np.flatnonzero(fold == held_out).tolist():
+            scale = model.scales.get(samples[i].group, 1.0)
+            ratios[i] = scale * (rows[i] @ np.array(model.coefficients)) / samples[i].latency_ms
+    groups = np.array([sample.group for sample in samples])
+    return {str(group): _error(ratios[groups == group]) for group in sorted(set(groups))}
+
+
+def _rows(samples: Sequence[Sample]) -> Array:
+    return np.array([amounts(sample.units) - amounts(sample.without) for sample in samples])
+
+
+def _fit(
+    samples: Sequence[Sample], rows: Array, free: Sequence[str], weights: Mapping[str, float], rounds: int
+) -> CostModel:
+    groups = np.array([sample.group for sample in samples])
+    published = np.array([sample.latency_ms for sample in samples])
+    importance = np.array([weights.get(group, 1.0) / np.sqrt((groups == group).sum()) for group in groups])
+    scales = dict.fromkeys(free, 1.0)
+    for _ in range(rounds if free else 1):
+        target = published / np.array([scales.get(group, 1.0) for group in groups])
+        weight = importance / target
+        coefficients, _ = nnls(rows * weight[:, None], target * weight)
+        for group in free:
+            inside = groups == group
+            scales[group] = float(np.exp(np.mean(np.log(published[inside] / (rows[inside] @ coefficients)))))
+    return CostModel(tuple(float(value) for value in coefficients), scales)
+
+
+def _error(ratios: Array) -> FitError:
+    error = ratios - 1
+    return FitError(len(error), float(error.mean()), float(np.abs(error).mean()), float(np.abs(error).max()))

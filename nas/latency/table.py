@@ -1,0 +1,232 @@
+"""What does a network cost on a device, by a table of its units?
+
+A table is `NAME.csv`, one row a unit, beside `NAME.yaml`, which says of what device and how the figures came about.
+A unit that is missing is an error: it is never zero and never guessed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import Field, StrictStr
+
+from nas.config import Settings, check, load_document
+from nas.errors import ConfigError, NasError, nearest_first
+from nas.files import find_file, shown
+from nas.networks.architecture import Architecture
+from nas.networks.operators import Unit, parse_unit, units
+
+Source = Literal["measured", "published", "modelled"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+COLUMNS = ("unit", "latency_ms", "spread_ms", "runs", "source")
+_MOST_PROBLEMS = 20
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Calibration(Settings):
+    """What turns a sum of units into a network's latency: `offset_ms + scale * sum`."""
+
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    offset_ms: _Finite = 0.0
+    held_out_error: str = ""
+
+
+class Citation(Settings):
+    """Where figures came from, and under which licence."""
+
+    title: StrictStr
+    url: StrictStr
+    version: StrictStr = ""
+    licence: StrictStr
+    use: StrictStr
+
+
+class TableFormat(Settings):
+    """The conditions of a table: what its figures hold for, and how they came about."""
+
+    device: StrictStr
+    soc: StrictStr
+    cores: StrictStr
+    threads: StrictStr
+    governor: StrictStr = "unknown"
+    runtime: StrictStr
+    runtime_version: StrictStr
+    execution_provider: StrictStr
+    precision: StrictStr
+    date: StrictStr
+    protocol: StrictStr
+    calibration: Calibration = Calibration()
+    validation: dict[str, Any] = Field(default_factory=dict)
+    sources: dict[Source, tuple[Citation, ...]]
+    model: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one unit costs: the median of `runs` in milliseconds, with their spread where it is known (0: unknown)."""
+
+    latency_ms: float
+    spread_ms: float = 0.0
+    runs: int = 0
+    source: Source = "measured"
+
+
+@dataclass(frozen=True)
+class LatencyEstimate:
+    """A network's latency by a table, in milliseconds.
+
+    `by_source` splits the sum of its units by where each figure came from; the calibration is left out of the split.
+    """
+
+    latency_ms: float
+    by_source: Mapping[Source, float]
+
+    def share(self, source: Source) -> float:
+        """The part of the sum, from 0 to 1, that rests on figures from `source`."""
+        total = sum(self.by_source.values())
+        return self.by_source.get(source, 0.0) / total
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """The latencies of units on one device under one set of conditions."""
+
+    name: str
+    conditions: TableFormat
+    rows: Mapping[str, Row]
+
+    @cached_property
+    def _latency_ms(self) -> dict[str, float]:
+        return {key: row.latency_ms for key, row in self.rows.items()}
+
+    def missing(self, wanted: Iterable[Unit]) -> list[str]:
+        """The keys of the units that the table has no row for, each once, in order."""
+        return [key for key in dict.fromkeys(unit.key for unit in wanted) if key not in self.rows]
+
+    def require(self, wanted: Iterable[Unit]) -> None:
+        """Raise NasError, naming units and the remedy, unless there is a row for each."""
+        missing = self.missing(wanted)
+        if missing:
+            named = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+            raise NasError(
+                f"the latency table {self.name} has no row for {len(missing)} "
+                f"{'unit' if len(missing) == 1 else 'units'}: {named}. "
+                f"Add rows for them to {self.name}.csv (latency_tables/README.md says how each table is made)."
+            )
+
+    def estimate(self, architecture: Architecture) -> LatencyEstimate:
+        """The latency of one network. Raises NasError for units that are missing."""
+        rows = units(architecture)
+        self.require(rows)
+        by_source: dict[Source, float] = dict.fromkeys(SOURCES, 0.0)
+        for unit in rows:
+            row = self.rows[unit.key]
+            by_source[row.source] += row.latency_ms
+        return LatencyEstimate(self._calibrated(sum(by_source.values())), by_source)
+
+    def estimate_many(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        """The latencies of many networks, in milliseconds."""
+        return np.array([self.estimate(architecture).latency_ms for architecture in architectures])
+
+    def _calibrated(self, total_ms: float) -> float:
+        calibration = self.conditions.calibration
+        return calibration.offset_ms + calibration.scale * total_ms
+
+
+def load_table(name: str) -> LatencyTable:
+    """The table called `name`, or described by the file `name` (ending in .yaml, with its .csv beside it).
+
+    Raises ConfigError with every problem of either file, and NasError for a name that is not known.
+    """
+    return read_table(find_file("latency_tables", name))
+
+
+def read_table(path: Path) -> LatencyTable:
+    """The table whose .yaml is at `path`."""
+    conditions = check(TableFormat, load_document(path))
+    return LatencyTable(path.stem, conditions, _read_rows(path.with_suffix(".csv"), conditions))
+
+
+def save_table(table: LatencyTable, folder: Path) -> tuple[Path, Path]:
+    """Write NAME.csv and NAME.yaml into `folder`; the same table gives the same bytes. Returns both paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    csv_path, yaml_path = folder / f"{table.name}.csv", folder / f"{table.name}.yaml"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for key, row in table.rows.items():
+        writer.writerow([key, f"{row.latency_ms:.6g}", f"{row.spread_ms:.4g}", row.runs, row.source])
+    csv_path.write_text(text.getvalue(), encoding="utf-8")
+    data = table.conditions.model_dump(mode="json", exclude_defaults=True)
+    yaml_path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
+    return csv_path, yaml_path
+
+
+def _read_rows(path: Path, conditions: TableFormat) -> dict[str, Row]:
+    source = shown(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError([f"cannot read {source}: {error}"]) from error
+    if not lines or tuple(lines[0]) != COLUMNS:
+        got = ",".join(lines[0]) if lines else "an empty file"
+        raise ConfigError([f"the first line must be {','.join(COLUMNS)}, but is {got} ({source}:1)"])
+    rows: dict[str, Row] = {}
+    problems: list[str] = []
+    for number, fields in enumerate(lines[1:], start=2):
+        try:
+            key, row = _parse_row(fields)
+            if key in rows:
+                raise NasError(f"the unit {key} stands there twice")
+            if row.source not in conditions.sources:
+                raise NasError(f"source {row.source} is not explained under 'sources' in {path.stem}.yaml")
+            rows[key] = row
+        except NasError as error:
+            problems.append(f"{error} ({source}:{number})")
+    if not rows and not problems:
+        problems.append(f"the table has no rows ({source})")
+    if problems:
+        rest = len(problems) - _MOST_PROBLEMS
+        more = [f"and {rest} more problems in {source}"] if rest > 0 else []
+        raise ConfigError(problems[:_MOST_PROBLEMS] + more)
+    return rows
+
+
+def _parse_row(fields: list[str]) -> tuple[str, Row]:
+    """One line of the CSV. Raises NasError that says what is wrong with it."""
+    if len(fields) != len(COLUMNS):
+        raise NasError(f"a row must have {len(COLUMNS)} fields ({', '.join(COLUMNS)}), but has {len(fields)}")
+    key, latency, spread, runs, source = fields
+    parse_unit(key)
+    latency_ms = _number("latency_ms", latency)
+    spread_ms = _number("spread_ms", spread)
+    count = _number("runs", runs)
+    if latency_ms <= 0:
+        raise NasError(f"latency_ms must be above 0, but is {latency} for {key}")
+    if spread_ms < 0 or count < 0 or count != int(count):
+        raise NasError(f"spread_ms must be 0 or more and runs a whole number, but are {spread} and {runs} for {key}")
+    if source not in SOURCES:
+        known = ", ".join(nearest_first(source, SOURCES))
+        raise NasError(f"source must be one of {known}, but is {source!r} for {key}")
+    return key, Row(latency_ms, spread_ms, int(count), source)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise NasError(f"{name} must be a finite number, but is {text!r}")
+    return value
