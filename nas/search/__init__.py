@@ -1,0 +1,1 @@
+"""Which networks to keep: the search for the front of accuracy against latency."""
