@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,21 @@ from nas.errors import ConfigError, nearest_first
 from nas.files import shown
 
 Key = tuple[str | int, ...]
+
+# A file whose aliases multiply ("billion laughs") is refused before it fills the memory.
+_MOST_PARTS = 100_000
+# What pydantic's error types mean to somebody who writes YAML.
+_MUST_BE = {
+    "bool_type": "true or false",
+    "dict_type": "a group of keys and values",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_attributes_type": "a group of keys and values",
+    "model_type": "a group of keys and values",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
 
 
 class Settings(BaseModel):
@@ -67,31 +83,27 @@ def parse_document(text: str, source: str) -> Document:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
+        # Before the data are made, which copies merged keys (<<) into their groups.
+        places = _places(node, source)
         data = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError([f"malformed YAML: {error.problem or error.context} ({source}:{line})"]) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError([f"malformed YAML: {error} ({source})"]) from error
-    places: dict[Key, str] = {}
-    repeated: list[str] = []
-    for key, child in _walk(node, (), frozenset()) if node is not None else ():
-        place = f"{source}:{child.start_mark.line + 1}"
-        if key in places:
-            repeated.append(f"key {dotted(key)} is given twice ({places[key]} and {place})")
-        places[key] = place
-    if repeated:
-        raise ConfigError(repeated)
+    except RecursionError as error:
+        raise ConfigError([f"malformed YAML: groups and lists are nested too deeply ({source})"]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError([f"malformed YAML: {' '.join(str(error).split())} ({source})"]) from error
     return Document(data, source, places)
 
 
 def with_overrides(document: Document, overrides: Mapping[str, Any], place: str = "command line") -> Document:
     """`document` with dotted keys replaced: `{"training.epochs": 3}`. Groups are made where they are missing.
 
-    Raises ConfigError where a key would have to go inside something that is not a group.
+    Raises ConfigError where a key would have to go inside something that is not a group. An empty document is an empty
+    group here.
     """
-    data = dict(document.data or {})
+    data = dict(_group(document))
     places = dict(document.places)
     for name, value in overrides.items():
         parts = tuple(name.split("."))
@@ -110,13 +122,12 @@ def with_overrides(document: Document, overrides: Mapping[str, Any], place: str 
 
 def check(model: type[SettingsT], document: Document) -> SettingsT:
     """The settings that `document` holds. Raises ConfigError with every problem of the file."""
-    if not isinstance(document.data, dict):
-        got = "nothing" if document.data is None else f"a {type(document.data).__name__}"
-        raise ConfigError([f"{document.source} must hold keys and values, but holds {got}"])
+    if document.data is None:
+        raise ConfigError([f"{document.source} must hold keys and values, but holds nothing"])
     try:
-        return model.model_validate(document.data)
+        return model.model_validate(_group(document))
     except ValidationError as error:
-        problems = [_explain(model, document, detail) for detail in error.errors()]
+        problems = [problem for detail in error.errors() for problem in _explain(model, document, detail)]
         raise ConfigError(list(dict.fromkeys(problems))) from error
 
 
@@ -126,6 +137,30 @@ def dotted(key: Key) -> str:
     for part in key:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
+
+
+def _group(document: Document) -> dict[str, Any]:
+    data = {} if document.data is None else document.data
+    if not isinstance(data, dict):
+        kind = "a list" if isinstance(data, list) else f"only {_short(data)}"
+        raise ConfigError([f"{document.source} must hold keys and values, but holds {kind}"])
+    return data
+
+
+def _places(node: yaml.Node | None, source: str) -> dict[Key, str]:
+    """Where each part stands. Raises ConfigError for keys given twice, and for too many parts."""
+    places: dict[Key, str] = {}
+    repeated: list[str] = []
+    for key, child in _walk(node, (), frozenset()) if node is not None else ():
+        place = f"{source}:{child.start_mark.line + 1}"
+        if key in places:
+            repeated.append(f"the key {dotted(key)} is given twice ({places[key]} and {place})")
+        places[key] = place
+        if len(places) > _MOST_PARTS:
+            raise ConfigError([f"{source} holds more than {_MOST_PARTS:,} settings, counting what its aliases repeat"])
+    if repeated:
+        raise ConfigError(repeated)
+    return places
 
 
 def _walk(node: yaml.Node, key: Key, above: frozenset[int]) -> Iterator[tuple[Key, yaml.Node]]:
@@ -144,20 +179,35 @@ def _walk(node: yaml.Node, key: Key, above: frozenset[int]) -> Iterator[tuple[Ke
             yield from _walk(value, (*key, index), above)
 
 
-def _explain(model: type[BaseModel], document: Document, detail: ErrorDetails) -> str:
+def _explain(model: type[BaseModel], document: Document, detail: ErrorDetails) -> list[str]:
+    """One line for each thing that a validation error says."""
     key: Key = _key_in_document(document, detail["loc"])
-    name = str(key[-1]) if key else document.source
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        known = nearest_first(name, _known_keys(model, key[:-1]))
-        return document.problem(key, f"unknown key {name!r}. Known, nearest first: {', '.join(known)}")
-    if kind == "missing":
-        missing = str(detail["loc"][-1])
-        return document.problem(key, f"the key {missing!r} is missing")
+    kind, got = detail["type"], detail["input"]
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if kind in ("value_error", "assertion_error"):
-        return document.problem(key, message)
-    return document.problem(key, f"{name} must be {message}, but got {detail['input']!r}")
+    if kind == "extra_forbidden":
+        name = str(key[-1])
+        known = nearest_first(name, _known_keys(model, key[:-1]))
+        message = f"unknown key {name!r}. Known, nearest first: {', '.join(known)}"
+    elif kind == "missing":
+        message = f"the key {str(detail['loc'][-1])!r} is missing"
+    elif kind == "invalid_key":
+        message = f"a key must be text, but got {_short(key[-1] if key else got)}"
+    elif kind not in ("value_error", "assertion_error"):
+        message = f"{_last_name(key)} must be {_MUST_BE.get(kind, message)}, but got {_short(got)}"
+        if kind == "string_type" and isinstance(got, int | float | date) and not isinstance(got, bool):
+            message += "; put it in quotes"
+    return [document.problem(key, line) for line in message.splitlines()]
+
+
+def _last_name(key: Key) -> str:
+    """`kernel[1]` for ("stages", 2, "kernel", 1)."""
+    last = max((index for index, part in enumerate(key) if isinstance(part, str)), default=0)
+    return dotted(key[last:])
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _key_in_document(document: Document, loc: Sequence[str | int]) -> Key:

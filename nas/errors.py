@@ -33,5 +33,10 @@ def nearest_first(name: str, known: Iterable[str]) -> list[str]:
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     """Say that there is no `kind` called `name`, and list those that exist, nearest first."""
-    names = nearest_first(str(name), known)
-    return f"unknown {kind} {str(name)!r}. " + (f"Known: {', '.join(names)}." if names else f"No {kind} is known.")
+    return f"unknown {kind} {str(name)!r}. {known_names_text(kind, str(name), known)}"
+
+
+def known_names_text(kind: str, name: str, known: Iterable[str]) -> str:
+    """`Known: mbv3, mbv2.`, those most like `name` first."""
+    names = nearest_first(name, known)
+    return f"Known: {', '.join(names)}." if names else f"No {kind} is known."

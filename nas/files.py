@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from nas.errors import NasError, unknown_name
+from nas.errors import NasError, known_names_text, unknown_name
 
 Kind = Literal["search_spaces", "latency_tables", "experiments"]
 
@@ -20,7 +20,8 @@ _SINGULAR: dict[Kind, str] = {
     "latency_tables": "device",
     "experiments": "experiment",
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# What a name looks like: it can stand for a file or a folder on any system, and cannot lead out of one.
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 
 def find_file(kind: Kind, name: str) -> Path:
@@ -30,9 +31,9 @@ def find_file(kind: Kind, name: str) -> Path:
     """
     if name.endswith((".yaml", ".yml")):
         return _existing(Path(name), kind)
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise NasError(
-            f"{_SINGULAR[kind]} must be a name (letters, digits, '_', '-', '.') or the path of a .yaml file, "
+            f"{_SINGULAR[kind]} must be a name (up to 100 letters, digits, '_', '-', '.') or the path of a .yaml file, "
             f"but got {name!r}. {_known(kind, name)}"
         )
     for folder in folders(kind):
@@ -62,10 +63,14 @@ def shown(path: Path) -> str:
 
 
 def _existing(path: Path, kind: Kind) -> Path:
-    if path.is_file():
+    try:
+        exists = path.is_file()
+    except OSError:  # a name that no file system holds
+        exists = False
+    if exists:
         return path
     raise NasError(f"there is no {_SINGULAR[kind]} file {str(path)!r}. {_known(kind, path.stem)}")
 
 
 def _known(kind: Kind, name: str) -> str:
-    return unknown_name(_SINGULAR[kind], name, known_names(kind)).split(". ", 1)[1]
+    return known_names_text(_SINGULAR[kind], name, known_names(kind))

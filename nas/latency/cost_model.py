@@ -24,7 +24,8 @@ class Sample:
     """A published latency of a block or of a whole network: the sum of `units`, less that of `without`.
 
     `without` is for a published difference between two networks. `group` is the source; `family` holds together what
-    must not be split between fitting and checking.
+    must not be split between fitting and checking. `scale_of` names the source whose scale the figure shares, where
+    that is not its own.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Sample:
     units: tuple[Unit, ...]
     latency_ms: float
     without: tuple[Unit, ...] = ()
+    scale_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,9 @@ def amounts(units: Iterable[Unit]) -> Array:
 def fit_cost_model(
     samples: Sequence[Sample], *, free: Sequence[str] = (), weights: Mapping[str, float] | None = None, rounds: int = 20
 ) -> CostModel:
-    """The model with the least squared relative error, each source weighing as much as any other times its weight.
+    """The model with the least squared relative error.
 
+    Each source counts as much as any other, however many samples it has; its errors are multiplied by its weight first.
     Sources in `free` may differ from the rest by a constant factor, which is fitted too (another runtime on the same
     device), by turns with the coefficients.
     """
@@ -127,9 +130,15 @@ def fit_cost_model(
 def cross_validate(
     samples: Sequence[Sample], *, free: Sequence[str] = (), weights: Mapping[str, float] | None = None, folds: int = 10
 ) -> dict[str, FitError]:
-    """By source, the error on families that were held out; families are dealt to folds in order of their names."""
+    """By source, the error on families that were held out; families are dealt to folds in order of their names.
+
+    Raises ValueError where a fold would leave nothing to fit a source's samples or its scale by.
+    """
     rows = _rows(samples)
     families = sorted({sample.family for sample in samples})
+    folds = min(folds, len(families))
+    if folds < 2:
+        raise ValueError("cross-validation needs at least two families and two folds")
     fold_of = {family: index % folds for index, family in enumerate(families)}
     fold = np.array([fold_of[sample.family] for sample in samples])
     ratios = np.zeros(len(samples))
@@ -137,7 +146,7 @@ def cross_validate(
         kept = np.flatnonzero(fold != held_out).tolist()
         model = _fit([samples[i] for i in kept], rows[kept], free, weights or {}, rounds=20)
         for i in np.flatnonzero(fold == held_out).tolist():
-            scale = model.scales.get(samples[i].group, 1.0)
+            scale = model.scales.get(_scale_name(samples[i]), 1.0)
             ratios[i] = scale * (rows[i] @ np.array(model.coefficients)) / samples[i].latency_ms
     groups = np.array([sample.group for sample in samples])
     return {str(group): _error(ratios[groups == group]) for group in sorted(set(groups))}
@@ -151,17 +160,23 @@ def _fit(
     samples: Sequence[Sample], rows: Array, free: Sequence[str], weights: Mapping[str, float], rounds: int
 ) -> CostModel:
     groups = np.array([sample.group for sample in samples])
+    if not set(free) <= set(groups):
+        raise ValueError(f"no sample fits the scale of {', '.join(sorted(set(free) - set(groups)))}")
     published = np.array([sample.latency_ms for sample in samples])
     importance = np.array([weights.get(group, 1.0) / np.sqrt((groups == group).sum()) for group in groups])
     scales = dict.fromkeys(free, 1.0)
     for _ in range(rounds if free else 1):
-        target = published / np.array([scales.get(group, 1.0) for group in groups])
+        target = published / np.array([scales.get(_scale_name(sample), 1.0) for sample in samples])
         weight = importance / target
         coefficients, _ = nnls(rows * weight[:, None], target * weight)
         for group in free:
             inside = groups == group
             scales[group] = float(np.exp(np.mean(np.log(published[inside] / (rows[inside] @ coefficients)))))
     return CostModel(tuple(float(value) for value in coefficients), scales)
+
+
+def _scale_name(sample: Sample) -> str:
+    return sample.scale_of or sample.group
 
 
 def _error(ratios: Array) -> FitError:

@@ -158,7 +158,10 @@ def read_table(path: Path) -> LatencyTable:
 
 
 def save_table(table: LatencyTable, folder: Path) -> tuple[Path, Path]:
-    """Write NAME.csv and NAME.yaml into `folder`; the same table gives the same bytes. Returns both paths."""
+    """Write NAME.csv and NAME.yaml into `folder`; the same table gives the same bytes. Returns both paths.
+
+    Latencies keep six significant digits and spreads four.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     csv_path, yaml_path = folder / f"{table.name}.csv", folder / f"{table.name}.yaml"
     text = io.StringIO()
@@ -175,10 +178,11 @@ def save_table(table: LatencyTable, folder: Path) -> tuple[Path, Path]:
 def _read_rows(path: Path, conditions: TableFormat) -> dict[str, Row]:
     source = shown(path)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError([f"cannot read {source}: {error}"]) from error
+        raise ConfigError([f"cannot read {source}, the rows of this table: {error}"]) from error
     if not lines or tuple(lines[0]) != COLUMNS:
         got = ",".join(lines[0]) if lines else "an empty file"
         raise ConfigError([f"the first line must be {','.join(COLUMNS)}, but is {got} ({source}:1)"])
@@ -188,7 +192,7 @@ def _read_rows(path: Path, conditions: TableFormat) -> dict[str, Row]:
         try:
             key, row = _parse_row(fields)
             if key in rows:
-                raise NasError(f"the unit {key} stands there twice")
+                raise NasError(f"the unit {key} is given twice")
             if row.source not in conditions.sources:
                 raise NasError(f"source {row.source} is not explained under 'sources' in {path.stem}.yaml")
             rows[key] = row

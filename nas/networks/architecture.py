@@ -64,14 +64,12 @@ class Architecture:
     blocks: tuple[Block, ...]
 
     def __post_init__(self) -> None:
-        if self.resolution < 1 or self.classes < 1 or not self.blocks:
-            raise NasError(
-                "an architecture needs a resolution and classes of at least 1 and at least one block, "
-                f"but got {self.resolution}, {self.classes} and {len(self.blocks)} blocks"
-            )
-        last = self.blocks[-1]
-        if last.op != "linear" or last.out_channels != self.classes:
-            raise NasError(f"the last block must be a linear with {self.classes} outputs (the classes), but is {last}")
+        for name, value in (("resolution", self.resolution), ("classes", self.classes)):
+            if type(value) is not int or value < 1:
+                raise NasError(f"{name} must be a whole number, at least 1, but got {value!r}")
+        problem = _row_problem(self.blocks, self.classes)
+        if problem:
+            raise NasError(problem)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -90,14 +88,45 @@ class Architecture:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Architecture:
         """The inverse of `to_json`. Raises NasError where the data is not an architecture."""
-        try:
-            blocks = tuple(Block(**block) for block in data["blocks"])
-            return cls(int(data["resolution"]), int(data["classes"]), blocks)
-        except (KeyError, TypeError, ValueError) as error:
-            raise NasError(f"not an architecture: {type(error).__name__}: {error}") from error
+        whole = isinstance(data, Mapping) and {"resolution", "classes", "blocks"} <= data.keys()
+        if not whole or not isinstance(data["blocks"], list):
+            raise NasError("not an architecture: it must have the keys resolution, classes and blocks (a list)")
+        blocks = tuple(_block_from_json(index, block) for index, block in enumerate(data["blocks"]))
+        return cls(data["resolution"], data["classes"], blocks)
 
 
 _BLOCK_DEFAULTS = {field.name: field.default for field in fields(Block)}
+_NUMBERS = tuple(name for name, default in _BLOCK_DEFAULTS.items() if isinstance(default, int))
+
+
+def _block_from_json(index: int, data: Any) -> Block:
+    """Block number `index` of an architecture. Raises NasError that names it."""
+    place = f"not an architecture: blocks[{index}]"
+    if not isinstance(data, Mapping) or not isinstance(data.get("op"), str):
+        raise NasError(f"{place} must be a group of fields with an op, but is {data!r}")
+    for name in data:
+        if name not in _BLOCK_DEFAULTS:
+            raise NasError(f"{place}: {unknown_name('field', name, _BLOCK_DEFAULTS)}")
+    try:
+        return Block(**data)
+    except NasError as error:
+        raise NasError(f"{place}: {error}") from error
+
+
+def _row_problem(blocks: tuple[Block, ...], classes: int) -> str:
+    """What is wrong with the order of a network's blocks, or an empty text."""
+    if not blocks:
+        return "an architecture needs at least one block"
+    operators = [block.op for block in blocks]
+    first_linear = operators.index("linear") if "linear" in operators else len(blocks)
+    if blocks[-1].op != "linear" or blocks[-1].out_channels != classes:
+        return f"the last block must be a linear with {classes} outputs (the classes), but is {blocks[-1]}"
+    if "pool" not in operators[:first_linear]:
+        return f"a pool must stand before the first linear block, but none stands before blocks[{first_linear}]"
+    for index, operator in enumerate(operators):
+        if index > first_linear and operator != "linear":
+            return f"only linear blocks can follow a linear block, but blocks[{index}] is a {operator}"
+    return ""
 
 
 def _block_problem(block: Block) -> str:
@@ -106,12 +135,15 @@ def _block_problem(block: Block) -> str:
         return unknown_name("operator", block.op, OPERATORS)
     if block.activation not in ACTIVATIONS:
         return unknown_name("activation", block.activation, ACTIVATIONS)
+    for name in _NUMBERS:
+        if type(getattr(block, name)) is not int:
+            return f"{name} must be a whole number, but got {getattr(block, name)!r}"
     used = OPERATORS[block.op]
     for name, default in _BLOCK_DEFAULTS.items():
         if name not in used and name not in ("op", "out_channels") and getattr(block, name) != default:
             return f"a {block.op} block has no {name}, but got {name} = {getattr(block, name)!r}"
     if block.kernel_size < 1 or block.kernel_size % 2 == 0:
-        return f"kernel_size must be odd, but got {block.kernel_size}"
+        return f"kernel_size must be odd and at least 1, but got {block.kernel_size}"
     if block.stride not in (1, 2):
         return f"stride must be 1 or 2, but got {block.stride}"
     if (block.out_channels < 1) != (block.op == "pool"):
@@ -120,6 +152,10 @@ def _block_problem(block: Block) -> str:
         return f"hidden_channels of an mbconv must be at least 1, but got {block.hidden_channels}"
     if block.se_channels < 0 or block.groups < 1:
         return f"se_channels must be 0 or more and groups 1 or more, but got {block.se_channels} and {block.groups}"
-    if (block.se_gate in GATES) != (block.se_channels > 0) or (block.se_channels == 0 and block.se_gate):
-        return f"se_gate must be one of {', '.join(GATES)} exactly where se_channels > 0, but got {block.se_gate!r}"
+    if block.out_channels % block.groups:
+        return f"groups must divide out_channels, but got {block.groups} and {block.out_channels}"
+    if block.se_channels == 0 and block.se_gate:
+        return f"se_gate must be left out where se_channels is 0, but got {block.se_gate!r}"
+    if block.se_channels > 0 and block.se_gate not in GATES:
+        return f"se_gate must be one of {', '.join(GATES)} where se_channels is above 0, but got {block.se_gate!r}"
     return ""

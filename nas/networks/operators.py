@@ -80,6 +80,19 @@ class Unit:
     height: int
     width: int
 
+    def __post_init__(self) -> None:
+        if min(self.in_channels, self.height, self.width) < 1:
+            raise NasError(
+                "a unit's input must have at least 1 channel and 1 pixel, but has "
+                f"{self.in_channels} channels of {self.height}x{self.width}"
+            )
+        if self.block.op == "linear" and (self.height, self.width) != (1, 1):
+            raise NasError(f"a linear unit needs a pooled input (1x1), but gets {self.height}x{self.width}")
+        if self.in_channels % self.block.groups:
+            raise NasError(
+                f"groups must divide the input's channels, but got {self.block.groups} and {self.in_channels}"
+            )
+
     @property
     def out_channels(self) -> int:
         """Channels of the output."""

@@ -26,8 +26,8 @@ class ProxySettings(Settings):
     the network may shrink the image by before the final pooling.
     """
 
-    resolution: int = Field(16, ge=8, le=1024)
-    max_stride: int = Field(8, ge=1, le=64)
+    resolution: int = Field(default=16, ge=8, le=1024)
+    max_stride: int = Field(default=8, ge=1, le=64)
 
 
 def proxy_architecture(

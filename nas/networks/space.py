@@ -8,9 +8,10 @@ always all of them, whether or not the depth chosen leaves a block unused (so th
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,25 +82,28 @@ class SearchSpace:
     def size(self) -> int:
         """The exact number of different architectures.
 
-        The networks are the words that a finite automaton accepts; counting them is counting paths of its
-        determinised form, so that two ways to spell one network are counted once.
+        The networks are the words that a finite automaton accepts, a block a letter; counting them is counting paths
+        of its determinised form, so that two ways to spell one network are counted once.
         """
-
-        @cache
-        def count(states: frozenset[_State]) -> int:
-            """How many different rows of blocks lead from any of `states` to the end."""
-            heads = {self._head(state.width) for state in states if self._may_end(state)}
-            followers: dict[Block, set[_State]] = {}
-            for state in states:
-                for block, follower in self._successors(state):
-                    followers.setdefault(block, set()).add(follower)
-            return len(heads) + sum(count(frozenset(group)) for group in followers.values())
-
         by_stem: dict[Block, set[_State]] = {}
         for width in self.format.width:
-            stem = self._layer(self.format.stem, width)
-            by_stem.setdefault(stem, set()).add(_State(width, -1, 0, (), stem.out_channels))
-        return len(self.format.resolution) * sum(count(frozenset(states)) for states in by_stem.values())
+            start = self._start(width)
+            by_stem.setdefault(self._layer(self.format.stem, width), set()).add(start)
+        # How many different rows of blocks lead to each set of states.
+        frontier = Counter(frozenset(states) for states in by_stem.values())
+        total = 0
+        while frontier:
+            following: Counter[frozenset[_State]] = Counter()
+            for states, rows in frontier.items():
+                total += rows * len({self._head(state.width) for state in states if self._may_end(state)})
+                followers: dict[Block, set[_State]] = {}
+                for state in states:
+                    for block, follower in self._successors(state):
+                        followers.setdefault(block, set()).add(follower)
+                for group in followers.values():
+                    following[frozenset(group)] += rows
+            frontier = following
+        return len(self.format.resolution) * total
 
     def decode(self, parameters: Mapping[str, Choice]) -> Architecture:
         """The architecture that `parameters` describe. Raises NasError for a missing, unknown or impossible one."""
@@ -164,18 +168,19 @@ class SearchSpace:
         return {p.name: p.choices[-1] if isinstance(p.choices[0], str) else max(p.choices) for p in self.parameters}
 
     def units(self) -> tuple[Unit, ...]:
-        """Every unit that any member contains, once each, sorted by resolution, depth and key."""
-        found: dict[Unit, None] = {}
-        for resolution in sorted(self.format.resolution, reverse=True):
-            for width in self.format.width:
-                for unit in self._units_of(resolution, width):
-                    found.setdefault(unit)
-        return tuple(found)
+        """Every unit that any member contains, once each: largest resolution first, then by width, then as they run."""
+        found = (
+            unit
+            for resolution in sorted(self.format.resolution, reverse=True)
+            for width in self.format.width
+            for unit in self._units_of(resolution, width)
+        )
+        return tuple(dict.fromkeys(found))
 
     def _units_of(self, resolution: int, width: float) -> Iterator[Unit]:
         stem = Unit(self._layer(self.format.stem, width), INPUT_CHANNELS, resolution, resolution)
         yield stem
-        frontier = {_State(width, -1, 0, (), stem.out_channels): stem.out_height}
+        frontier = {self._start(width): stem.out_height}
         while frontier:
             following: dict[_State, int] = {}
             for state, side in frontier.items():
@@ -210,6 +215,10 @@ class SearchSpace:
     def _shared_keys(self, stage: StageFormat) -> tuple[str, ...]:
         return ("out", *(key for key in BLOCK_KEYS if key not in self._block_keys(stage)))
 
+    def _start(self, width: float) -> _State:
+        """The state in which only the stem stands."""
+        return _State(width, -1, 0, (), self._layer(self.format.stem, width).out_channels)
+
     def _successors(self, state: _State) -> Iterator[tuple[Block, _State]]:
         """Every block that may come next, with what is decided then."""
         if state.stage >= 0 and state.position < max(self.format.stages[state.stage].depth):
@@ -220,13 +229,21 @@ class SearchSpace:
             for shared in _assignments(stage, self._shared_keys(stage)):
                 yield from self._blocks_after(_State(state.width, next_stage, 0, shared, state.in_channels))
 
-    def _blocks_after(self, state: _State) -> Iterator[tuple[Block, _State]]:
-        """The blocks that may follow within the stage of `state`."""
-        stage = self.format.stages[state.stage]
-        for own in _assignments(stage, self._block_keys(stage)):
-            settings = dict(state.shared) | dict(own)
-            block = self._block(stage, state.width, state.in_channels, state.position, settings)
-            yield block, state._replace(position=state.position + 1, in_channels=block.out_channels)
+    def _blocks_after(self, state: _State) -> tuple[tuple[Block, _State], ...]:
+        """The blocks that may follow within the stage of `state`; kept, because many paths lead to one state."""
+        if state not in self._kept_blocks:
+            stage = self.format.stages[state.stage]
+            found = []
+            for own in _assignments(stage, self._block_keys(stage)):
+                settings = dict(state.shared) | dict(own)
+                block = self._block(stage, state.width, state.in_channels, state.position, settings)
+                found.append((block, state._replace(position=state.position + 1, in_channels=block.out_channels)))
+            self._kept_blocks[state] = tuple(found)
+        return self._kept_blocks[state]
+
+    @cached_property
+    def _kept_blocks(self) -> dict[_State, tuple[tuple[Block, _State], ...]]:
+        return {}
 
     def _may_leave_stage(self, state: _State) -> bool:
         return state.stage < 0 or state.position in self.format.stages[state.stage].depth

@@ -38,6 +38,8 @@ def hypervolume(points: ArrayLike, reference: Sequence[float]) -> float:
     """
     values = _checked(points)
     limit = np.asarray(reference, dtype=np.float64)
+    if np.isnan(limit).any():
+        raise ValueError("the reference must not hold NaN")
     if not len(values):
         return 0.0
     if values.shape[1] != len(limit):
@@ -50,12 +52,15 @@ def knee_of(points: ArrayLike) -> int:
     """The index of the point that stands out furthest from the line between the front's two ends.
 
     For two objectives, each scaled to 0..1 over the front (Branke et al., 2004, after Das, 1999). The ends themselves
-    only when nothing lies beyond the line between them: then the middle of the front. Raises ValueError for no points.
+    only when nothing lies beyond the line between them: then the middle of the front. Raises ValueError for no points,
+    for infinite ones, and for another number of objectives.
     """
     values = _checked(points)
-    front = front_of(values)
-    if not front:
+    if not len(values):
         raise ValueError("there is no knee without points")
+    if values.shape[1] != 2 or not np.isfinite(values).all():
+        raise ValueError("a knee needs finite points of two objectives")
+    front = front_of(values)
     ordered = sorted(front, key=lambda index: values[index, 0])
     corner, span = values[ordered].min(axis=0), np.ptp(values[ordered], axis=0)
     if len(ordered) < 3 or not span.all():

@@ -1,0 +1,67 @@
+"""How does a command end, and how does it print a table?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from nas.errors import NasError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+
+def run(command: Callable[[], int]) -> int:
+    """What `command` returns, or the exit code of what stopped it.
+
+    A NasError is printed on stderr, a line for each of its problems, without a traceback. Ctrl-C gives 130. A reader
+    that went away (`| head`) is no failure. Everything else is our own mistake and keeps its traceback.
+    """
+    try:
+        code = command()
+        sys.stdout.flush()
+    except NasError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit: let that go nowhere (docs.python.org, "Note on SIGPIPE").
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
+    """Print rows under their columns on stdout; the columns in `numbers` are aligned to the right.
+
+    With colours and rules on a terminal; elsewhere plain words under plain words, the same on every machine.
+    """
+    if sys.stdout.isatty():
+        _print_rich(columns, rows, numbers)
+        return
+    lines = [columns, *rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    for line in lines:
+        cells = (
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for cell, column, width in zip(line, columns, widths, strict=True)
+        )
+        print("  ".join(cells).rstrip())
+
+
+def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> None:
+    # Imported here, because output that is piped or JSON has no use for it.
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

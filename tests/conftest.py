@@ -1,0 +1,24 @@
+"""What do all tests share?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples everywhere and always; a busy machine is no failure.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def published() -> Path:
+    """The folder of the published latencies, laid out as latency_tables/README.md says."""
+    folder = os.environ.get("NAS_PUBLISHED")
+    if not folder:
+        pytest.skip("NAS_PUBLISHED does not name the folder of the published latencies")
+    return Path(folder)
