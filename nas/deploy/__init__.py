@@ -1,0 +1,1 @@
+"""From a point on the front to a file on a device."""

@@ -1,0 +1,1 @@
+"""What the architect reads: tables, pictures and one page about a search."""

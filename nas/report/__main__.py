@@ -1,0 +1,54 @@
+"""python -m nas.report: write a run's report again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nas.errors import NasError
+from nas.files import shown
+
+_EXAMPLE = """example:
+  python -m nas.report runs/mbv3_pixel_lut
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the report of a run as far as it has got; returns the exit code: 0, 1 (failed) or 2 (bad usage)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        for path in _write_again(arguments.run):
+            print(shown(path))
+    except NasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m nas.report",
+        description="Write the report of a run again: report.html, pareto.png, pareto.json, trials.csv and picks/.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the directory of a run, made by python -m nas.search")
+    return parser
+
+
+def _write_again(run: Path) -> list[Path]:
+    # Imported here: they bring torch and plotly, which --help does without.
+    from nas.report.write import write_report
+    from nas.search.run_directory import RunDirectory, load_result, load_weights
+
+    result = load_result(run)
+    return write_report(result, run, weights=lambda trial: load_weights(RunDirectory(run), trial.number))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

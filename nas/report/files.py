@@ -1,0 +1,156 @@
+"""Which files does a search leave for programs and spreadsheets?
+
+trials.csv has one row a trial and grows while the search runs; pareto.json holds the front whole and reads back equal.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nas.errors import NasError
+from nas.files import shown
+from nas.networks.describe import describe
+from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
+from nas.search.run_directory import read_json, write_json, write_text
+
+# published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration.
+COLUMNS = (
+    "number",
+    "status",
+    "reason",
+    "top1",
+    "latency_ms",
+    "published_ms",
+    "modelled_ms",
+    "measured_ms",
+    "params",
+    "macs",
+    "peak_activation_bytes",
+    "resolution",
+    "fingerprint",
+    "epochs",
+    "seed",
+    "seconds",
+    "description",
+)
+
+
+@dataclass(frozen=True)
+class ParetoFront:
+    """What pareto.json holds. `hypervolume` is the part, 0 to 1, of the reference box that the front dominates."""
+
+    setting: Setting
+    front: tuple[Trial, ...]
+    references: tuple[CostedNetwork, ...]
+    hypervolume: float
+
+    @classmethod
+    def of(cls, result: SearchResult) -> ParetoFront:
+        """The front of a search."""
+        alone = SearchResult(result.setting, result.front)
+        volumes = alone.hypervolumes()
+        return cls(result.setting, result.front, result.references, volumes[-1] if volumes else 0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "setting": self.setting.to_json(),
+            "hypervolume": self.hypervolume,
+            "front": [trial.to_json() for trial in self.front],
+            "references": [network.to_json() for network in self.references],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ParetoFront:
+        """The inverse of `to_json`."""
+        return cls(
+            setting=Setting.from_json(data["setting"]),
+            front=tuple(Trial.from_json(trial) for trial in data["front"]),
+            references=tuple(CostedNetwork.from_json(network) for network in data["references"]),
+            hypervolume=data["hypervolume"],
+        )
+
+
+def save_pareto(path: Path, result: SearchResult) -> None:
+    """Write the front of `result`, whole or not at all."""
+    write_json(path, ParetoFront.of(result).to_json())
+
+
+def load_pareto(path: Path) -> ParetoFront:
+    """The front that `save_pareto` wrote. Raises NasError for a file that is damaged or something else."""
+    data = read_json(path)
+    try:
+        return ParetoFront.from_json(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise NasError(f"{shown(path)} is not a front: {type(error).__name__}: {error}") from error
+
+
+def write_trials(path: Path, trials: Iterable[Trial]) -> None:
+    """Write trials.csv, whole or not at all."""
+    write_text(path, _lines([COLUMNS, *map(_row, trials)]))
+
+
+def append_trial(path: Path, trial: Trial) -> None:
+    """Add one row to trials.csv; many appended rows are the file that `write_trials` writes.
+
+    A row torn by a killed process is cut off first. Raises NasError when the file has other columns.
+    """
+    with path.open("a+b") as file:
+        _cut_torn_row(file)
+        file.seek(0)
+        header = _lines([COLUMNS]).encode()
+        first = file.readline()
+        if first not in (b"", header):
+            raise NasError(
+                f"the first line of {shown(path)} must be {header.decode().strip()}, "
+                f"but is {first.decode(errors='replace').strip()}. Move the file away; it is made again from the run."
+            )
+        # One write, so that what another process reads has no half row.
+        file.write((b"" if first else header) + _lines([_row(trial)]).encode())
+
+
+def _cut_torn_row(file: BinaryIO) -> None:
+    """Cut `file` after its last whole row: no row holds a line break but at its end."""
+    end = file.seek(0, os.SEEK_END)
+    start = end
+    tail = b""
+    while start and b"\n" not in tail:
+        start = max(0, start - 65536)
+        file.seek(start)
+        tail = file.read(end - start)
+    whole = start + tail.rfind(b"\n") + 1
+    if whole < end:
+        file.truncate(whole)
+
+
+def _row(trial: Trial) -> tuple[str, ...]:
+    network, score = trial.network, trial.network.score
+    return (
+        str(trial.number),
+        trial.status,
+        " ".join(trial.reason.split()),
+        f"{score.top1:.6g}" if score else "",
+        f"{network.latency.latency_ms:.6g}",
+        *(f"{network.latency.by_source.get(source, 0.0):.6g}" for source in ("published", "modelled", "measured")),
+        str(network.costs.params),
+        str(network.costs.macs),
+        str(network.costs.peak_activation_bytes),
+        str(network.architecture.resolution),
+        network.architecture.fingerprint,
+        str(score.epochs) if score else "",
+        str(score.seed) if score else "",
+        f"{trial.seconds:.6g}",
+        describe(network.architecture),
+    )
+
+
+def _lines(rows: Iterable[Iterable[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

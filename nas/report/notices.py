@@ -1,0 +1,178 @@
+"""What must the architect know before believing a number on the page?"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nas.accuracy.evaluate import Score
+from nas.latency.table import SOURCES, Source
+from nas.report.wording import count, percent, share
+from nas.search.result import STATUSES, SearchResult, Status, mean_share
+
+_MOST_REASONS = 6
+_NUMBER = re.compile(r"\d[\d.,]*")
+
+_RESTS_ON: dict[Source, str] = {
+    "published": "on figures that others published",
+    "modelled": "on a model fitted to published figures",
+    "measured": "on this project's measurements",
+}
+
+
+class Notice(NamedTuple):
+    """A headline and the sentences under it."""
+
+    headline: str
+    sentences: tuple[str, ...]
+
+
+class Table(NamedTuple):
+    """Rows of words for the page."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Fate(NamedTuple):
+    """What became of some trials: how many, and their reasons (an example each) with how many gave it."""
+
+    status: Status
+    trials: int
+    reasons: tuple[tuple[str, int], ...]
+
+
+def latency_notice(result: SearchResult) -> Notice:
+    """What the latencies rest on; nobody may take a modelled figure for a measurement."""
+    conditions = result.setting.device_conditions
+    shares = {source: mean_share(result.front, source) for source in SOURCES}
+    sentences = []
+    if result.front:
+        parts = [f"{share(part)} {_RESTS_ON[source]}" for source, part in shares.items() if part > 0]
+        sentences.append(f"On average over the front, a network's latency rests {_listed(parts)}.")
+    sentences.append("A network's latency is the sum of its blocks' figures, not a run of the whole network.")
+    errors = [
+        f"{family} {entry['mean_absolute']} ({count(int(entry['samples']), 'figure')})"
+        for family, entry in _families(_mapping(conditions, "model", "cross_validated"))
+        if {"mean_absolute", "samples"} <= entry.keys()
+    ]
+    if errors and (shares["modelled"] or not result.front):
+        sentences.append(f"The model's mean absolute error on figures it was not fitted to: {_listed(errors)}.")
+    differences = [
+        f"{network} {entry['difference']}"
+        for network, entry in _families(_mapping(conditions, "validation"))
+        if "difference" in entry
+    ]
+    if differences:
+        sentences.append(f"The table's sums beside published whole networks: {_listed(differences)} (details below).")
+    if "measured" not in _mapping(conditions, "sources") and not shares["measured"]:
+        return Notice("No figure of the latency table was measured by this project.", tuple(sentences))
+    if shares["published"] or shares["modelled"]:
+        return Notice("Latency is only partly measured by this project.", tuple(sentences))
+    return Notice("Latency is from blocks that this project measured on the device.", tuple(sentences))
+
+
+def accuracy_notice(result: SearchResult) -> Notice:
+    """What top-1 means here, and how much of it is chance."""
+    headline = (
+        f"Top-1 is of short training on {result.setting.dataset}: it ranks candidates; it is not ImageNet accuracy."
+    )
+    scores = [trial.network.score for trial in result.completed if trial.network.score]
+    if not scores:
+        return Notice(headline, ("No trial was completed.",))
+    best = max(scores, key=lambda score: score.top1)
+    error = standard_error(best)
+    sentences = [
+        f"It is counted on {count(best.val_images, 'validation image')}, so that a top-1 of {percent(best.top1)} has a "
+        f"standard error of {error:.2g} points (binomial): differences of that size are noise.",
+    ]
+    if len(scores) > 1:
+        sentences.append(
+            f"The front holds the luckiest of {len(scores):,} trained networks on the same images, "
+            "so that its top-1 is somewhat flattered; train a pick in full before relying on it."
+        )
+    others = [network.score for network in result.references if network.score]
+    if not all(score.comparable(scores[0]) for score in [*scores, *others]):
+        sentences.append("Not all of these scores were earned with the same budget on the same images: do not compare.")
+    return Notice(headline, tuple(sentences))
+
+
+def standard_error(score: Score) -> float:
+    """The binomial standard error of a top-1, in points.
+
+    With two successes and two failures added (Agresti and Coull, 1998), so that it is not 0 for a top-1 of 100 %.
+    """
+    images = score.val_images + 4
+    part = (score.top1 / 100 * score.val_images + 2) / images
+    return 100 * math.sqrt(part * (1 - part) / images)
+
+
+def provenance_tables(conditions: Mapping[str, Any]) -> list[Table]:
+    """How the latency table was checked: its agreement with whole networks, and its model's held-out errors."""
+    titles = {
+        "Agreement with whole networks": _mapping(conditions, "validation"),
+        "Cross-validation of the model": _mapping(conditions, "model", "cross_validated"),
+    }
+    return [_table(title, data) for title, data in titles.items() if _families(data)]
+
+
+def conditions_line(conditions: Mapping[str, Any]) -> str:
+    """The device and what its figures hold for, in one line."""
+    threads = str(conditions.get("threads", ""))
+    words = [
+        conditions.get("device"),
+        conditions.get("soc"),
+        conditions.get("cores"),
+        f"{threads} thread{'' if threads == '1' else 's'}" if threads else "",
+        conditions.get("runtime"),
+        conditions.get("execution_provider"),
+        conditions.get("precision"),
+        conditions.get("date"),
+    ]
+    return " · ".join(str(word) for word in words if word)
+
+
+def fates(result: SearchResult) -> list[Fate]:
+    """What became of the trials, by status; reasons that differ in numbers alone are counted together."""
+    found = []
+    for status in STATUSES:
+        reasons = [trial.reason for trial in result.trials if trial.status == status]
+        examples: dict[str, str] = {}
+        for reason in filter(None, reasons):
+            examples.setdefault(_NUMBER.sub("#", reason), reason)
+        counts = Counter(_NUMBER.sub("#", reason) for reason in reasons if reason)
+        common = [(examples[key], number) for key, number in counts.most_common(_MOST_REASONS)]
+        if rest := sum(counts.values()) - sum(number for _, number in common):
+            common.append(("other reasons", rest))
+        if reasons:
+            found.append(Fate(status, len(reasons), tuple(common)))
+    return found
+
+
+def _table(title: str, data: Mapping[str, Any]) -> Table:
+    families = _families(data)
+    columns = tuple(dict.fromkeys(key for _, entry in families for key in entry))
+    rows = tuple((name, *(str(entry.get(column, "")) for column in columns)) for name, entry in families)
+    caption = f"{title}: {data['protocol']}" if data.get("protocol") else title
+    return Table(caption, ("", *(column.replace("_", " ") for column in columns)), rows)
+
+
+def _families(data: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The entries that are tables of their own, such as one network's or one source's."""
+    return [(name, entry) for name, entry in data.items() if isinstance(entry, Mapping)]
+
+
+def _mapping(data: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """What lies at `path`; nothing where there is no table."""
+    for key in path:
+        found = data.get(key)
+        data = found if isinstance(found, Mapping) else {}
+    return data
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

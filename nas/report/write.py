@@ -1,0 +1,38 @@
+"""What does a search leave for the architect to read?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from nas.report.files import save_pareto, write_trials
+from nas.report.page import save_page
+from nas.report.picks import FOLDER, WeightsOf, write_picks
+from nas.report.picture import save_picture
+from nas.search.result import SearchResult, Trial
+
+
+def no_weights(_trial: Trial) -> Mapping[str, Tensor] | None:
+    """For `write_report`: nothing that was trained is at hand."""
+    return None
+
+
+def write_report(result: SearchResult, folder: Path, *, weights: WeightsOf = no_weights) -> list[Path]:
+    """Write trials.csv, pareto.json, pareto.png, picks/ and report.html into `folder`; returns what was written.
+
+    `weights` gives the weights of the proxy that was trained for a trial, where they were kept. Each file is written
+    whole or not at all; report.html comes last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_trials(folder / "trials.csv", result.trials)
+    save_pareto(folder / "pareto.json", result)
+    save_picture(folder / "pareto.png", result)
+    picks = write_picks(result, folder / FOLDER, weights)
+    save_page(folder / "report.html", result, picks)
+    files = [folder / name for name in ("report.html", "pareto.png", "pareto.json", "trials.csv")]
+    for exported in picks:
+        files.append(folder / FOLDER / f"{exported.pick.slug}.json")
+        files += [folder / FOLDER / exported.export.file] if exported.export else []
+    return files

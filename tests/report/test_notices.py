@@ -1,0 +1,114 @@
+"""Does the page warn of what the architect must not believe?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from searches import score, search, setting, trial
+
+from nas.latency.table import LatencyEstimate
+from nas.report.notices import (
+    accuracy_notice,
+    conditions_line,
+    fates,
+    latency_notice,
+    provenance_tables,
+    standard_error,
+)
+from nas.report.wording import large, millions, share
+from nas.search.result import SearchResult, Trial
+
+
+def with_sources(one: Trial, **by_source: float) -> Trial:
+    latency = LatencyEstimate(sum(by_source.values()), by_source)  # type: ignore[arg-type]
+    return replace(one, network=replace(one.network, latency=latency))
+
+
+def test_a_table_without_measurements_says_so_with_its_models_error() -> None:
+    """Modelled latency is never passed off as measured."""
+    result = SearchResult(setting(), (with_sources(trial(0), published=25.0, modelled=75.0),))
+    notice = latency_notice(result)
+    assert notice.headline == "No figure of the latency table was measured by this project."
+    text = " ".join(notice.sentences)
+    assert "25 % on figures that others published and 75 % on a model" in text
+    family, entry = next(
+        item for item in result.setting.device_conditions["model"]["cross_validated"].items() if item[0] != "protocol"
+    )
+    assert f"{family} {entry['mean_absolute']}" in text
+    agreement = result.setting.device_conditions["validation"]["mobilenet_v2"]["difference"]
+    assert f"mobilenet_v2 {agreement}" in text
+
+
+@pytest.mark.parametrize(
+    ("by_source", "headline"),
+    [
+        ({"measured": 10.0}, "Latency is from blocks that this project measured"),
+        ({"measured": 10.0, "modelled": 0.01}, "Latency is only partly measured"),
+        ({"published": 10.0}, "Latency is only partly measured"),
+    ],
+)
+def test_measured_tables_say_what_is_measured(by_source: dict[str, float], headline: str) -> None:
+    """The headline follows the front's own shares where the table holds measurements."""
+    conditions = {"device": "board", "sources": {"measured": []}}
+    result = SearchResult(replace(setting(), device_conditions=conditions), (with_sources(trial(0), **by_source),))
+    assert latency_notice(result).headline.startswith(headline)
+    assert provenance_tables(conditions) == []
+
+
+def test_conditions_of_any_shape_are_borne() -> None:
+    """What a table's .yaml leaves out or spells otherwise breaks nothing."""
+    odd = {"model": {"cross_validated": "7 %"}, "validation": {"note": "none"}, "sources": None}
+    result = SearchResult(replace(setting(), device_conditions=odd), (trial(0),))
+    assert latency_notice(result).headline.startswith("No figure")
+    assert provenance_tables(odd) == []
+    assert conditions_line(odd) == ""
+
+
+def test_provenance_has_a_row_for_every_network_and_family() -> None:
+    """Agreement and cross-validation are shown whole."""
+    conditions = setting().device_conditions
+    agreement, held_out = provenance_tables(conditions)
+    assert [row[0] for row in agreement.rows] == [name for name in conditions["validation"] if name != "protocol"]
+    assert {row[0] for row in held_out.rows} == set(conditions["model"]["cross_validated"]) - {"protocol"}
+    assert all(len(row) == len(table.columns) for table in (agreement, held_out) for row in table.rows)
+
+
+def test_standard_error_is_the_binomial_one() -> None:
+    """sqrt(p (1 - p) / n), and not 0 where every image was right."""
+    assert standard_error(replace(score(50.0), val_images=100_000)) == pytest.approx(100 * 0.5 / 100_000**0.5, rel=1e-3)
+    assert 0 < standard_error(score(100.0)) < 1
+    assert standard_error(score(100.0)) == pytest.approx(standard_error(score(0.0)))
+
+
+def test_scores_of_different_budgets_are_named() -> None:
+    """Top-1 that must not be compared is not shown without a word."""
+    result = search(3)
+    assert "do not compare" not in " ".join(accuracy_notice(result).sentences)
+    reference = result.references[0]
+    assert reference.score is not None
+    longer = replace(reference, score=replace(reference.score, epochs=99))
+    assert "do not compare" in accuracy_notice(replace(result, references=(longer,))).sentences[-1]
+
+
+def test_fates_count_every_trial_once() -> None:
+    """Reasons that differ in numbers alone are counted together, with an example."""
+    many = [trial(n, "infeasible", f"latency_ms {60 + n}.5 is above 60") for n in range(5)]
+    odd = [trial(n, "failed", f"reason {chr(97 + n)}", seed=0) for n in range(9)]
+    found = {fate.status: fate for fate in fates(SearchResult(setting(), (*many, *odd, trial(0))))}
+    assert {status: fate.trials for status, fate in found.items()} == {"infeasible": 5, "failed": 9, "complete": 1}
+    assert found["infeasible"].reasons == (("latency_ms 60.5 is above 60", 5),)
+    assert sum(number for _, number in found["failed"].reasons) == 9
+    assert found["failed"].reasons[-1] == ("other reasons", 3)
+
+
+def test_numbers_are_written_for_people() -> None:
+    """Rounding never turns a little into nothing or nearly all into all."""
+    assert [share(part) for part in (0, 0.001, 0.5, 0.999, 1)] == ["0 %", "< 1 %", "50 %", "> 99 %", "100 %"]
+    assert [large(value) for value in (0, 1296, 10**9, 2 * 10**23)] == [
+        "0",
+        "1,296",
+        "about 1.0 × 10⁹",
+        "about 2.0 × 10²³",
+    ]
+    assert [millions(value) for value in (5_483_032, 219_000_000, 4.1e9)] == ["5.48 M", "219 M", "4.1 G"]

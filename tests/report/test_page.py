@@ -1,0 +1,210 @@
+"""Is the page whole, safe and honest?"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from plotly.offline import get_plotlyjs
+from searches import large_search, references, search, setting, trial, with_top1
+
+from nas.report import figures
+from nas.report.page import page
+from nas.report.picks import ExportedPick
+from nas.search.result import Pick, SearchResult
+
+NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'"
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and the text outside scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._script = tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 (the base class names it)
+        self._script = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._script:
+            self.words.append(data)
+
+
+def without_plotly(text: str) -> str:
+    library = get_plotlyjs()
+    assert text.count(library) == 1
+    return text.replace(library, "")
+
+
+def render(result: SearchResult) -> Elements:
+    picks = [ExportedPick(pick, None, "not exported here") for pick in result.picks()]
+    return Elements(without_plotly(page(result, picks)))
+
+
+def figure(text: str, name: str) -> dict[str, Any]:
+    """The picture that is embedded in the page."""
+    match = re.search(rf'<script type="application/json" id="{name}-data">(.*?)</script>', text, re.DOTALL)
+    assert match
+    found: dict[str, Any] = json.loads(match[1])
+    return found
+
+
+def traces(result: SearchResult) -> dict[str, dict[str, Any]]:
+    return {trace["name"]: trace for trace in figure(page(result, []), "front")["data"]}
+
+
+def test_nothing_is_loaded_from_anywhere() -> None:
+    """No address stands where a browser would load it, and the page forbids loading."""
+    result = search(20)
+    text = without_plotly(page(result, [ExportedPick(pick, None, "x") for pick in result.picks()]))
+    elements = Elements(text)
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    assert not [tag for tag, attributes in elements.tags if "src" in attributes or tag in ("iframe", "object", "embed")]
+    links = [attributes["href"] or "" for _, attributes in elements.tags if "href" in attributes]
+    assert set(links) == {"data:,", "trials.csv", "pareto.json", *(f"picks/{p.slug}.json" for p in result.picks())}
+    policy = next(a["content"] for t, a in elements.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_markup_in_names_and_reasons_stays_text() -> None:
+    """A name is shown, never run, wherever it comes from."""
+    nasty = replace(
+        setting(),
+        space=NASTY,
+        device=NASTY,
+        dataset=NASTY,
+        trained=NASTY,
+        deployed=NASTY,
+        experiment={"space": NASTY},
+        device_conditions={"device": NASTY, "validation": {NASTY: {NASTY: NASTY}}},
+    )
+    named = tuple(replace(network, name=NASTY) for network in references())
+    result = SearchResult(nasty, (trial(0), trial(1, "failed", NASTY)), named)
+    pick = ExportedPick(Pick(NASTY, NASTY, trial(0)), None, NASTY)
+    text = without_plotly(page(result, [pick]))
+    plain = without_plotly(page(search(2), []))
+    elements = Elements(text)
+    assert sum(tag == "script" for tag, _ in elements.tags) == sum(tag == "script" for tag, _ in Elements(plain).tags)
+    assert not [attributes for tag, attributes in elements.tags if tag == "img" or "onerror" in attributes]
+    assert "".join(elements.words).count(NASTY) >= 8
+    # Plotly reads a little HTML of its own.
+    front = figure(text, "front")
+    reference = next(trace for trace in front["data"] if trace["name"] == "reference networks")
+    written = [*reference["text"], *(a["text"] for a in front["layout"]["annotations"])]
+    assert all("<script" not in words and "<img" not in words for words in written)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        SearchResult(setting(), ()),
+        SearchResult(setting(), (), references()),
+        SearchResult(setting(), (trial(0, "infeasible", "too slow"), trial(1, "failed", "NaN"))),
+        SearchResult(setting(budgets_ms=()), (trial(0),)),
+        SearchResult(setting(), (trial(0), trial(1)), tuple(replace(n, score=None) for n in references())),
+        SearchResult(setting(), tuple(with_top1(n, 50.0 + n % 3, seed=0) for n in range(6))),
+        SearchResult(setting(), tuple(with_top1(n, top1) for n, top1 in enumerate((0.0, 100.0, 100.0)))),
+    ],
+    ids=["nothing", "references", "none complete", "one", "untrained references", "equal latency", "extremes"],
+)
+def test_every_kind_of_search_has_a_page(result: SearchResult) -> None:
+    """Empty, single and degenerate searches are rendered, without NaN in the pictures."""
+    picks = [ExportedPick(pick, None, "x") for pick in result.picks()]
+    text = page(result, picks)
+    for name in ("front", "hypervolume"):
+        assert "NaN" not in json.dumps(figure(text, name))
+    words = "".join(Elements(without_plotly(text)).words)
+    assert ("No trial was completed" in words) == (not result.completed)
+    assert "not measured" in words or "was measured by this project" in words
+
+
+def test_the_pictures_show_every_completed_trial_once() -> None:
+    """Dominated and front together are the completed trials; the knee and the references are marked besides."""
+    result = search(40)
+    shown = traces(result)
+    front = sorted(zip(shown["front"]["x"], shown["front"]["y"], strict=True))
+    assert front == sorted((t.network.latency.latency_ms, t.network.top1) for t in result.front)
+    assert len(shown["dominated"]["x"]) + len(front) == len(result.completed)
+    assert shown["front"]["line"]["shape"] == "hv"
+    assert shown["knee"]["x"] == [result.knee.network.latency.latency_ms]
+    assert len(shown["reference networks"]["x"]) == len(result.references)
+    layout = figure(page(result, []), "front")["layout"]
+    assert [shape["x0"] for shape in layout["shapes"]] == list(result.setting.budgets_ms)
+    names = [note["text"] for note in layout["annotations"]]
+    assert names == [*(network.name for network in result.references), *(f"{b:g} ms" for b in (40.0, 60.0))]
+
+
+def test_the_hypervolume_has_a_point_for_every_trial() -> None:
+    """Also for those that were never trained, and it never falls."""
+    result = search(30)
+    trace = figure(page(result, []), "hypervolume")["data"][0]
+    assert trace["x"] == list(range(30))
+    assert trace["y"] == sorted(trace["y"])
+    assert trace["y"][-1] == pytest.approx(100 * result.hypervolumes()[-1], abs=1e-3)
+
+
+def test_large_searches_are_drawn_with_webgl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit every trace is WebGL (else the trials would hide the references), without long hover texts."""
+    monkeypatch.setattr(figures, "MOST_SVG_POINTS", 100)
+    monkeypatch.setattr(figures, "MOST_DESCRIBED", 100)
+    shown = traces(large_search(300))
+    assert {trace["type"] for trace in shown.values()} == {"scattergl"}
+    assert all("px" not in words for words in shown["dominated"]["text"])
+    assert all("px" in words for words in shown["front"]["text"])
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_fit_a_page() -> None:
+    """The page stays below 10 MB, of which Plotly is 5."""
+    assert len(page(large_search(10_000), []).encode()) < 10e6
+
+
+def test_the_page_tells_the_front_its_costs_and_its_picks() -> None:
+    """Every member's top-1, latency and description stand in the page, and the pick's check or problem."""
+    result = search(20)
+    words = "".join(render(result).words)
+    for member in result.front:
+        assert f"{member.network.top1:.1f} %" in words
+        assert f"{member.network.latency.latency_ms:.1f} ms" in words
+    assert "not exported here" in words
+    assert "not ImageNet accuracy" in words
+    assert "python -m nas.search experiment.yaml" in words
+
+
+def test_the_experiment_reads_back_from_the_page() -> None:
+    """What the page says to repeat is the experiment."""
+    import yaml
+
+    result = search(1)
+    words = "".join(render(result).words)
+    start = words.index("space: mbv3\n")
+    assert yaml.safe_load(words[start : words.index("Written by")]) == result.setting.experiment
+
+
+def test_columns_match_their_headers() -> None:
+    """Each row of numbers has a cell for every header, so that sorting sorts what is clicked."""
+    text = without_plotly(page(search(20), []))
+    tables = re.findall(r'<table class="sortable">.*?</table>', text, re.DOTALL)
+    assert len(tables) == 2
+    for table in tables:
+        headers = table.count('<th scope="col">')
+        for body in re.findall(r"<tbody.*?</tbody>", table, re.DOTALL):
+            numbers, description = re.findall(r"<tr>.*?</tr>", body, re.DOTALL)
+            assert numbers.count("<td") == numbers.count("data-value=") == headers
+            assert f'colspan="{headers}"' in description

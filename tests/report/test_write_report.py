@@ -1,0 +1,211 @@
+"""Does a search leave everything that was promised, and can it be written again?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+from PIL import Image
+from searches import references, score, search, setting, small_architecture, trial
+from torch import Tensor
+
+from nas.deploy import export
+from nas.errors import NasError
+from nas.latency.table import LatencyEstimate
+from nas.networks.architecture import Architecture
+from nas.networks.build import build_network
+from nas.networks.operators import estimate_costs
+from nas.report.__main__ import main
+from nas.report.files import load_pareto
+from nas.report.picks import ExportedPick
+from nas.report.write import write_report
+from nas.search.result import CostedNetwork, SearchResult, Trial
+
+
+def small(number: int, top1: float, latency_ms: float, *, width: int = 8) -> Trial:
+    """A completed trial of a network that is exported in no time."""
+    architecture = small_architecture(width)
+    latency = LatencyEstimate(latency_ms, {"modelled": latency_ms})
+    network = CostedNetwork(f"trial {number}", architecture, latency, estimate_costs(architecture), score(top1, number))
+    return Trial(number, "complete", network, "", 1.0)
+
+
+def three() -> SearchResult:
+    """A front of three, with the knee in the middle and within the larger budget."""
+    trials = (small(0, 40.0, 10.0), small(1, 80.0, 20.0, width=16), small(2, 85.0, 50.0, width=24))
+    return SearchResult(setting(budgets_ms=(15.0, 30.0)), trials)
+
+
+def trained(one: Trial) -> Mapping[str, Tensor]:
+    """Weights of a proxy with three classes."""
+    blocks = one.network.architecture.blocks
+    proxy = Architecture(16, 3, (*blocks[:-1], replace(blocks[-1], out_channels=3)))
+    return build_network(proxy, seed=11).state_dict()
+
+
+def picked(folder: Path, slug: str) -> ExportedPick:
+    return ExportedPick.from_json(json.loads((folder / "picks" / f"{slug}.json").read_text()))
+
+
+def test_everything_promised_is_written(tmp_path: Path) -> None:
+    """The returned paths are all the files there are, and each can be opened as what it is."""
+    result = three()
+    written = write_report(result, tmp_path / "new" / "run", weights=trained)
+    folder = tmp_path / "new" / "run"
+    assert sorted(written) == sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix() for path in written}
+    slugs = {"knee", "within_15ms", "within_30ms"}
+    assert names == {"trials.csv", "pareto.json", "pareto.png", "report.html"} | {
+        f"picks/{slug}.{kind}" for slug in slugs for kind in ("json", "onnx")
+    }
+    assert load_pareto(folder / "pareto.json").front == result.front
+    with Image.open(folder / "pareto.png") as picture:
+        assert picture.size == (1200, 750)
+        assert len(picture.convert("RGB").getcolors(2**24) or []) > 10
+    for pick in result.picks():
+        exported = picked(folder, pick.slug)
+        assert exported.pick == pick
+        assert exported.export is not None
+        assert exported.export.check.top1_agreement == 1
+        assert exported.export.weights == (
+            "features short-trained on digits at 16 pixels for 8 epochs; "
+            "the classifier is untrained: 4 classes instead of 3"
+        )
+        onnx.checker.check_model(onnx.load(folder / "picks" / exported.export.file))
+
+
+def test_without_completed_trials_there_is_a_report_and_no_pick(tmp_path: Path) -> None:
+    """A search in which everything failed still says so."""
+    result = SearchResult(setting(), (trial(0, "failed", "NaN"),), references())
+    names = sorted(path.name for path in write_report(result, tmp_path))
+    assert names == ["pareto.json", "pareto.png", "report.html", "trials.csv"]
+
+
+@pytest.mark.parametrize("trials", [0, 1, 2, 40])
+def test_the_picture_is_drawn_for_any_number_of_trials(tmp_path: Path, trials: int) -> None:
+    """No warning, however few there are."""
+    from nas.report.picture import save_picture
+
+    result = search(trials)
+    dollar = replace(result, references=tuple(replace(n, name="a$b$_{c") for n in result.references))
+    endless = replace(result, setting=replace(result.setting, dataset="folder:" + 200 * "x", device=200 * "y"))
+    for index, kind in enumerate((result, replace(result, references=()), dollar, endless)):
+        save_picture(tmp_path / f"{index}.png", kind)
+        with Image.open(tmp_path / f"{index}.png") as picture:
+            assert picture.size == (1200, 750)
+
+
+def test_writing_again_without_weights_keeps_the_trained_export(tmp_path: Path) -> None:
+    """Rendering anew never replaces trained weights by untrained ones."""
+    result = three()
+    write_report(result, tmp_path, weights=trained)
+    before = (tmp_path / "picks" / "knee.onnx").read_bytes()
+    write_report(result, tmp_path)
+    assert (tmp_path / "picks" / "knee.onnx").read_bytes() == before
+    kept = picked(tmp_path, "knee").export
+    assert kept is not None
+    assert kept.weights.startswith("features short-trained")
+
+
+@pytest.mark.parametrize("damage", ["file", "json", "another network"])
+def test_an_export_that_cannot_be_relied_on_is_made_again(tmp_path: Path, damage: str) -> None:
+    """A file that is not the one the JSON speaks of, or of another network, is not kept."""
+    result = three()
+    write_report(result, tmp_path, weights=trained)
+    if damage == "file":
+        (tmp_path / "picks" / "knee.onnx").write_bytes(b"cut")
+    elif damage == "json":
+        (tmp_path / "picks" / "knee.json").write_text("{")
+    else:
+        result = replace(result, trials=(*result.trials, small(3, 84.0, 12.0, width=32)))
+    write_report(result, tmp_path)
+    export = picked(tmp_path, "knee").export
+    assert export is not None
+    assert export.weights.startswith("no trained weights")
+    onnx.checker.check_model(onnx.load(tmp_path / "picks" / "knee.onnx"))
+
+
+def test_picks_that_are_none_any_more_are_removed(tmp_path: Path) -> None:
+    """An old budget's network does not lie beside the new ones; files of other names stay."""
+    result = three()
+    write_report(result, tmp_path)
+    (tmp_path / "picks" / "mine.onnx").write_text("mine")
+    write_report(replace(result, setting=setting(budgets_ms=(60.0,))), tmp_path)
+    names = {path.name for path in (tmp_path / "picks").iterdir()}
+    assert names == {"knee.json", "knee.onnx", "within_60ms.json", "within_60ms.onnx", "mine.onnx"}
+
+
+def test_an_export_that_fails_is_told_and_the_report_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pick has no ONNX file, neither new nor old, and the page and the JSON say why."""
+    result = three()
+    write_report(result, tmp_path)
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    names = {path.name for path in write_report(result, tmp_path, weights=trained)}
+    assert not [name for name in names if name.endswith(".onnx")]
+    assert not list((tmp_path / "picks").glob("*.onnx"))
+    exported = picked(tmp_path, "knee")
+    assert exported.export is None
+    assert "do not deploy" in exported.problem
+    assert "do not deploy" in (tmp_path / "report.html").read_text()
+
+
+def test_the_command_writes_the_report_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It takes the run's own weights and prints what it wrote, a line each."""
+    result = three()
+    asked = []
+
+    def load_weights(_run: object, number: int) -> Mapping[str, Tensor]:
+        asked.append(number)
+        return trained(result.trials[number])
+
+    run_directory = sys.modules["nas.search.run_directory"]
+    monkeypatch.setattr(run_directory, "load_result", lambda _path: result)
+    monkeypatch.setattr(run_directory, "load_weights", load_weights)
+    assert main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(Path(line).is_file() for line in lines)
+    assert len(lines) == 10
+    assert set(asked) == {0, 1}
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is no run gets no traceback, and nothing is written into it."""
+    assert main([str(tmp_path / "nowhere")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error's own exit code is passed on."""
+
+    class OtherError(NasError):
+        exit_code = 1
+
+    def fail(path: Path) -> SearchResult:
+        raise OtherError("no")
+
+    monkeypatch.setattr(sys.modules["nas.search.run_directory"], "load_result", fail)
+    assert main(["somewhere"]) == 1
+
+
+def test_rows_can_be_appended_without_loading_the_report() -> None:
+    """A search that appends to trials.csv pays for neither Plotly nor matplotlib."""
+    import subprocess
+
+    code = (
+        "import sys, nas.report.files; "
+        "sys.exit(any(name in sys.modules for name in ('plotly', 'matplotlib', 'jinja2', 'onnxruntime')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
