@@ -1,0 +1,1 @@
+"""How good a network is: data sets, the training loop, and evaluators."""

@@ -1,0 +1,74 @@
+"""What do the tests of this room train and read?"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from nas.accuracy.cifar10 import RECORD_BYTES, TEST_BATCH, TRAIN_BATCHES, Archive
+from nas.accuracy.dataset import Dataset, Split
+
+
+def tiny_network(classes: int, *, seed: int = 0, dropout: float = 0.0) -> nn.Module:
+    """A network that learns the digits in seconds."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(3, 32, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(64 * 4 * 4, classes),
+        )
+
+
+def random_dataset(count: int = 40, *, classes: int = 2, side: int = 8) -> Dataset:
+    """Images of noise with labels that take turns."""
+    images = torch.randint(
+        0, 256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    split = Split(images, torch.arange(count) % classes)
+    return Dataset("noise", tuple("abcdefghij"[:classes]), split, split.pick(torch.arange(5)), True, "noise")
+
+
+def write_image(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (12, 10)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def write_folder(root: Path, splits: dict[str, int], classes: tuple[str, ...] = ("cat", "dog")) -> Path:
+    """`splits[name]` images a class; the red value of an image is its number, the green one its class."""
+    for split, count in splits.items():
+        for label, name in enumerate(classes):
+            for number in range(count):
+                write_image(root / split / name / f"{number}.png", (number, 100 * label, 0))
+    return root
+
+
+def cifar_bytes(images_a_batch: int = 20) -> bytes:
+    """An archive of CIFAR-10's shape: each image is filled with its own number."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for batch, name in enumerate((*TRAIN_BATCHES, TEST_BATCH)):
+            rows = np.zeros((images_a_batch, RECORD_BYTES), dtype=np.uint8)
+            rows[:, 0] = np.arange(images_a_batch) % 10
+            rows[:, 1:] = (batch * images_a_batch + np.arange(images_a_batch))[:, None]
+            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            info.size = rows.nbytes
+            archive.addfile(info, io.BytesIO(rows.tobytes()))
+    return packed.getvalue()
+
+
+def archive_of(data: bytes, url: str = "http://localhost/cifar-10-binary.tar.gz") -> Archive:
+    return Archive(url, hashlib.md5(data).hexdigest())
