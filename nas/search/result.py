@@ -7,7 +7,7 @@ search and what became of it), and a `SearchResult` (a whole run, as far as it h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -116,6 +116,17 @@ class Setting:
     budgets_ms: tuple[float, ...]
     reference_point: tuple[float, float]
     experiment: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Setting:
+        """The inverse of `to_json`."""
+        chance, slowest = data["reference_point"]
+        fixed = {"budgets_ms": tuple(data["budgets_ms"]), "reference_point": (chance, slowest)}
+        return cls(**{**data, **fixed})
 
 
 @dataclass(frozen=True)

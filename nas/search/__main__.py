@@ -1,0 +1,159 @@
+"""python -m nas.search: from a search space and a device to a Pareto front."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from nas import console
+from nas.errors import ConfigError, NasError
+
+if TYPE_CHECKING:
+    from nas.search.experiment import Experiment
+    from nas.search.progress import SearchProgress
+    from nas.search.run_directory import RunDirectory
+    from nas.search.study import Prepared
+
+EPILOG = """\
+examples:
+  python -m nas.search --space mbv3 --device pixel_lut
+  python -m nas.search --data folder:my_images --latency-max 40 --params-max 5M --trials 100
+  python -m nas.search experiments/quickstart.yaml trials=20 training.epochs=3
+
+The run is kept in runs/SPACE-DEVICE-DATA (or --run); the same command goes on where it stopped. Ctrl-C ends it with
+what there is. Every option is also a key of the experiment: experiments/README.md lists them all.
+"""
+
+# Options that stand for keys of the experiment.
+OPTIONS: Mapping[str, tuple[str, str, str]] = {
+    "--space": ("space", "NAME", "search space: a name, or the path of a .yaml (default: mbv3)"),
+    "--device": ("device", "NAME", "latency table: a name, or the path of a .yaml (default: pixel_lut)"),
+    "--data": ("data", "SOURCE", "images: digits (default), folder:PATH, cifar10 or cifar10:PATH"),
+    "--trials": ("trials", "N", "networks to train (default: 24)"),
+    "--minutes": ("minutes", "M", "begin no training after so many minutes"),
+    "--epochs": ("training.epochs", "N", "epochs that each network is trained"),
+    "--seed": ("seed", "N", "of sampling and training (default: 0)"),
+    "--sampler": ("sampler", "NAME", "nsga2 (default), nsga3, tpe or random"),
+    "--latency-max": ("limits.latency_ms", "MS", "train nothing slower than this"),
+    "--params-max": ("limits.params", "N", "train nothing larger than this, such as 5M"),
+    "--macs-max": ("limits.macs", "N", "train nothing with more multiply-accumulates, such as 300M"),
+    "--storage": ("storage", "URL", "an Optuna storage instead of the run's own journal"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    return console.run(lambda: _search(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m nas.search",
+        description="Search a space of networks for those that are best on a device: most accurate for their latency.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="EXPERIMENT | KEY=VALUE", help="a YAML experiment, then its changes"
+    )
+    for option, (key, metavar, text) in OPTIONS.items():
+        parser.add_argument(option, dest=key, metavar=metavar, help=text)
+    parser.add_argument(
+        "--budget-ms", dest="budgets_ms", action="append", metavar="MS", help="pick the best within this; repeatable"
+    )
+    parser.add_argument("--run", metavar="DIR", type=Path, help="the run's directory (default: runs/SPACE-DEVICE-DATA)")
+    parser.add_argument("--json", action="store_true", help="print the front as JSON")
+    parser.add_argument("--quiet", action="store_true", help="print results only")
+    return parser
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    experiment = _experiment(arguments)
+
+    from nas.report.files import append_trial, write_trials
+    from nas.report.write import write_report
+    from nas.search.progress import SearchProgress
+    from nas.search.run_directory import RunDirectory, load_weights
+    from nas.search.study import prepare, search
+    from nas.search.summary import print_summary
+
+    run = RunDirectory(arguments.run or _default_run(experiment))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    prepared = prepare(experiment, progress=not arguments.quiet)
+    with SearchProgress(experiment.trials, minutes=experiment.minutes, quiet=arguments.quiet) as progress:
+        _announce(progress, prepared, run)
+        outcome = search(
+            prepared,
+            run,
+            progress,
+            on_begin=lambda trials: write_trials(run.path / "trials.csv", trials),
+            on_trial=lambda trial: append_trial(run.path / "trials.csv", trial),
+        )
+    files = write_report(outcome.result, run.path, weights=lambda trial: load_weights(run, trial.number))
+    if arguments.json:
+        print((run.path / "pareto.json").read_text(encoding="utf-8"), end="")
+    else:
+        print_summary(outcome.result, outcome.ending, run.path, files)
+    return console.INTERRUPTED if outcome.ending == "interrupted" else 0
+
+
+def _experiment(arguments: argparse.Namespace) -> Experiment:
+    words = list(arguments.words)
+    document = None
+    if words and "=" not in words[0]:
+        from nas.config import load_document
+        from nas.files import find_file
+
+        document = load_document(find_file("experiments", words.pop(0)))
+    overrides = dict(_key_and_value(word) for word in words)
+    for key, *_ in OPTIONS.values():
+        text = getattr(arguments, key)
+        if text is not None:
+            overrides[key] = _value(text)
+    if arguments.budgets_ms:
+        overrides["budgets_ms"] = [_value(part) for text in arguments.budgets_ms for part in text.split(",")]
+
+    from nas.search.experiment import resolve_experiment
+
+    return resolve_experiment(document, overrides)
+
+
+def _key_and_value(word: str) -> tuple[str, Any]:
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        raise NasError(f"{word!r} is neither a first experiment nor a change of the form key=value")
+    return key, _value(text)
+
+
+def _value(text: str) -> Any:
+    """A word of the command line as YAML would read it."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError([f"cannot read {text!r} as a value: {error}"]) from error
+
+
+def _default_run(experiment: Experiment) -> Path:
+    parts = (Path(experiment.space).stem, Path(experiment.device).stem, experiment.data.partition(":")[0])
+    if experiment.data.startswith("folder:"):
+        parts = (*parts[:2], Path(experiment.data.partition(":")[2]).name)
+    return Path("runs") / "-".join(parts)
+
+
+def _announce(progress: SearchProgress, prepared: Prepared, run: RunDirectory) -> None:
+    setting = prepared.setting
+    progress.say(f"{setting.space}: {setting.space_size:.3g} networks; run: {run.path}")
+    progress.say(f"top-1 is of {setting.trained}; latency is of {setting.deployed}.")
+    for name in prepared.left_out:
+        progress.say(f"{name} is left out: the table {setting.device} does not have all of its units")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

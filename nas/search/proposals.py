@@ -1,0 +1,174 @@
+"""Which network is to be trained next?
+
+A sampler's draws are costed at once. A draw that breaks a limit, or is a network that was drawn before, is recorded as
+such and never trained; after a few of those in a row the best of them is repaired by small random changes until it is
+new and within the limits. The first generation (of every sampler but random) is spread evenly over latency, which is
+known before any training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+
+from nas.errors import NasError
+from nas.latency.table import LatencyTable
+from nas.networks.architecture import Architecture
+from nas.networks.space import Parameters, SearchSpace
+from nas.search.experiment import Experiment, Limits
+from nas.search.limits import broken, excess
+from nas.search.result import CostedNetwork, Status, Trial, cost
+from nas.search.samplers import build_sampler
+from nas.search.storage import Study
+
+# Draws of the sampler that may fail before one is repaired.
+MOST_DRAWS = 10
+_REPAIR_STEPS = 2_000
+_START_SAMPLES = 16  # a member of the first generation, for the quantiles of latency
+
+
+class SpaceExhausted(Exception):  # noqa: N818 - an outcome, not an error
+    """No network is left that is new and within the limits."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A network to be trained, and the Optuna trial that it is."""
+
+    trial: optuna.Trial
+    network: CostedNetwork
+
+
+class Proposer:
+    """Draws networks from a space that are new and within the limits.
+
+    Every draw has a sampler of its own, seeded by the experiment's seed and the trial's number: what is drawn depends
+    on the trials before it alone, so that a search that was killed and resumed draws what it would have drawn.
+    """
+
+    def __init__(self, experiment: Experiment, space: SearchSpace, table: LatencyTable, study: Study) -> None:
+        self._experiment = experiment
+        self._space = space
+        self._table = table
+        self._study = study
+        self._drawn = {
+            trial.network.architecture.fingerprint: trial.number
+            for trial in study.trials()
+            if trial.status in ("complete", "failed")
+        }
+        self._start: list[Parameters] | None = None
+
+    def next(self) -> Proposal:
+        """A network that is new and within the limits. Raises SpaceExhausted when none can be found."""
+        rejected: list[CostedNetwork] = []
+        while len(rejected) < MOST_DRAWS:
+            proposal = self._draw(self._planned())
+            status, reason = self._objection(proposal.network)
+            if status is None:
+                return self._take(proposal)
+            self._study.tell(proposal.trial, Trial(proposal.trial.number, status, proposal.network, reason))
+            rejected.append(proposal.network)
+        nearest = min(rejected, key=lambda network: excess(network, self._experiment.limits))
+        return self._take(self._draw(self._repaired(nearest.architecture, self._rng(self._study.count))))
+
+    def _objection(self, network: CostedNetwork) -> tuple[Status | None, str]:
+        """Why a network is not to be trained."""
+        reason = broken(network, self._experiment.limits)
+        if reason:
+            return "infeasible", reason
+        earlier = self._drawn.get(network.architecture.fingerprint)
+        return (None, "") if earlier is None else ("duplicate", f"the same network as trial {earlier}")
+
+    def _take(self, proposal: Proposal) -> Proposal:
+        self._drawn[proposal.network.architecture.fingerprint] = proposal.trial.number
+        return proposal
+
+    def _draw(self, planned: Parameters | None) -> Proposal:
+        """One draw: of the sampler, or the planned one."""
+        study = self._study.optuna
+        number = self._study.count
+        if planned is not None:
+            study.enqueue_trial(dict(planned))
+        study.sampler = build_sampler(
+            self._experiment.sampler, self._space, population=self._experiment.population, seed=self._seed(number)
+        )
+        trial = study.ask()
+        parameters: Parameters = {}
+        for parameter in self._space.parameters:
+            choice = trial.suggest_categorical(parameter.name, parameter.choices)
+            assert choice is not None
+            parameters[parameter.name] = choice
+        return Proposal(trial, cost(f"trial {trial.number}", self._space.decode(parameters), self._table))
+
+    def _planned(self) -> Parameters | None:
+        """The next member of the first generation, or None once it has been drawn."""
+        number = self._study.count
+        if self._experiment.sampler == "random" or number >= self._experiment.population:
+            return None
+        if self._start is None:
+            self._start = stratified_start(
+                self._space, self._table, self._experiment.limits, self._experiment.population, self._rng(0)
+            )
+        return self._start[number] if number < len(self._start) else None
+
+    def _repaired(self, architecture: Architecture, rng: np.random.Generator) -> Parameters:
+        """A network that is new and within the limits, found from `architecture` by random changes that do not hurt."""
+        limits = self._experiment.limits
+        parameters = self._space.encode(architecture)
+        least = excess(cost("", architecture, self._table), limits)
+        for _ in range(_REPAIR_STEPS):
+            decision = self._space.parameters[int(rng.integers(len(self._space.parameters)))]
+            choice = decision.choices[int(rng.integers(len(decision.choices)))]
+            changed = {**parameters, decision.name: choice}
+            network = cost("", self._space.decode(changed), self._table)
+            if excess(network, limits) <= least:
+                parameters, least = changed, excess(network, limits)
+                if not least and network.architecture.fingerprint not in self._drawn:
+                    return parameters
+        raise SpaceExhausted
+
+    def _seed(self, number: int) -> int:
+        return int(np.random.SeedSequence([self._experiment.seed, number]).generate_state(1)[0])
+
+    def _rng(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self._experiment.seed, number, 1])
+
+
+def stratified_start(
+    space: SearchSpace, table: LatencyTable, limits: Limits, count: int, rng: np.random.Generator
+) -> list[Parameters]:
+    """Up to `count` members within the limits, at even steps from the fastest to the slowest of a random sample."""
+    drawn = [space.sample_parameters(rng) for _ in range(count * _START_SAMPLES)]
+    costed = [(cost("", space.decode(parameters), table), parameters) for parameters in drawn]
+    feasible = [pair for pair in costed if not broken(pair[0], limits)]
+    if not feasible:
+        return []
+    latencies = np.array([network.latency.latency_ms for network, _ in feasible])
+    chosen: dict[int, None] = {}
+    for target in np.linspace(latencies.min(), latencies.max(), count):
+        chosen.setdefault(int(np.argmin(np.abs(latencies - target))))
+    # In random order, so that a search that is cut short has still seen the whole range.
+    return [feasible[index][1] for index in rng.permutation(list(chosen)).tolist()]
+
+
+def check_limits(space: SearchSpace, table: LatencyTable, limits: Limits) -> None:
+    """Raise NasError, with the nearest values found, when no network of the space seems to meet the limits.
+
+    Looks from the smallest network downhill, one decision at a time.
+    """
+    parameters = space.smallest_parameters()
+    nearest = cost("", space.decode(parameters), table)
+    improved = True
+    while improved and broken(nearest, limits):
+        improved = False
+        for decision in space.parameters:
+            for choice in decision.choices:
+                network = cost("", space.decode({**parameters, decision.name: choice}), table)
+                if excess(network, limits) < excess(nearest, limits):
+                    parameters, nearest, improved = {**parameters, decision.name: choice}, network, True
+    if broken(nearest, limits):
+        raise NasError(
+            f"no network of the space {space.name} meets the limits; of the nearest, {broken(nearest, limits)}"
+        )

@@ -1,0 +1,212 @@
+"""What lies in a run's directory, and whose is it?
+
+Everything that a run made is inside, and nothing elsewhere: experiment.yaml (the resolved experiment, which can be run
+again), run.json (what it was made with), study.journal (the trials), references.json, checkpoints/ (weights of the
+front's members) and the report. Deleting the directory deletes the run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from nas.errors import NasError
+from nas.files import shown
+from nas.latency.table import LatencyTable
+from nas.search.experiment import Experiment, differences
+from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The places inside a run's directory."""
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        """The resolved experiment: `python -m nas.search RUN/experiment.yaml` is the same search."""
+        return self.path / "experiment.yaml"
+
+    @property
+    def identity(self) -> Path:
+        """What the run was made with, to recognise another one."""
+        return self.path / "run.json"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal of the trials, unless the experiment names another storage."""
+        return self.path / "study.journal"
+
+    @property
+    def setting(self) -> Path:
+        """The facts above the results, for the report."""
+        return self.path / "setting.json"
+
+    @property
+    def references(self) -> Path:
+        """The reference networks that have been trained."""
+        return self.path / "references.json"
+
+    def checkpoint(self, number: int) -> Path:
+        """The weights of a trial's proxy."""
+        return self.path / "checkpoints" / f"trial_{number}.pt"
+
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return self.identity.exists()
+
+
+@contextmanager
+def claimed(run: RunDirectory) -> Iterator[None]:
+    """Hold the directory for this process. Raises NasError when another process has it."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    with (run.path / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise NasError(
+                f"{shown(run.path)} is in use by another search. Wait for it, or give this one its own --run."
+            ) from error
+        yield
+
+
+def identity_of(
+    experiment: Experiment, space: Mapping[str, Any], table: LatencyTable, data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What makes two runs the same: the experiment, and the contents of the space, the table and the data set."""
+    rows = repr([(key, row.latency_ms) for key, row in table.rows.items()])
+    return {
+        "format": FORMAT,
+        "experiment": experiment.model_dump(mode="json"),
+        "space": dict(space),
+        "table": {
+            "rows": hashlib.sha256(rows.encode()).hexdigest()[:16],
+            "calibration": table.conditions.calibration.model_dump(mode="json"),
+        },
+        "data": dict(data),
+    }
+
+
+def begin(run: RunDirectory, experiment: Experiment, identity: Mapping[str, Any]) -> None:
+    """Make the directory this run's, or recognise it as such.
+
+    Raises NasError, naming what differs, when it belongs to another experiment, or holds something else.
+    """
+    if not run.exists():
+        foreign = sorted(p.name for p in run.path.iterdir() if p.name != "lock")
+        if foreign:
+            raise NasError(
+                f"{shown(run.path)} is not a run of this program and is not empty (it holds {', '.join(foreign[:3])}). "
+                "Give an empty or new directory with --run."
+            )
+        write_text(run.experiment, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+        write_json(run.identity, identity)
+        return
+    before = read_json(run.identity)
+    if before.get("format") != FORMAT:
+        raise NasError(f"{shown(run.path)} was made by another version of this program. Give a new one with --run.")
+    changed = differences(before.pop("experiment"), dict(identity)["experiment"])
+    changed += differences(before, {key: value for key, value in identity.items() if key != "experiment"})
+    if changed:
+        raise NasError(
+            f"{shown(run.path)} belongs to another experiment: {'; '.join(changed)}. "
+            "Repeat its own command to go on with it, or give this one its own directory with --run."
+        )
+    write_text(run.experiment, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+
+
+def save_weights(run: RunDirectory, number: int, weights: Mapping[str, Tensor]) -> None:
+    """Keep the weights of a trial's proxy."""
+    import torch
+
+    path = run.checkpoint(number)
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(dict(weights), part)
+    part.replace(path)
+
+
+def load_weights(run: RunDirectory, number: int) -> Mapping[str, Tensor] | None:
+    """The weights of a trial's proxy, or None where they were not kept."""
+    import torch
+
+    path = run.checkpoint(number)
+    if not path.exists():
+        return None
+    weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+def keep_weights_of(run: RunDirectory, front: tuple[Trial, ...]) -> None:
+    """Delete the weights of trials that are not on the front: dozens of networks would fill a disk."""
+    kept = {run.checkpoint(trial.number) for trial in front}
+    for path in (run.path / "checkpoints").glob("trial_*.pt"):
+        if path not in kept:
+            path.unlink(missing_ok=True)
+
+
+def save_references(run: RunDirectory, references: list[CostedNetwork]) -> None:
+    """Keep the reference networks that have been trained."""
+    write_json(run.references, [network.to_json() for network in references])
+
+
+def load_references(run: RunDirectory) -> list[CostedNetwork]:
+    """The reference networks that have been trained so far."""
+    if not run.references.exists():
+        return []
+    return [CostedNetwork.from_json(data) for data in read_json(run.references)]
+
+
+def save_setting(run: RunDirectory, setting: Setting) -> None:
+    """Keep the facts that stand above the results."""
+    write_json(run.setting, setting.to_json())
+
+
+def load_result(path: Path) -> SearchResult:
+    """A run as far as it has got, from its directory alone. Raises NasError where there is none."""
+    from nas.search.storage import open_study
+
+    run = RunDirectory(path)
+    if not run.exists() or not run.setting.exists():
+        raise NasError(f"{shown(path)} is not the directory of a run. One is made by python -m nas.search.")
+    setting = Setting.from_json(read_json(run.setting))
+    study = open_study(run, setting.experiment["storage"])
+    return SearchResult(setting, study.trials(), tuple(load_references(run)))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises NasError for a file that is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NasError(f"{shown(path)} cannot be read: {error}. Restore it, or start anew with --run.") from error

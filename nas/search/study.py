@@ -1,0 +1,269 @@
+"""How does a search go from an experiment to a result?"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nas.accuracy.data import load_dataset
+from nas.accuracy.dataset import Dataset
+from nas.accuracy.evaluate import Evaluation, Evaluator, Score, ShortTraining
+from nas.accuracy.train import TrainingFailedError
+from nas.errors import RunFailedError
+from nas.latency.table import LatencyTable, load_table
+from nas.networks.architecture import Architecture
+from nas.networks.references import reference
+from nas.networks.space import SearchSpace, load_space
+from nas.search import run_directory
+from nas.search.experiment import Experiment
+from nas.search.pareto import front_of
+from nas.search.progress import SearchProgress
+from nas.search.proposals import Proposer, SpaceExhausted, check_limits
+from nas.search.result import CostedNetwork, SearchResult, Setting, Trial, cost
+from nas.search.run_directory import RunDirectory
+from nas.search.storage import Study, open_study
+
+MOST_FAILURES = 5
+
+Ending = Literal["trials", "minutes", "exhausted", "interrupted"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An experiment whose every part was found, read and checked."""
+
+    experiment: Experiment
+    space: SearchSpace
+    table: LatencyTable
+    dataset: Dataset
+    evaluator: Evaluator
+    references: tuple[CostedNetwork, ...]
+    left_out: tuple[str, ...]
+    setting: Setting
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A search's result, and why it ended."""
+
+    result: SearchResult
+    ending: Ending
+
+
+def prepare(experiment: Experiment, *, progress: bool = False) -> Prepared:
+    """Find and check everything that an experiment names, before anything is trained or written.
+
+    Raises NasError for whatever is missing or wrong.
+    """
+    space = load_space(experiment.space)
+    table = load_table(experiment.device)
+    table.require(space.units())
+    named = {name: reference(name) for name in experiment.references}
+    check_limits(space, table, experiment.limits)
+    dataset = load_dataset(
+        experiment.data,
+        image_size=experiment.proxy.resolution,
+        seed=experiment.seed,
+        max_images=experiment.max_images,
+        progress=progress,
+    )
+    return Prepared(
+        experiment=experiment,
+        space=space,
+        table=table,
+        dataset=dataset,
+        evaluator=ShortTraining(dataset, experiment.training, experiment.proxy, space.largest_resolution),
+        references=tuple(cost(name, network, table) for name, network in named.items() if _covered(network, table)),
+        left_out=tuple(name for name, network in named.items() if not _covered(network, table)),
+        setting=_setting(experiment, space, table, dataset),
+    )
+
+
+def search(
+    prepared: Prepared,
+    run: RunDirectory,
+    progress: SearchProgress,
+    *,
+    on_begin: Callable[[Sequence[Trial]], None] = lambda _: None,
+    on_trial: Callable[[Trial], None] = lambda _: None,
+) -> Outcome:
+    """Run, or go on with, a search in the directory `run`; Ctrl-C ends it with what there is.
+
+    `on_begin` is told the trials that were there before, `on_trial` each that ends. Raises NasError for a directory
+    that belongs to another experiment, and RunFailedError when training keeps failing.
+    """
+    experiment = prepared.experiment
+    format_ = prepared.space.format.model_dump(mode="json")
+    identity = run_directory.identity_of(experiment, format_, prepared.table, _data_identity(prepared.dataset))
+    with run_directory.claimed(run):
+        run_directory.begin(run, experiment, identity)
+        study = open_study(run, experiment.storage)
+        run_directory.save_setting(run, prepared.setting)
+        on_begin(study.trials())
+        session = _Session(prepared, run, study, progress, on_trial)
+        try:
+            ending = session.run()
+        except KeyboardInterrupt:
+            ending = "interrupted"
+        return Outcome(SearchResult(prepared.setting, study.trials(), tuple(session.references)), ending)
+
+
+class _Session:
+    """One process's share of a search: what it has trained, and the front so far."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        run: RunDirectory,
+        study: Study,
+        progress: SearchProgress,
+        on_trial: Callable[[Trial], None],
+    ) -> None:
+        self._prepared = prepared
+        self._run = run
+        self._study = study
+        self._progress = progress
+        self._on_trial = on_trial
+        self.references = run_directory.load_references(run)
+        completed = [trial for trial in study.trials() if trial.status == "complete"]
+        self._front = _front(completed)
+        self._trained = sum(trial.status in ("complete", "failed") for trial in study.trials())
+        self._reported = study.count
+        # One proxy may stand for several candidates: what it scored, and the trial that trained it.
+        self._scores: dict[str, tuple[Score, int]] = {}
+        for trial in completed:
+            assert trial.network.score is not None
+            self._scores.setdefault(self._proxy(trial.network.architecture), (trial.network.score, trial.number))
+
+    def run(self) -> Ending:
+        """Train the references, then trials until something says that it is enough."""
+        experiment = self._prepared.experiment
+        started = time.monotonic()
+        self._train_references()
+        proposer = Proposer(experiment, self._prepared.space, self._prepared.table, self._study)
+        failures = 0
+        while self._trained < experiment.trials:
+            if experiment.minutes is not None and time.monotonic() - started >= 60 * experiment.minutes:
+                return "minutes"
+            try:
+                proposal = proposer.next()
+            except SpaceExhausted:
+                self._report_new()
+                return "exhausted"
+            trial = self._train(proposal.trial.number, proposal.network)
+            self._study.tell(proposal.trial, trial)
+            self._report_new()
+            failures = failures + 1 if trial.status == "failed" else 0
+            if failures == MOST_FAILURES:
+                raise RunFailedError(
+                    f"training failed {failures} times in a row, the last time: {trial.reason} "
+                    "What was trained before is kept; the same command goes on."
+                )
+        return "trials"
+
+    def _train_references(self) -> None:
+        for network in self._prepared.references:
+            if any(known.name == network.name for known in self.references):
+                continue
+            self._progress.begins(network, self._trained)
+            try:
+                evaluation = self._evaluate(network.architecture)
+            except TrainingFailedError as error:
+                self._progress.say(f"reference {network.name} failed: {error}")
+                continue
+            self.references.append(_scored(network, evaluation.score))
+            run_directory.save_references(self._run, self.references)
+
+    def _train(self, number: int, network: CostedNetwork) -> Trial:
+        """What becomes of a network that is new and within the limits."""
+        started = time.monotonic()
+        self._progress.begins(network, self._trained)
+        self._trained += 1
+        proxy = self._proxy(network.architecture)
+        if proxy in self._scores:
+            score, earlier = self._scores[proxy]
+            reason = f"same proxy as trial {earlier}, which was trained for both"
+            trial = Trial(number, "complete", _scored(network, score), reason, time.monotonic() - started)
+            return self._join_front(trial, run_directory.load_weights(self._run, earlier))
+        try:
+            evaluation = self._evaluate(network.architecture)
+        except TrainingFailedError as error:
+            return Trial(number, "failed", network, str(error), time.monotonic() - started)
+        self._scores[proxy] = (evaluation.score, number)
+        trial = Trial(number, "complete", _scored(network, evaluation.score), seconds=time.monotonic() - started)
+        return self._join_front(trial, evaluation.weights)
+
+    def _join_front(self, trial: Trial, weights: Any) -> Trial:
+        self._front = _front([*self._front, trial])
+        if trial in self._front and weights is not None:
+            run_directory.save_weights(self._run, trial.number, weights)
+            run_directory.keep_weights_of(self._run, self._front)
+        return trial
+
+    def _report_new(self) -> None:
+        """Tell of every trial since the last time: the one that was trained, and the draws that were turned down."""
+        for trial in self._study.trials_from(self._reported):
+            self._on_trial(trial)
+            self._progress.ended(trial, self._trained, self._front)
+        self._reported = self._study.count
+
+    def _evaluate(self, architecture: Architecture) -> Evaluation:
+        experiment = self._prepared.experiment
+        return self._prepared.evaluator.evaluate(architecture, experiment.training.epochs, experiment.seed)
+
+    def _proxy(self, architecture: Architecture) -> str:
+        return self._prepared.evaluator.proxy_of(architecture).fingerprint
+
+
+def _front(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    points = [(-trial.network.top1, trial.network.latency.latency_ms) for trial in trials]
+    return tuple(trials[index] for index in front_of(points))
+
+
+def _scored(network: CostedNetwork, score: Score) -> CostedNetwork:
+    return CostedNetwork(network.name, network.architecture, network.latency, network.costs, score)
+
+
+def _covered(network: Architecture, table: LatencyTable) -> bool:
+    from nas.networks.operators import units
+
+    return not table.missing(units(network))
+
+
+def _setting(experiment: Experiment, space: SearchSpace, table: LatencyTable, dataset: Dataset) -> Setting:
+    resolutions = space.format.resolution
+    span = f"{min(resolutions)} to {max(resolutions)}" if len(resolutions) > 1 else str(resolutions[0])
+    slowest = cost("", space.decode(space.largest_parameters()), table).latency.latency_ms
+    limit = experiment.limits.latency_ms
+    epochs = experiment.training.epochs
+    return Setting(
+        space=space.name,
+        space_size=space.size,
+        device=table.name,
+        device_conditions=table.conditions.model_dump(mode="json"),
+        dataset=experiment.data,
+        trained=f"the candidate's proxy for {epochs} {'epoch' if epochs == 1 else 'epochs'} on {dataset.name}: "
+        f"{experiment.proxy.resolution} px for {space.largest_resolution} px (smaller ones in proportion), "
+        f"{len(dataset.classes)} classes, early strides 1 so that the image shrinks at most "
+        f"{experiment.proxy.max_stride} times",
+        deployed=f"the candidate itself: {span} px, {space.format.classes} classes, on {table.conditions.device}",
+        limits=experiment.limits.given(),
+        budgets_ms=experiment.budgets_ms,
+        reference_point=(100 / len(dataset.classes), min(slowest, limit) if limit else slowest),
+        experiment=experiment.model_dump(mode="json"),
+    )
+
+
+def _data_identity(dataset: Dataset) -> dict[str, Any]:
+    """Enough of a data set to notice that it is another one."""
+    digest = hashlib.blake2b(dataset.val.images.numpy().tobytes(), digest_size=8)
+    digest.update(dataset.train.labels.numpy().tobytes())
+    return {
+        "classes": list(dataset.classes),
+        "train_images": len(dataset.train),
+        "val_images": len(dataset.val),
+        "digest": digest.hexdigest(),
+    }

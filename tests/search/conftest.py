@@ -1,0 +1,109 @@
+"""A search that takes milliseconds: a small space, a table made up for it, and an evaluator that answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.accuracy.evaluate import Evaluation, Score
+from nas.accuracy.train import TrainingFailedError
+from nas.latency.table import Citation, LatencyTable, Row, TableFormat, save_table
+from nas.networks.architecture import Architecture
+from nas.networks.operators import estimate_costs
+from nas.networks.space import read_space
+from nas.search.experiment import resolve_experiment
+from nas.search.progress import SearchProgress
+from nas.search.run_directory import RunDirectory
+from nas.search.study import Outcome, Prepared, prepare, search
+
+SMALL_SPACE = """\
+name: small
+classes: 10
+resolution: [32, 64]
+stem: {op: conv, out: 8, kernel: 3, stride: 2, act: hswish}
+stages:
+  - {op: mbconv, out: 16, stride: 2, depth: [1, 2], kernel: [3, 5], expand: [2, 4], se: 0, act: relu}
+  - {op: mbconv, out: 24, stride: 2, depth: [1, 2], kernel: [3, 5], expand: [2, 4], se: [0, 0.25], act: relu}
+head:
+  - {op: pool}
+  - {op: linear, out: classes}
+"""
+
+
+@dataclass
+class FakeEvaluator:
+    """Scores a network by its size; keeps what it was asked, and fails where it is told to."""
+
+    fails: Callable[[int], bool] = lambda call: False
+    interrupts_at: int | None = None
+    asked: list[Architecture] = field(default_factory=list)
+
+    def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
+        call = len(self.asked)
+        if call == self.interrupts_at:
+            raise KeyboardInterrupt
+        self.asked.append(architecture)
+        if self.fails(call):
+            raise TrainingFailedError(f"loss became nan in call {call}")
+        macs = estimate_costs(architecture).macs
+        top1 = 100 * macs / (macs + 5e5)
+        return Evaluation(Score(top1, budget, seed, 0.5, "fake", architecture.resolution, 100, 50))
+
+    def proxy_of(self, architecture: Architecture) -> Architecture:
+        return architecture
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with search_spaces/small.yaml and a table `made_up` that has all of its units."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "search_spaces").mkdir()
+    (tmp_path / "search_spaces" / "small.yaml").write_text(SMALL_SPACE)
+    space = read_space(tmp_path / "search_spaces" / "small.yaml")
+    rows = {unit.key: Row(0.1 + unit.macs / 1e6, source="modelled") for unit in space.units()}
+    save_table(LatencyTable("made_up", conditions(), rows), tmp_path / "latency_tables")
+    return tmp_path
+
+
+@dataclass
+class Searcher:
+    """Runs searches of the small space in one run directory."""
+
+    run: RunDirectory
+
+    def prepared(self, evaluator: FakeEvaluator, **overrides: Any) -> Prepared:
+        base = {"space": "small", "device": "made_up", "references": [], "trials": 8, "population": 4}
+        experiment = resolve_experiment(None, {**base, **{k.replace("__", "."): v for k, v in overrides.items()}})
+        return replace(prepare(experiment), evaluator=evaluator)
+
+    def __call__(self, evaluator: FakeEvaluator | None = None, **overrides: Any) -> Outcome:
+        prepared = self.prepared(evaluator or FakeEvaluator(), **overrides)
+        with SearchProgress(prepared.experiment.trials, quiet=True) as progress:
+            return search(prepared, self.run, progress)
+
+
+@pytest.fixture
+def searcher(workplace: Path) -> Searcher:
+    return Searcher(RunDirectory(workplace / "runs" / "one"))
+
+
+def conditions() -> TableFormat:
+    """Conditions of a table that nobody measured."""
+    citation = Citation(title="made up", url="none", licence="none", use="tests")
+    return TableFormat(
+        device="Made-up phone",
+        soc="none",
+        cores="one",
+        threads="1",
+        runtime="none",
+        runtime_version="0",
+        execution_provider="CPU",
+        precision="float32",
+        date="2026-01-01",
+        protocol="made up",
+        sources={"modelled": (citation,)},
+    )

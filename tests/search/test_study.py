@@ -1,0 +1,297 @@
+"""A search trains what is new and allowed, keeps all of it, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nas.errors import NasError, RunFailedError
+from nas.search.run_directory import RunDirectory, load_result
+from nas.search.storage import open_study
+from tests.search.conftest import FakeEvaluator, Searcher
+
+
+def fingerprints(evaluator: FakeEvaluator) -> list[str]:
+    return [architecture.fingerprint for architecture in evaluator.asked]
+
+
+def test_trains_as_many_networks_as_asked(searcher: Searcher) -> None:
+    evaluator = FakeEvaluator()
+    outcome = searcher(evaluator, trials=12)
+    assert outcome.ending == "trials"
+    assert len(outcome.result.completed) == len(evaluator.asked) == 12
+
+
+def test_no_network_is_trained_twice(searcher: Searcher) -> None:
+    evaluator = FakeEvaluator()
+    searcher(evaluator, trials=60)
+    assert len(set(fingerprints(evaluator))) == len(evaluator.asked) == 60
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", "random"])
+def test_no_second_of_training_goes_to_a_network_over_a_limit(searcher: Searcher, sampler: str) -> None:
+    evaluator = FakeEvaluator()
+    result = searcher(evaluator, trials=20, sampler=sampler, limits__latency_ms=1.5, limits__params="9k").result
+    assert len(result.completed) == 20
+    for trial in result.completed:
+        assert trial.network.latency.latency_ms <= 1.5
+        assert trial.network.costs.params <= 9_000
+    trained = {trial.network.architecture.fingerprint for trial in result.completed}
+    assert trained == set(fingerprints(evaluator))
+    for trial in result.trials:
+        if trial.status == "infeasible":
+            assert trial.network.score is None
+            assert "is above" in trial.reason
+
+
+def test_limits_that_nothing_meets_are_refused_before_training(searcher: Searcher) -> None:
+    with pytest.raises(NasError, match=r"no network of the space small meets the limits.*latency_ms .* is above 0\.2"):
+        searcher(limits__latency_ms=0.2)
+    assert not searcher.run.path.exists()
+
+
+def test_a_space_with_nothing_new_left_ends_the_search(searcher: Searcher) -> None:
+    outcome = searcher(trials=500, limits__latency_ms=0.9)
+    assert outcome.ending == "exhausted"
+    trained = [trial.network.architecture for trial in outcome.result.completed]
+    assert 1 < len(trained) == len(set(trained)) < 500
+
+
+def test_the_same_seed_gives_the_same_trials(workplace: Path) -> None:
+    first = Searcher(RunDirectory(workplace / "a"))(trials=15).result
+    second = Searcher(RunDirectory(workplace / "b"))(trials=15).result
+    other = Searcher(RunDirectory(workplace / "c"))(trials=15, seed=1).result
+    drawn = [[t.network.architecture for t in r.trials] for r in (first, second, other)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+def test_a_search_in_two_parts_is_the_search_in_one(workplace: Path, sampler: str) -> None:
+    whole = Searcher(RunDirectory(workplace / "whole"))(trials=20, sampler=sampler).result
+    parts = Searcher(RunDirectory(workplace / "parts"))
+    parts(trials=9, sampler=sampler)
+    resumed = FakeEvaluator()
+    result = parts(resumed, trials=20, sampler=sampler).result
+    assert [t.network for t in result.trials] == [t.network for t in whole.trials]
+    assert [t.status for t in result.trials] == [t.status for t in whole.trials]
+    assert len(resumed.asked) == 11
+
+
+def test_ctrl_c_keeps_what_was_trained_and_the_next_search_goes_on(searcher: Searcher) -> None:
+    outcome = searcher(FakeEvaluator(interrupts_at=5), trials=8)
+    assert outcome.ending == "interrupted"
+    assert len(outcome.result.completed) == 5
+    again = FakeEvaluator()
+    result = searcher(again, trials=8).result
+    assert len(result.completed) == 8
+    assert len(again.asked) == 3
+    assert result.trials[:5] == outcome.result.trials[:5]
+
+
+def test_a_failed_training_is_kept_with_its_reason_and_the_search_goes_on(searcher: Searcher) -> None:
+    result = searcher(FakeEvaluator(fails=lambda call: call % 3 == 0), trials=9).result
+    failed = [trial for trial in result.trials if trial.status == "failed"]
+    assert [trial.reason for trial in failed] == [f"loss became nan in call {call}" for call in (0, 3, 6)]
+    assert len(result.completed) == 6
+    assert load_result(searcher.run.path).trials == result.trials
+
+
+def test_training_that_always_fails_ends_the_search(searcher: Searcher) -> None:
+    evaluator = FakeEvaluator(fails=lambda call: True)
+    with pytest.raises(RunFailedError, match="failed 5 times in a row, the last time: loss became nan in call 4"):
+        searcher(evaluator, trials=50)
+    assert len(evaluator.asked) == 5
+
+
+def test_minutes_end_a_search(searcher: Searcher) -> None:
+    assert searcher(trials=10_000, minutes=1e-9).ending == "minutes"
+
+
+def test_a_run_of_another_experiment_is_refused_and_keeps_everything(searcher: Searcher) -> None:
+    before = searcher(trials=5).result
+    with pytest.raises(
+        NasError, match=r"belongs to another experiment: seed was 0 and is now 7; .*epochs was 5 and is"
+    ):
+        searcher(seed=7, training__epochs=2)
+    assert load_result(searcher.run.path).trials == before.trials
+
+
+def test_a_changed_space_or_table_is_another_experiment(searcher: Searcher, workplace: Path) -> None:
+    searcher(trials=3)
+    table = workplace / "latency_tables" / "made_up.csv"
+    lines = table.read_text().splitlines()
+    unit, _, *rest = lines[1].split(",")
+    table.write_text("\n".join([lines[0], ",".join([unit, "9.5", *rest]), *lines[2:]]) + "\n")
+    with pytest.raises(NasError, match=r"table\.rows was"):
+        searcher(trials=4)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(searcher: Searcher) -> None:
+    searcher.run.path.mkdir(parents=True)
+    (searcher.run.path / "thesis.tex").write_text("precious")
+    with pytest.raises(NasError, match=r"is not empty \(it holds thesis\.tex\)"):
+        searcher()
+    assert [path.name for path in searcher.run.path.iterdir() if path.name != "lock"] == ["thesis.tex"]
+
+
+def test_a_journal_that_is_cut_off_is_refused_unchanged_and_its_remedy_works(searcher: Searcher) -> None:
+    result = searcher(trials=6).result
+    journal = searcher.run.journal
+    cut = journal.read_bytes()[:-40]
+    journal.write_bytes(cut)
+    with pytest.raises(NasError, match=r"study\.journal is damaged: line \d+ is cut off .*head -n") as error:
+        searcher(trials=8)
+    assert journal.read_bytes() == cut
+    remedy = str(error.value).rpartition("run: ")[2]
+    subprocess.run(["bash", "-c", remedy], check=True)
+    assert load_result(searcher.run.path).trials == result.trials[:5]
+    assert len(searcher(trials=8).result.completed) == 8
+
+
+def test_a_journal_with_a_damaged_line_is_refused(searcher: Searcher) -> None:
+    searcher(trials=3)
+    lines = searcher.run.journal.read_bytes().splitlines()
+    lines[2] = lines[2][:10]
+    searcher.run.journal.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(NasError, match="line 3 is not a record"):
+        searcher(trials=4)
+
+
+def test_a_lock_that_a_killed_search_left_does_not_hold_up_the_next(searcher: Searcher) -> None:
+    searcher(trials=3)
+    lock = searcher.run.journal.with_name(searcher.run.journal.name + ".lock")
+    lock.symlink_to(searcher.run.journal)
+    started = time.monotonic()
+    assert len(searcher(trials=4).result.completed) == 4
+    assert time.monotonic() - started < 20
+
+
+def test_two_searches_cannot_share_a_run(searcher: Searcher) -> None:
+    from nas.search.run_directory import claimed
+
+    with claimed(searcher.run), pytest.raises(NasError, match="is in use by another search"):
+        searcher()
+
+
+def test_any_optuna_storage_will_do(searcher: Searcher, workplace: Path) -> None:
+    url = f"sqlite:///{workplace / 'study.db'}"
+    searcher(trials=4, storage=url)
+    evaluator = FakeEvaluator()
+    assert len(searcher(evaluator, trials=6, storage=url).result.completed) == 6
+    assert len(evaluator.asked) == 2
+    assert not searcher.run.journal.exists()
+
+
+def test_a_storage_that_cannot_be_opened_is_named(searcher: Searcher) -> None:
+    with pytest.raises(NasError, match="cannot open the storage 'nonsense://x'"):
+        searcher(storage="nonsense://x")
+
+
+def test_optuna_reads_the_journal_with_its_own_tools(searcher: Searcher) -> None:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    result = searcher(trials=10).result
+    storage = JournalStorage(JournalFileBackend(str(searcher.run.journal)))
+    study = optuna.load_study(study_name=None, storage=storage)
+    best = {(trial.values[0], trial.values[1]) for trial in study.best_trials}
+    assert best == {(trial.network.top1, trial.network.latency.latency_ms) for trial in result.front}
+    assert study.trials[0].params["stage1.block1.kernel"] in (3, 5)
+
+
+def test_references_are_trained_once_and_costed_by_the_same_table(
+    searcher: Searcher, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import nas.search.study as study
+    from nas.networks.space import load_space
+
+    space = load_space("small")
+    monkeypatch.setattr(study, "reference", lambda name: space.decode(space.largest_parameters()))
+    evaluator = FakeEvaluator()
+    first = searcher(evaluator, trials=3, references=["known"]).result
+    assert [network.name for network in first.references] == ["known"]
+    assert len(evaluator.asked) == 4
+    again = FakeEvaluator()
+    assert searcher(again, trials=4, references=["known"]).result.references == first.references
+    assert len(again.asked) == 1
+
+
+def test_one_proxy_that_stands_for_two_networks_is_trained_once(searcher: Searcher) -> None:
+    class OneProxy(FakeEvaluator):
+        def proxy_of(self, architecture):  # type: ignore[no-untyped-def]
+            data = architecture.to_json() | {"resolution": 32}
+            return type(architecture).from_json(data)
+
+    evaluator = OneProxy()
+    result = searcher(evaluator, trials=60).result
+    proxies = [evaluator.proxy_of(architecture).fingerprint for architecture in evaluator.asked]
+    assert len(proxies) == len(set(proxies)) < 60
+    shared = [trial for trial in result.completed if "same proxy as trial" in trial.reason]
+    assert len(shared) == 60 - len(proxies)
+
+
+def test_the_weights_of_the_front_alone_are_kept(searcher: Searcher) -> None:
+    import torch
+
+    class WithWeights(FakeEvaluator):
+        def evaluate(self, architecture, budget, seed):  # type: ignore[no-untyped-def]
+            evaluation = super().evaluate(architecture, budget, seed)
+            return type(evaluation)(evaluation.score, {"w": torch.tensor([evaluation.score.top1])})
+
+    result = searcher(WithWeights(), trials=20).result
+    kept = {path.name for path in (searcher.run.path / "checkpoints").iterdir()}
+    assert kept == {f"trial_{trial.number}.pt" for trial in result.front}
+
+
+def test_a_result_is_read_back_from_the_directory_alone(searcher: Searcher) -> None:
+    result = searcher(trials=6, budgets_ms=[1.0, 2.0]).result
+    assert load_result(searcher.run.path) == result
+
+
+def test_what_is_no_run_cannot_be_read(workplace: Path) -> None:
+    with pytest.raises(NasError, match="is not the directory of a run"):
+        load_result(workplace)
+
+
+def test_the_journal_of_another_program_is_refused(searcher: Searcher) -> None:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    searcher.run.path.mkdir(parents=True)
+    storage = JournalStorage(JournalFileBackend(str(searcher.run.journal)))
+    study = optuna.create_study(storage=storage, study_name="nas", directions=["maximize", "minimize"])
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=1)
+    with pytest.raises(NasError, match="was not written by this program"):
+        open_study(searcher.run, None)
+
+
+@pytest.mark.slow
+def test_kill_9_loses_no_finished_trial_and_repeats_none(workplace: Path) -> None:
+    command = [sys.executable, "-m", "nas.search", "--space", "small", "--device", "made_up", "--epochs", "1"]
+    command += ["--trials", "8", "--run", "killed", "population=4", "max_images=60", "references=[]"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=workplace, env=environment, stderr=subprocess.DEVNULL)
+    journal = workplace / "killed" / "study.journal"
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and journal.read_bytes().count(b'"record"') >= 3):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = load_result(workplace / "killed").trials
+    assert 3 <= len(before) < 8
+    finished = subprocess.run([*command, "--json"], cwd=workplace, env=environment, capture_output=True, check=True)
+    after = load_result(workplace / "killed").trials
+    assert after[: len(before)] == before
+    trained = [trial.network.architecture for trial in after if trial.status == "complete"]
+    assert len(trained) == len(set(trained)) == 8
+    assert json.loads(finished.stdout)["front"]
