@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from nas.errors import NasError
+from nas import console
 
 if TYPE_CHECKING:
     from nas.accuracy.benchmark import Throughput
@@ -22,14 +22,7 @@ _EXAMPLE = """example:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 1 (failed) or 2 (bad usage)."""
     arguments = _parser().parse_args(argv)
-    try:
-        return _benchmark(arguments)
-    except NasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 1
+    return console.run(lambda: _benchmark(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -34,7 +34,7 @@ CLASSES = 10
 MAX_STRIDE = 8
 MIN_ROUNDS = 5
 
-_BATCHES_A_TURN = 4
+_BATCHES_A_TURN = 12
 
 # One turn: trains for an epoch and returns images a second.
 Turn = Callable[[], float]

@@ -26,7 +26,7 @@ class Score:
     """Top-1 on the validation images, in percent, and how it was earned.
 
     `epochs` is the budget; `resolution` is that of the network that was trained, in pixels; `seconds` are those of
-    building, training and scoring.
+    training alone.
     """
 
     top1: float

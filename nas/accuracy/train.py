@@ -57,7 +57,7 @@ class TrainingSettings(Settings):
     float32.
     """
 
-    epochs: int = Field(default=5, ge=1, le=10_000)
+    epochs: int = Field(default=3, ge=1, le=10_000)
     batch_size: int = Field(default=32, ge=2, le=65_536)
     learning_rate: float = Field(default=0.4, gt=0, le=100, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)

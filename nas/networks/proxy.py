@@ -27,7 +27,7 @@ class ProxySettings(Settings):
     """
 
     resolution: int = Field(default=16, ge=8, le=1024)
-    max_stride: int = Field(default=8, ge=1, le=64)
+    max_stride: int = Field(default=16, ge=1, le=64)
 
 
 def proxy_architecture(

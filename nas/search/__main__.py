@@ -49,7 +49,7 @@ OPTIONS: Mapping[str, tuple[str, str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_intermixed_args(argv)
     return console.run(lambda: _search(arguments))
 
 
@@ -60,9 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "words", nargs="*", metavar="EXPERIMENT | KEY=VALUE", help="a YAML experiment, then its changes"
-    )
+    parser.add_argument("words", nargs="*", metavar="EXPERIMENT | KEY=VALUE", help="a YAML experiment, and changes")
     for option, (key, metavar, text) in OPTIONS.items():
         parser.add_argument(option, dest=key, metavar=metavar, help=text)
     parser.add_argument(
@@ -86,7 +84,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
     run = RunDirectory(arguments.run or _default_run(experiment))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    prepared = prepare(experiment, progress=not arguments.quiet)
+    prepared = prepare(experiment, progress=sys.stderr.isatty() and not arguments.quiet)
     with SearchProgress(experiment.trials, minutes=experiment.minutes, quiet=arguments.quiet) as progress:
         _announce(progress, prepared, run)
         outcome = search(
@@ -105,14 +103,16 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _experiment(arguments: argparse.Namespace) -> Experiment:
-    words = list(arguments.words)
+    names = [word for word in arguments.words if "=" not in word]
+    if len(names) > 1:
+        raise NasError(f"one experiment at a time, but got {', '.join(names)}; changes have the form key=value")
     document = None
-    if words and "=" not in words[0]:
+    if names:
         from nas.config import load_document
         from nas.files import find_file
 
-        document = load_document(find_file("experiments", words.pop(0)))
-    overrides = dict(_key_and_value(word) for word in words)
+        document = load_document(find_file("experiments", names[0]))
+    overrides = dict(_key_and_value(word) for word in arguments.words if "=" in word)
     for key, *_ in OPTIONS.values():
         text = getattr(arguments, key)
         if text is not None:
@@ -126,9 +126,7 @@ def _experiment(arguments: argparse.Namespace) -> Experiment:
 
 
 def _key_and_value(word: str) -> tuple[str, Any]:
-    key, equals, text = word.partition("=")
-    if not equals or not key:
-        raise NasError(f"{word!r} is neither a first experiment nor a change of the form key=value")
+    key, _, text = word.partition("=")
     return key, _value(text)
 
 

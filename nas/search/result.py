@@ -184,13 +184,15 @@ class SearchResult:
         box = (100 - chance) * slowest
         volumes: list[float] = []
         points: list[tuple[float, float]] = []
+        volume = 0.0
         for trial in self.trials:
             if trial.status == "complete":
-                points.append((-trial.network.top1, trial.network.latency.latency_ms))
-                points = [points[i] for i in front_of(points)]
-                volumes.append(hypervolume(points, (-chance, slowest)) / box)
-            else:
-                volumes.append(volumes[-1] if volumes else 0.0)
+                point = (-trial.network.top1, trial.network.latency.latency_ms)
+                if not any(top1 <= point[0] and latency <= point[1] for top1, latency in points):
+                    points = [point, *points]
+                    points = [points[i] for i in front_of(points)]
+                    volume = hypervolume(points, (-chance, slowest)) / box
+            volumes.append(volume)
         return volumes
 
 

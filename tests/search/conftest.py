@@ -38,7 +38,7 @@ head:
 class FakeEvaluator:
     """Scores a network by its size; keeps what it was asked, and fails where it is told to."""
 
-    fails: Callable[[int], bool] = lambda call: False
+    fails: Callable[[int], bool] = lambda _: False
     interrupts_at: int | None = None
     asked: list[Architecture] = field(default_factory=list)
 

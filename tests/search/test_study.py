@@ -104,7 +104,7 @@ def test_a_failed_training_is_kept_with_its_reason_and_the_search_goes_on(search
 
 
 def test_training_that_always_fails_ends_the_search(searcher: Searcher) -> None:
-    evaluator = FakeEvaluator(fails=lambda call: True)
+    evaluator = FakeEvaluator(fails=lambda _: True)
     with pytest.raises(RunFailedError, match="failed 5 times in a row, the last time: loss became nan in call 4"):
         searcher(evaluator, trials=50)
     assert len(evaluator.asked) == 5
@@ -117,7 +117,7 @@ def test_minutes_end_a_search(searcher: Searcher) -> None:
 def test_a_run_of_another_experiment_is_refused_and_keeps_everything(searcher: Searcher) -> None:
     before = searcher(trials=5).result
     with pytest.raises(
-        NasError, match=r"belongs to another experiment: seed was 0 and is now 7; .*epochs was 5 and is"
+        NasError, match=r"belongs to another experiment: seed was 0 and is now 7; .*epochs was 3 and is"
     ):
         searcher(seed=7, training__epochs=2)
     assert load_result(searcher.run.path).trials == before.trials
@@ -214,7 +214,7 @@ def test_references_are_trained_once_and_costed_by_the_same_table(
     from nas.networks.space import load_space
 
     space = load_space("small")
-    monkeypatch.setattr(study, "reference", lambda name: space.decode(space.largest_parameters()))
+    monkeypatch.setattr(study, "reference", lambda _: space.decode(space.largest_parameters()))
     evaluator = FakeEvaluator()
     first = searcher(evaluator, trials=3, references=["known"]).result
     assert [network.name for network in first.references] == ["known"]
@@ -283,7 +283,8 @@ def test_kill_9_loses_no_finished_trial_and_repeats_none(workplace: Path) -> Non
     journal = workplace / "killed" / "study.journal"
     deadline = time.monotonic() + 120
     while not (journal.exists() and journal.read_bytes().count(b'"record"') >= 3):
-        assert time.monotonic() < deadline and process.poll() is None
+        assert time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
