@@ -27,15 +27,16 @@ _FACTORS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 def _size(value: Any) -> Any:
     """`5M` is 5,000,000 (k, M, G are powers of 1000)."""
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    return round(float(match[1]) * _FACTORS[match[2]]) if match else value
+    amount = float(match[1]) * _FACTORS[match[2]] if match else 0.5
+    return round(amount) if amount.is_integer() else value
 
 
 def _budgets(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value if isinstance(value, tuple) else (value,)
 
 
-Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
-Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0, strict=True)]
+Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 class Limits(Settings):
@@ -57,12 +58,12 @@ class Experiment(Settings):
     space: StrictStr = "mbv3"
     device: StrictStr = "pixel_lut"
     data: StrictStr = "digits"
-    max_images: Annotated[int, Field(ge=1)] | None = None
-    trials: Annotated[int, Field(ge=1)] = 24
-    minutes: Annotated[float, Field(gt=0)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    max_images: Annotated[int, Field(ge=1, strict=True)] | None = None
+    trials: Annotated[int, Field(ge=1, strict=True)] = 24
+    minutes: Annotated[float, Field(gt=0, strict=True)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
     sampler: SamplerName = "nsga2"
-    population: Annotated[int, Field(ge=2)] = 12
+    population: Annotated[int, Field(ge=2, strict=True)] = 12
     limits: Limits = Limits()
     budgets_ms: Annotated[tuple[Milliseconds, ...], BeforeValidator(_budgets)] = ()
     references: tuple[StrictStr, ...] = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")

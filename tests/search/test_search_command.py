@@ -41,7 +41,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["--data", "digit"], "unknown data"),
         (["--data", "folder:nowhere"], "nowhere"),
         (["--trials", "0"], "trials must be greater than or equal to 1, but got 0 (command line, trials)"),
-        (["--trials", "many"], "trials must be a valid integer"),
+        (["--trials", "many"], "trials must be a whole number"),
         (["--minutes", "-1"], "minutes must be greater than 0"),
         (["--latency-max", "0"], "greater than 0"),
         (["--params-max", "5Q"], "'5Q'"),
