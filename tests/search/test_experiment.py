@@ -55,7 +55,7 @@ def test_sizes_are_read_with_their_letter(text: str | int, value: int) -> None:
 
 @pytest.mark.parametrize("text", ["5 apples", "M", "-3M", "0", 0, "1.5", True])
 def test_what_is_no_size_is_refused(text: object) -> None:
-    with pytest.raises(ConfigError, match="limits.params"):
+    with pytest.raises(ConfigError, match=r"limits\.params"):
         resolve_experiment(None, {"limits.params": text})
 
 
