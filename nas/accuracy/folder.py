@@ -4,7 +4,8 @@
     PATH/val/CLASS/...      scores; where it is missing, a part of train/ is held out instead
     PATH/test/CLASS/...     never read by a search
 
-Images lie in the class folders or below them. Every problem is an error that names the files: nothing is skipped.
+Images lie in the class folders or below them, under the usual endings (SUFFIXES); files with others are passed over.
+Every image that cannot be read is named in an error: none is skipped.
 """
 
 from __future__ import annotations
