@@ -67,7 +67,7 @@ def test_the_weights_are_the_candidates_but_for_the_classifier() -> None:
 
 
 def test_the_last_map_of_mbv3s_proxies_is_more_than_a_pixel() -> None:
-    """At the default settings, for the smallest candidates too."""
+    """At the settings of experiments/cifar10.yaml, for the smallest candidates too."""
     space = load_space("mbv3")
     rng = np.random.default_rng(0)
     for _ in range(20):
