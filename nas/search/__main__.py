@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ examples:
   python -m nas.search experiments/quickstart.yaml trials=20 training.epochs=3
 
 The run is kept in runs/SPACE-DEVICE-DATA (or --run); the same command goes on where it stopped. Ctrl-C ends it with
-what there is. Every option is also a key of the experiment: experiments/README.md lists them all.
+what there is. What these options say can also stand in an experiment: experiments/README.md lists the keys.
 """
 
 # Options that stand for keys of the experiment.
@@ -45,6 +46,9 @@ OPTIONS: Mapping[str, tuple[str, str, str]] = {
     "--macs-max": ("limits.macs", "N", "train nothing with more multiply-accumulates, such as 300M"),
     "--storage": ("storage", "URL", "an Optuna storage instead of the run's own journal"),
 }
+
+# Keys whose words stand for themselves, whatever they look like.
+TEXTS = frozenset({"space", "device", "data", "sampler", "storage"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,28 +82,30 @@ def _search(arguments: argparse.Namespace) -> int:
     from nas.report.files import append_trial, write_trials
     from nas.report.write import write_report
     from nas.search.progress import SearchProgress
-    from nas.search.run_directory import RunDirectory, load_weights
+    from nas.search.run_directory import RunDirectory, claimed, load_weights
     from nas.search.study import prepare, search
     from nas.search.summary import print_summary
 
     run = RunDirectory(arguments.run or _default_run(experiment))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     prepared = prepare(experiment, progress=sys.stderr.isatty() and not arguments.quiet)
-    with SearchProgress(experiment.trials, minutes=experiment.minutes, quiet=arguments.quiet) as progress:
-        _announce(progress, prepared, run)
-        outcome = search(
-            prepared,
-            run,
-            progress,
-            on_begin=lambda trials: write_trials(run.path / "trials.csv", trials),
-            on_trial=lambda trial: append_trial(run.path / "trials.csv", trial),
-        )
-    files = write_report(outcome.result, run.path, weights=lambda trial: load_weights(run, trial.number))
+    with claimed(run):
+        with SearchProgress(experiment.trials, minutes=experiment.minutes, quiet=arguments.quiet) as progress:
+            _announce(progress, prepared, run)
+            outcome = search(
+                prepared,
+                run,
+                progress,
+                on_begin=lambda trials: write_trials(run.path / "trials.csv", trials),
+                on_trial=lambda trial: append_trial(run.path / "trials.csv", trial),
+            )
+        files = write_report(outcome.result, run.path, weights=lambda trial: load_weights(run, trial.number))
     if arguments.json:
         print((run.path / "pareto.json").read_text(encoding="utf-8"), end="")
     else:
         print_summary(outcome.result, outcome.ending, run.path, files)
-    return console.INTERRUPTED if outcome.ending == "interrupted" else 0
+    return {"interrupted": console.INTERRUPTED, "failing": 1}.get(outcome.ending, 0)
 
 
 def _experiment(arguments: argparse.Namespace) -> Experiment:
@@ -116,9 +122,9 @@ def _experiment(arguments: argparse.Namespace) -> Experiment:
     for key, *_ in OPTIONS.values():
         text = getattr(arguments, key)
         if text is not None:
-            overrides[key] = _value(text)
+            overrides[key] = text if key in TEXTS else _number(text)
     if arguments.budgets_ms:
-        overrides["budgets_ms"] = [_value(part) for text in arguments.budgets_ms for part in text.split(",")]
+        overrides["budgets_ms"] = [_number(part) for text in arguments.budgets_ms for part in text.split(",")]
 
     from nas.search.experiment import resolve_experiment
 
@@ -126,16 +132,22 @@ def _experiment(arguments: argparse.Namespace) -> Experiment:
 
 
 def _key_and_value(word: str) -> tuple[str, Any]:
+    """`training.epochs=3`, the value as YAML reads it."""
     key, _, text = word.partition("=")
-    return key, _value(text)
-
-
-def _value(text: str) -> Any:
-    """A word of the command line as YAML would read it."""
     try:
-        return yaml.safe_load(text)
+        return key, yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError([f"cannot read {text!r} as a value: {error}"]) from error
+        raise ConfigError([f"cannot read {text!r} as the value of {key}"]) from error
+
+
+def _number(text: str) -> int | float | str:
+    """A number, or the text itself, for the checks to read (5M) or refuse."""
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _default_run(experiment: Experiment) -> Path:

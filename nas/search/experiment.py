@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, model_validator
 
 from nas.accuracy.train import TrainingSettings
 from nas.config import Document, Settings, check, with_overrides
@@ -18,7 +19,7 @@ from nas.networks.proxy import ProxySettings
 SamplerName = Literal["nsga2", "nsga3", "tpe", "random"]
 
 # What may differ between two commands that belong to the same run: how long it goes on, and what is picked.
-CHANGEABLE = frozenset({"trials", "minutes", "budgets_ms", "storage"})
+CHANGEABLE = frozenset({"trials", "minutes", "budgets_ms"})
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMG]?)", re.ASCII)
 _FACTORS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
@@ -32,7 +33,16 @@ def _size(value: Any) -> Any:
 
 
 def _budgets(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value if isinstance(value, tuple) else (value,)
+    """One budget is a list of one; a repeated one counts once."""
+    return tuple(dict.fromkeys(value)) if isinstance(value, list | tuple) else (value,)
+
+
+def _absolute(url: str | None) -> str | None:
+    """An SQLite file keeps its place when a later command is given in another folder."""
+    prefix = "sqlite:///"
+    if url is None or not url.startswith(prefix) or url == prefix:
+        return url
+    return prefix + str(Path(url.removeprefix(prefix)).absolute())
 
 
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0, strict=True)]
@@ -69,7 +79,7 @@ class Experiment(Settings):
     references: tuple[StrictStr, ...] = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
     proxy: ProxySettings = ProxySettings()
     training: TrainingSettings = TrainingSettings()
-    storage: StrictStr | None = None
+    storage: Annotated[StrictStr | None, AfterValidator(_absolute)] = None
 
     @model_validator(mode="after")
     def _nsga2_can_pair(self) -> Experiment:

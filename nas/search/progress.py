@@ -61,8 +61,9 @@ class SearchProgress:
 
     def ended(self, trial: Trial, done: int, front: Sequence[Trial]) -> None:
         """A trial has ended; `done` were trained so far."""
-        if trial.status in ("complete", "failed"):
-            self._seconds.append(trial.seconds)
+        if trial.status not in ("complete", "failed"):
+            return
+        self._seconds.append(trial.seconds)
         if trial.status == "failed":
             self.say(f"trial {trial.number} failed: {trial.reason}")
         facts = self._facts(done, front)

@@ -1,13 +1,13 @@
 """Which network is to be trained next?
 
 A sampler's draws are costed at once. A draw that breaks a limit, or is a network that was drawn before, is recorded as
-such and never trained; after a few of those in a row the best of them is repaired by small random changes until it is
-new and within the limits. The first generation (of every sampler but random) is spread evenly over latency, which is
-known before any training.
+such and never trained; after a few of those in a row the one nearest to the limits is made to fit them. The first
+generation (of every sampler but random) is spread evenly over latency, which is known before any training.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +24,13 @@ from nas.search.samplers import build_sampler
 from nas.search.storage import Study
 
 # Draws of the sampler that may fail before one is repaired.
-MOST_DRAWS = 10
+MOST_DRAWS = 5
 _REPAIR_STEPS = 2_000
 _START_SAMPLES = 16  # a member of the first generation, for the quantiles of latency
 
 
 class SpaceExhausted(Exception):  # noqa: N818 - an outcome, not an error
-    """No network is left that is new and within the limits."""
+    """No network was found any more that is new and within the limits."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,12 @@ class Proposer:
             if trial.status in ("complete", "failed")
         }
         self._start: list[Parameters] | None = None
+        self._anchor: Parameters | None = None
 
     def next(self) -> Proposal:
         """A network that is new and within the limits. Raises SpaceExhausted when none can be found."""
-        rejected: list[CostedNetwork] = []
+        # A search that was interrupted after some refusals goes on counting them.
+        rejected = self._refused_last()
         while len(rejected) < MOST_DRAWS:
             proposal = self._draw(self._planned())
             status, reason = self._objection(proposal.network)
@@ -95,6 +97,8 @@ class Proposer:
             self._experiment.sampler, self._space, population=self._experiment.population, seed=self._seed(number)
         )
         trial = study.ask()
+        # Makes NSGA-II count a planned network to its generation, which it forgets where nothing is left to sample.
+        _ = trial.relative_params
         parameters: Parameters = {}
         for parameter in self._space.parameters:
             choice = trial.suggest_categorical(parameter.name, parameter.choices)
@@ -113,21 +117,46 @@ class Proposer:
             )
         return self._start[number] if number < len(self._start) else None
 
+    def _refused_last(self) -> list[CostedNetwork]:
+        """The draws that were turned down since the last network that was trained, in order."""
+        refused = itertools.takewhile(lambda t: t.status in ("infeasible", "duplicate"), self._study.newest_first())
+        return [trial.network for trial in refused][::-1]
+
     def _repaired(self, architecture: Architecture, rng: np.random.Generator) -> Parameters:
-        """A network that is new and within the limits, found from `architecture` by random changes that do not hurt."""
-        limits = self._experiment.limits
-        parameters = self._space.encode(architecture)
-        least = excess(cost("", architecture, self._table), limits)
+        """A network that is new and within the limits: `architecture` made to fit, then changed until it is new."""
+        parameters = self._fitted(self._space.encode(architecture), rng)
         for _ in range(_REPAIR_STEPS):
+            network = cost("", self._space.decode(parameters), self._table)
+            if network.architecture.fingerprint not in self._drawn:
+                return parameters
             decision = self._space.parameters[int(rng.integers(len(self._space.parameters)))]
             choice = decision.choices[int(rng.integers(len(decision.choices)))]
             changed = {**parameters, decision.name: choice}
-            network = cost("", self._space.decode(changed), self._table)
-            if excess(network, limits) <= least:
-                parameters, least = changed, excess(network, limits)
-                if not least and network.architecture.fingerprint not in self._drawn:
-                    return parameters
+            if self._fits(changed):
+                parameters = changed
         raise SpaceExhausted
+
+    def _fitted(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
+        """`parameters` with as few decisions, in random order, as it takes replaced by those of a network that fits.
+
+        assumption: replacing more of them never makes a network fit less; then bisection finds the fewest.
+        """
+        if self._anchor is None:
+            self._anchor = nearest_to_limits(self._space, self._table, self._experiment.limits)
+        names = [self._space.parameters[i].name for i in rng.permutation(len(self._space.parameters)).tolist()]
+        anchor = self._anchor
+
+        def replaced(count: int) -> Parameters:
+            return {**parameters, **{name: anchor[name] for name in names[:count]}}
+
+        low, high = 0, len(names)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._fits(replaced(middle)) else (middle + 1, high)
+        return replaced(high)
+
+    def _fits(self, parameters: Parameters) -> bool:
+        return not broken(cost("", self._space.decode(parameters), self._table), self._experiment.limits)
 
     def _seed(self, number: int) -> int:
         return int(np.random.SeedSequence([self._experiment.seed, number]).generate_state(1)[0])
@@ -154,10 +183,17 @@ def stratified_start(
 
 
 def check_limits(space: SearchSpace, table: LatencyTable, limits: Limits) -> None:
-    """Raise NasError, with the nearest values found, when no network of the space seems to meet the limits.
+    """Raise NasError, with the nearest values found, when no network of the space was found that meets the limits."""
+    nearest = cost("", space.decode(nearest_to_limits(space, table, limits)), table)
+    if broken(nearest, limits):
+        raise NasError(
+            f"no network of the space {space.name} was found that meets the limits; of the nearest, "
+            f"{broken(nearest, limits)}"
+        )
 
-    Looks from the smallest network downhill, one decision at a time.
-    """
+
+def nearest_to_limits(space: SearchSpace, table: LatencyTable, limits: Limits) -> Parameters:
+    """A member that meets the limits, or is as near as was found: from the smallest downhill, a decision at a time."""
     parameters = space.smallest_parameters()
     nearest = cost("", space.decode(parameters), table)
     improved = True
@@ -168,7 +204,4 @@ def check_limits(space: SearchSpace, table: LatencyTable, limits: Limits) -> Non
                 network = cost("", space.decode({**parameters, decision.name: choice}), table)
                 if excess(network, limits) < excess(nearest, limits):
                     parameters, nearest, improved = {**parameters, decision.name: choice}, network, True
-    if broken(nearest, limits):
-        raise NasError(
-            f"no network of the space {space.name} meets the limits; of the nearest, {broken(nearest, limits)}"
-        )
+    return parameters

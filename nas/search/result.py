@@ -175,7 +175,7 @@ class SearchResult:
         for budget_ms in self.setting.budgets_ms:
             best = self.best_within(budget_ms)
             if best is not None:
-                picks.append(Pick(f"best within {budget_ms:g} ms", f"within_{budget_ms:g}ms", best))
+                picks.append(Pick(f"best within {budget_ms:.10g} ms", f"within_{budget_ms:.10g}ms", best))
         return tuple(picks)
 
     def hypervolumes(self) -> list[float]:

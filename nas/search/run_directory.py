@@ -11,6 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
+import pickle
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +64,11 @@ class RunDirectory:
         """The reference networks that have been trained."""
         return self.path / "references.json"
 
+    @property
+    def study_name(self) -> str:
+        """The name of the run's study: its own even in a storage that many runs share."""
+        return f"nas-{read_json(self.identity)['id']}"
+
     def checkpoint(self, number: int) -> Path:
         """The weights of a trial's proxy."""
         return self.path / "checkpoints" / f"trial_{number}.pt"
@@ -73,23 +80,42 @@ class RunDirectory:
 
 @contextmanager
 def claimed(run: RunDirectory) -> Iterator[None]:
-    """Hold the directory for this process. Raises NasError when another process has it."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    with (run.path / "lock").open("a+") as lock:
+    """Hold the directory for this process.
+
+    Raises NasError when it cannot be one of a run, or when another process has it; then nothing is left in it.
+    """
+    _check_place(run)
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        lock = (run.path / "lock").open("a+")
+    except OSError as error:
+        raise NasError(f"{shown(run.path)} cannot be the directory of a run: {error.strerror}.") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise NasError(
-                f"{shown(run.path)} is in use by another search. Wait for it, or give this one its own --run."
-            ) from error
+            raise NasError(f"{shown(run.path)} is in use by another command. Wait, or give another --run.") from error
         yield
+
+
+def _check_place(run: RunDirectory) -> None:
+    """Raise NasError for a place that holds something else than a run."""
+    if run.exists() or not run.path.is_dir():
+        return
+    ours = {"lock", run.experiment.name, run.identity.name + ".part", run.experiment.name + ".part"}
+    foreign = sorted(path.name for path in run.path.iterdir() if path.name not in ours)
+    if foreign:
+        raise NasError(
+            f"{shown(run.path)} is not a run of this program and is not empty (it holds {', '.join(foreign[:3])}). "
+            "Give an empty or new directory with --run."
+        )
 
 
 def identity_of(
     experiment: Experiment, space: Mapping[str, Any], table: LatencyTable, data: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What makes two runs the same: the experiment, and the contents of the space, the table and the data set."""
-    rows = repr([(key, row.latency_ms) for key, row in table.rows.items()])
+    rows = repr([(key, row.latency_ms, row.source) for key, row in table.rows.items()])
     return {
         "format": FORMAT,
         "experiment": experiment.model_dump(mode="json"),
@@ -105,29 +131,27 @@ def identity_of(
 def begin(run: RunDirectory, experiment: Experiment, identity: Mapping[str, Any]) -> None:
     """Make the directory this run's, or recognise it as such.
 
-    Raises NasError, naming what differs, when it belongs to another experiment, or holds something else.
+    Raises NasError, naming what differs, when it belongs to another experiment.
     """
-    if not run.exists():
-        foreign = sorted(p.name for p in run.path.iterdir() if p.name != "lock")
-        if foreign:
-            raise NasError(
-                f"{shown(run.path)} is not a run of this program and is not empty (it holds {', '.join(foreign[:3])}). "
-                "Give an empty or new directory with --run."
-            )
-        write_text(run.experiment, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
-        write_json(run.identity, identity)
-        return
+    if run.exists():
+        _recognise(run, identity)
+    else:
+        write_json(run.identity, {"id": uuid.uuid4().hex[:12], **identity})
+    write_text(run.experiment, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+
+
+def _recognise(run: RunDirectory, identity: Mapping[str, Any]) -> None:
     before = read_json(run.identity)
-    if before.get("format") != FORMAT:
+    if not isinstance(before, dict) or before.get("format") != FORMAT or "experiment" not in before:
         raise NasError(f"{shown(run.path)} was made by another version of this program. Give a new one with --run.")
-    changed = differences(before.pop("experiment"), dict(identity)["experiment"])
-    changed += differences(before, {key: value for key, value in identity.items() if key != "experiment"})
+    changed = differences(before["experiment"], identity["experiment"])
+    contents = ("space", "table", "data")
+    changed += differences({key: before.get(key) for key in contents}, {key: identity[key] for key in contents})
     if changed:
         raise NasError(
             f"{shown(run.path)} belongs to another experiment: {'; '.join(changed)}. "
             "Repeat its own command to go on with it, or give this one its own directory with --run."
         )
-    write_text(run.experiment, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
 
 
 def save_weights(run: RunDirectory, number: int, weights: Mapping[str, Tensor]) -> None:
@@ -137,18 +161,21 @@ def save_weights(run: RunDirectory, number: int, weights: Mapping[str, Tensor]) 
     path = run.checkpoint(number)
     path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".part")
-    torch.save(dict(weights), part)
+    with part.open("wb") as file:
+        torch.save(dict(weights), file)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)
 
 
 def load_weights(run: RunDirectory, number: int) -> Mapping[str, Tensor] | None:
-    """The weights of a trial's proxy, or None where they were not kept."""
+    """The weights of a trial's proxy, or None where they were not kept or cannot be read."""
     import torch
 
-    path = run.checkpoint(number)
-    if not path.exists():
+    try:
+        weights: Mapping[str, Tensor] = torch.load(run.checkpoint(number), map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
         return None
-    weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights
 
 
@@ -178,15 +205,19 @@ def save_setting(run: RunDirectory, setting: Setting) -> None:
 
 
 def load_result(path: Path) -> SearchResult:
-    """A run as far as it has got, from its directory alone. Raises NasError where there is none."""
-    from nas.search.storage import open_study
+    """A run as far as it has got, from its directory, which stays as it is. Raises NasError where there is none."""
+    from nas.search.storage import read_study
 
     run = RunDirectory(path)
     if not run.exists() or not run.setting.exists():
         raise NasError(f"{shown(path)} is not the directory of a run. One is made by python -m nas.search.")
-    setting = Setting.from_json(read_json(run.setting))
-    study = open_study(run, setting.experiment["storage"])
-    return SearchResult(setting, study.trials(), tuple(load_references(run)))
+    try:
+        setting = Setting.from_json(read_json(run.setting))
+        references = tuple(load_references(run))
+        storage = setting.experiment["storage"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise NasError(f"{shown(path)} holds files of another shape ({type(error).__name__}: {error}).") from error
+    return SearchResult(setting, read_study(run, storage).trials(), references)
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -8,7 +8,10 @@ a killed process leaves no trial RUNNING for ever, and Optuna's own tools can re
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,19 +28,24 @@ from nas.search.result import Trial
 if TYPE_CHECKING:
     from nas.search.run_directory import RunDirectory
 
-STUDY_NAME = "nas"
 OBJECTIVES = ("top1", "latency_ms")
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 RECORD = "record"
+_METRIC_NAMES = "study:metric_names"  # ours, for Optuna Dashboard; not the sampler's
 
 
 class Study:
     """An Optuna study in memory, and the storage that every ended trial goes to."""
 
-    def __init__(self, kept: optuna.Study, place: str) -> None:
+    def __init__(self, kept: optuna.Study, storage: BaseStorage, place: str) -> None:
         self._kept = kept
+        self._storage = storage
         self._place = place
-        self.optuna = optuna.create_study(storage=InMemoryStorage(), study_name=STUDY_NAME, directions=DIRECTIONS)
+        self._memory = InMemoryStorage()
+        self.optuna = optuna.create_study(storage=self._memory, directions=DIRECTIONS)
+        self._sampler_state = self._state_in(storage, kept)
+        for key, value in self._sampler_state.items():
+            self._memory.set_study_system_attr(self._id_in(self._memory, self.optuna), key, value)
         self._trials: list[Trial] = []
         for frozen in kept.get_trials(deepcopy=False):
             if frozen.state.is_finished():
@@ -52,6 +60,10 @@ class Study:
     def count(self) -> int:
         """The number of trials that have ended, and the number of the next one."""
         return len(self._trials)
+
+    def newest_first(self) -> Iterator[Trial]:
+        """The trials that have ended, from the last to the first."""
+        return reversed(self._trials)
 
     def trials_from(self, number: int) -> list[Trial]:
         """The trials that have ended, from `number` on."""
@@ -68,8 +80,25 @@ class Study:
         else:
             state = TrialState.FAIL if trial.status == "failed" else TrialState.PRUNED
             frozen = self.optuna.tell(ended, state=state)
+        self._save_sampler_state()
         self._kept.add_trial(frozen)
         self._trials.append(trial)
+
+    def _save_sampler_state(self) -> None:
+        """Keep what the sampler has noted about the study (NSGA-II: each generation's parents, in order)."""
+        state = self._state_in(self._memory, self.optuna)
+        for key, value in state.items():
+            if self._sampler_state.get(key) != value:
+                self._storage.set_study_system_attr(self._id_in(self._storage, self._kept), key, value)
+        self._sampler_state = state
+
+    def _state_in(self, storage: BaseStorage, study: optuna.Study) -> dict[str, Any]:
+        attributes = storage.get_study_system_attrs(self._id_in(storage, study))
+        return {key: value for key, value in attributes.items() if key != _METRIC_NAMES}
+
+    @staticmethod
+    def _id_in(storage: BaseStorage, study: optuna.Study) -> int:
+        return storage.get_study_id_from_name(study.study_name)
 
     def _record(self, frozen: FrozenTrial) -> Trial:
         record = frozen.user_attrs.get(RECORD)
@@ -82,55 +111,90 @@ class Study:
 
 
 def open_study(run: RunDirectory, url: str | None) -> Study:
-    """The run's study: in its journal file, or in the Optuna storage at `url`.
+    """The run's study, to go on with: in its journal file, or in the Optuna storage at `url`.
 
-    Raises NasError for a journal that is damaged, and for a storage that cannot be opened or holds another study.
+    The caller holds the run's directory. Raises NasError for a journal that is damaged or gone, and for a storage that
+    cannot be opened.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if url is None:
+        _check_journal(run)
+        # A process killed while it wrote leaves Optuna's lock behind; the run's own lock says that nobody writes now.
+        run.journal.with_name(run.journal.name + ".lock").unlink(missing_ok=True)
     place = url or shown(run.journal)
-    storage = _open_url(url) if url else _open_journal(run.journal)
-    name = STUDY_NAME if url is None else f"{STUDY_NAME}-{run.path.name}"
-    try:
-        kept = optuna.create_study(storage=storage, study_name=name, directions=DIRECTIONS, load_if_exists=True)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise NasError(f"{place} is not a journal of this program ({type(error).__name__}: {error}).") from error
-    if tuple(kept.directions) != DIRECTIONS:
-        raise NasError(f"the study {name} in {place} has other objectives. Give the search a storage of its own.")
-    if not kept.metric_names:
-        with warnings.catch_warnings():
-            # "Experimental" since Optuna 3.2; the names are for Optuna Dashboard alone.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            kept.set_metric_names(list(OBJECTIVES))
-    return Study(kept, place)
+    with _explained(place):
+        storage = _storage(run, url)
+        kept = optuna.create_study(
+            storage=storage, study_name=run.study_name, directions=DIRECTIONS, load_if_exists=True
+        )
+        if not kept.metric_names:
+            with warnings.catch_warnings():
+                # "Experimental" since Optuna 3.2; the names are for Optuna Dashboard alone.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                kept.set_metric_names(list(OBJECTIVES))
+        return Study(kept, storage, place)
 
 
-def _open_url(url: str) -> BaseStorage:
+def read_study(run: RunDirectory, url: str | None) -> Study:
+    """The run's study as it stands; nothing is written. Raises NasError where there is none."""
+    place = url or shown(run.journal)
+    file = run.journal if url is None else _sqlite_file(url)
+    if file is not None and not file.exists():
+        raise NasError(f"the trials of {shown(run.path)} are gone: there is no {shown(file)}")
+    if url is None:
+        _check_journal(run)
+    with _explained(place):
+        storage = _storage(run, url)
+        return Study(optuna.load_study(study_name=run.study_name, storage=storage), storage, place)
+
+
+def check_storage(url: str | None) -> None:
+    """Raise NasError for a storage that cannot be opened."""
+    if url is not None:
+        with _explained(url):
+            optuna.storages.get_storage(url)
+
+
+def _storage(run: RunDirectory, url: str | None) -> BaseStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if url is None:
+        return JournalStorage(JournalFileBackend(str(run.journal)))
+    return optuna.storages.get_storage(url)
+
+
+@contextmanager
+def _explained(place: str) -> Iterator[None]:
+    """Whatever a storage's driver raises becomes one line."""
     try:
-        return optuna.storages.get_storage(url)
+        yield
+    except NasError:
+        raise
     except Exception as error:  # Each database's driver raises errors of its own.
-        raise NasError(f"cannot open the storage {url!r}: {type(error).__name__}: {error}") from error
+        first = (str(error).splitlines() or [""])[0]
+        raise NasError(f"cannot use the storage {place}: {type(error).__name__}: {first}") from error
 
 
-def _open_journal(path: Path) -> BaseStorage:
-    _check_journal(path)
-    # A process killed while it wrote leaves Optuna's lock behind; the run's own lock says that nobody writes now.
-    path.with_name(path.name + ".lock").unlink(missing_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
+def _sqlite_file(url: str) -> Path | None:
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
 
 
-def _check_journal(path: Path) -> None:
-    """Refuse a journal with a line that is not whole: Optuna would write on behind it and lose both."""
-    if not path.exists():
+def _check_journal(run: RunDirectory) -> None:
+    """Refuse a journal that is gone, or has a line that is not whole: Optuna would write on behind it and lose both."""
+    path = run.journal
+    if not path.exists() or not path.stat().st_size:
+        if run.setting.exists():
+            raise NasError(
+                f"{shown(path)} is gone or empty, and the run's trials with it. Restore it, or start anew with --run."
+            )
         return
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         last = number == len(lines)
         if (last and line) or (not last and not _is_record(line)):
-            whole = number - 1
+            whole, old, new = number - 1, shlex.quote(str(path)), shlex.quote(f"{path}.whole")
             raise NasError(
                 f"{shown(path)} is damaged: line {number} is {'cut off' if last else 'not a record'} "
                 f"(the {whole} lines before it are whole). Nothing was changed. To go on from those, keep a copy and "
-                f"then run: head -n {whole} {shown(path)} > {shown(path)}.whole && mv {shown(path)}.whole {shown(path)}"
+                f"then run: head -n {whole} {old} > {new} && mv {new} {old}"
             )
 
 

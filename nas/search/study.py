@@ -11,8 +11,7 @@ from typing import Any, Literal
 from nas.accuracy.data import load_dataset
 from nas.accuracy.dataset import Dataset
 from nas.accuracy.evaluate import Evaluation, Evaluator, Score, ShortTraining
-from nas.accuracy.train import TrainingFailedError
-from nas.errors import RunFailedError
+from nas.accuracy.train import TrainingFailedError, resolve_device, resolve_precision
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture
 from nas.networks.references import reference
@@ -24,11 +23,11 @@ from nas.search.progress import SearchProgress
 from nas.search.proposals import Proposer, SpaceExhausted, check_limits
 from nas.search.result import CostedNetwork, SearchResult, Setting, Trial, cost
 from nas.search.run_directory import RunDirectory
-from nas.search.storage import Study, open_study
+from nas.search.storage import Study, check_storage, open_study
 
 MOST_FAILURES = 5
 
-Ending = Literal["trials", "minutes", "exhausted", "interrupted"]
+Ending = Literal["trials", "minutes", "exhausted", "failing", "interrupted"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +59,8 @@ def prepare(experiment: Experiment, *, progress: bool = False) -> Prepared:
     """
     space = load_space(experiment.space)
     table = load_table(experiment.device)
+    resolve_precision(experiment.training.precision, resolve_device(experiment.training.device))
+    check_storage(experiment.storage)
     table.require(space.units())
     named = {name: reference(name) for name in experiment.references}
     check_limits(space, table, experiment.limits)
@@ -90,25 +91,24 @@ def search(
     on_begin: Callable[[Sequence[Trial]], None] = lambda _: None,
     on_trial: Callable[[Trial], None] = lambda _: None,
 ) -> Outcome:
-    """Run, or go on with, a search in the directory `run`; Ctrl-C ends it with what there is.
+    """Run, or go on with, a search in the directory `run`, which the caller holds (`run_directory.claimed`).
 
-    `on_begin` is told the trials that were there before, `on_trial` each that ends. Raises NasError for a directory
-    that belongs to another experiment, and RunFailedError when training keeps failing.
+    Ctrl-C ends it with what there is. `on_begin` is told the trials that were there before, `on_trial` each that ends.
+    Raises NasError for a directory that belongs to another experiment.
     """
     experiment = prepared.experiment
     format_ = prepared.space.format.model_dump(mode="json")
     identity = run_directory.identity_of(experiment, format_, prepared.table, _data_identity(prepared.dataset))
-    with run_directory.claimed(run):
-        run_directory.begin(run, experiment, identity)
-        study = open_study(run, experiment.storage)
-        run_directory.save_setting(run, prepared.setting)
-        on_begin(study.trials())
-        session = _Session(prepared, run, study, progress, on_trial)
-        try:
-            ending = session.run()
-        except KeyboardInterrupt:
-            ending = "interrupted"
-        return Outcome(SearchResult(prepared.setting, study.trials(), tuple(session.references)), ending)
+    run_directory.begin(run, experiment, identity)
+    study = open_study(run, experiment.storage)
+    run_directory.save_setting(run, prepared.setting)
+    on_begin(study.trials())
+    session = _Session(prepared, run, study, progress, on_trial)
+    try:
+        ending = session.run()
+    except KeyboardInterrupt:
+        ending = "interrupted"
+    return Outcome(SearchResult(prepared.setting, study.trials(), tuple(session.references)), ending)
 
 
 class _Session:
@@ -132,21 +132,22 @@ class _Session:
         self._front = _front(completed)
         self._trained = sum(trial.status in ("complete", "failed") for trial in study.trials())
         self._reported = study.count
-        # One proxy may stand for several candidates: what it scored, and the trial that trained it.
-        self._scores: dict[str, tuple[Score, int]] = {}
-        for trial in completed:
-            assert trial.network.score is not None
-            self._scores.setdefault(self._proxy(trial.network.architecture), (trial.network.score, trial.number))
+        # One proxy may stand for several networks: what it scored, and the one that it was trained for.
+        self._scores: dict[str, tuple[Score, str]] = {}
+        for network in [*self.references, *(trial.network for trial in completed)]:
+            if network.score is not None:
+                self._scores.setdefault(self._proxy(network.architecture), (network.score, network.name))
+        minutes = prepared.experiment.minutes
+        self._ends_at = time.monotonic() + 60 * minutes if minutes is not None else None
 
     def run(self) -> Ending:
         """Train the references, then trials until something says that it is enough."""
         experiment = self._prepared.experiment
-        started = time.monotonic()
         self._train_references()
         proposer = Proposer(experiment, self._prepared.space, self._prepared.table, self._study)
         failures = 0
         while self._trained < experiment.trials:
-            if experiment.minutes is not None and time.monotonic() - started >= 60 * experiment.minutes:
+            if self._is_over():
                 return "minutes"
             try:
                 proposal = proposer.next()
@@ -158,15 +159,15 @@ class _Session:
             self._report_new()
             failures = failures + 1 if trial.status == "failed" else 0
             if failures == MOST_FAILURES:
-                raise RunFailedError(
-                    f"training failed {failures} times in a row, the last time: {trial.reason} "
-                    "What was trained before is kept; the same command goes on."
-                )
+                return "failing"
         return "trials"
+
+    def _is_over(self) -> bool:
+        return self._ends_at is not None and time.monotonic() >= self._ends_at
 
     def _train_references(self) -> None:
         for network in self._prepared.references:
-            if any(known.name == network.name for known in self.references):
+            if self._is_over() or any(known.name == network.name for known in self.references):
                 continue
             self._progress.begins(network, self._trained)
             try:
@@ -174,6 +175,7 @@ class _Session:
             except TrainingFailedError as error:
                 self._progress.say(f"reference {network.name} failed: {error}")
                 continue
+            self._scores[self._proxy(network.architecture)] = (evaluation.score, network.name)
             self.references.append(_scored(network, evaluation.score))
             run_directory.save_references(self._run, self.references)
 
@@ -185,14 +187,16 @@ class _Session:
         proxy = self._proxy(network.architecture)
         if proxy in self._scores:
             score, earlier = self._scores[proxy]
-            reason = f"same proxy as trial {earlier}, which was trained for both"
+            reason = f"same proxy as {earlier}, which was trained for both"
             trial = Trial(number, "complete", _scored(network, score), reason, time.monotonic() - started)
-            return self._join_front(trial, run_directory.load_weights(self._run, earlier))
+            earlier_number = earlier.removeprefix("trial ")
+            known = run_directory.load_weights(self._run, int(earlier_number)) if earlier_number.isdigit() else None
+            return self._join_front(trial, known)
         try:
             evaluation = self._evaluate(network.architecture)
         except TrainingFailedError as error:
             return Trial(number, "failed", network, str(error), time.monotonic() - started)
-        self._scores[proxy] = (evaluation.score, number)
+        self._scores[proxy] = (evaluation.score, network.name)
         trial = Trial(number, "complete", _scored(network, evaluation.score), seconds=time.monotonic() - started)
         return self._join_front(trial, evaluation.weights)
 
@@ -211,8 +215,12 @@ class _Session:
         self._reported = self._study.count
 
     def _evaluate(self, architecture: Architecture) -> Evaluation:
+        """Train and score. Whatever torch raises for this network alone becomes a TrainingFailedError."""
         experiment = self._prepared.experiment
-        return self._prepared.evaluator.evaluate(architecture, experiment.training.epochs, experiment.seed)
+        try:
+            return self._prepared.evaluator.evaluate(architecture, experiment.training.epochs, experiment.seed)
+        except RuntimeError as error:
+            raise TrainingFailedError(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
 
     def _proxy(self, architecture: Architecture) -> str:
         return self._prepared.evaluator.proxy_of(architecture).fingerprint
@@ -259,8 +267,10 @@ def _setting(experiment: Experiment, space: SearchSpace, table: LatencyTable, da
 
 def _data_identity(dataset: Dataset) -> dict[str, Any]:
     """Enough of a data set to notice that it is another one."""
-    digest = hashlib.blake2b(dataset.val.images.numpy().tobytes(), digest_size=8)
-    digest.update(dataset.train.labels.numpy().tobytes())
+    digest = hashlib.blake2b(digest_size=8)
+    for split in (dataset.train, dataset.val):
+        digest.update(split.images.permute(0, 2, 3, 1).contiguous().numpy().data)
+        digest.update(split.labels.numpy().data)
     return {
         "classes": list(dataset.classes),
         "train_images": len(dataset.train),

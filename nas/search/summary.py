@@ -21,7 +21,8 @@ _COLUMNS = ("name", *_NUMBERS, "network")
 
 _ENDINGS = {
     "minutes": "The minutes are over; the same command goes on.",
-    "exhausted": "No network is left that is new and within the limits.",
+    "exhausted": "No network was found any more that is new and within the limits.",
+    "failing": "Training failed five times in a row, so the search ended; the reasons are in trials.csv.",
     "interrupted": "Stopped. Everything that was trained is kept; the same command goes on.",
 }
 

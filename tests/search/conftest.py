@@ -17,7 +17,7 @@ from nas.networks.operators import estimate_costs
 from nas.networks.space import read_space
 from nas.search.experiment import resolve_experiment
 from nas.search.progress import SearchProgress
-from nas.search.run_directory import RunDirectory
+from nas.search.run_directory import RunDirectory, claimed
 from nas.search.study import Outcome, Prepared, prepare, search
 
 SMALL_SPACE = """\
@@ -82,7 +82,7 @@ class Searcher:
 
     def __call__(self, evaluator: FakeEvaluator | None = None, **overrides: Any) -> Outcome:
         prepared = self.prepared(evaluator or FakeEvaluator(), **overrides)
-        with SearchProgress(prepared.experiment.trials, quiet=True) as progress:
+        with SearchProgress(prepared.experiment.trials, quiet=True) as progress, claimed(self.run):
             return search(prepared, self.run, progress)
 
 

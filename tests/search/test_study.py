@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import NasError, RunFailedError
+from nas.errors import NasError
 from nas.search.run_directory import RunDirectory, load_result
 from nas.search.storage import open_study
 from tests.search.conftest import FakeEvaluator, Searcher
@@ -52,7 +52,9 @@ def test_no_second_of_training_goes_to_a_network_over_a_limit(searcher: Searcher
 
 
 def test_limits_that_nothing_meets_are_refused_before_training(searcher: Searcher) -> None:
-    with pytest.raises(NasError, match=r"no network of the space small meets the limits.*latency_ms .* is above 0\.2"):
+    with pytest.raises(
+        NasError, match=r"no network of the space small was found that meets the limits.*latency_ms .* is above 0\.2"
+    ):
         searcher(limits__latency_ms=0.2)
     assert not searcher.run.path.exists()
 
@@ -95,6 +97,30 @@ def test_ctrl_c_keeps_what_was_trained_and_the_next_search_goes_on(searcher: Sea
     assert result.trials[:5] == outcome.result.trials[:5]
 
 
+@pytest.mark.parametrize("stopped_at", [1, 3, 5, 8, 11])
+def test_a_search_stopped_within_a_tight_limit_goes_on_as_if_it_had_not(workplace: Path, stopped_at: int) -> None:
+    limits = {"trials": 16, "limits__latency_ms": 0.9}
+    whole = Searcher(RunDirectory(workplace / "whole"))(**limits).result
+    parts = Searcher(RunDirectory(workplace / "parts"))
+    assert parts(FakeEvaluator(interrupts_at=stopped_at), **limits).ending == "interrupted"
+    result = parts(**limits).result
+    assert [(t.status, t.network) for t in result.trials] == [(t.status, t.network) for t in whole.trials]
+
+
+def test_an_error_of_torch_is_a_failed_trial(searcher: Searcher) -> None:
+    class Broken(FakeEvaluator):
+        def evaluate(self, architecture, budget, seed):  # type: ignore[no-untyped-def]
+            if len(self.asked) == 1:
+                self.asked.append(architecture)
+                raise RuntimeError("could not create a primitive\nand more")
+            return super().evaluate(architecture, budget, seed)
+
+    result = searcher(Broken(), trials=4).result
+    assert result.trials[1].status == "failed"
+    assert result.trials[1].reason == "RuntimeError: could not create a primitive"
+    assert len(result.completed) == 3
+
+
 def test_a_failed_training_is_kept_with_its_reason_and_the_search_goes_on(searcher: Searcher) -> None:
     result = searcher(FakeEvaluator(fails=lambda call: call % 3 == 0), trials=9).result
     failed = [trial for trial in result.trials if trial.status == "failed"]
@@ -105,13 +131,16 @@ def test_a_failed_training_is_kept_with_its_reason_and_the_search_goes_on(search
 
 def test_training_that_always_fails_ends_the_search(searcher: Searcher) -> None:
     evaluator = FakeEvaluator(fails=lambda _: True)
-    with pytest.raises(RunFailedError, match="failed 5 times in a row, the last time: loss became nan in call 4"):
-        searcher(evaluator, trials=50)
+    outcome = searcher(evaluator, trials=50)
+    assert outcome.ending == "failing"
+    assert [trial.status for trial in outcome.result.trials] == ["failed"] * 5
     assert len(evaluator.asked) == 5
 
 
 def test_minutes_end_a_search(searcher: Searcher) -> None:
-    assert searcher(trials=10_000, minutes=1e-9).ending == "minutes"
+    evaluator = FakeEvaluator()
+    assert searcher(evaluator, trials=10_000, minutes=1e-9).ending == "minutes"
+    assert not evaluator.asked
 
 
 def test_a_run_of_another_experiment_is_refused_and_keeps_everything(searcher: Searcher) -> None:
@@ -138,7 +167,7 @@ def test_a_folder_that_is_no_run_is_left_alone(searcher: Searcher) -> None:
     (searcher.run.path / "thesis.tex").write_text("precious")
     with pytest.raises(NasError, match=r"is not empty \(it holds thesis\.tex\)"):
         searcher()
-    assert [path.name for path in searcher.run.path.iterdir() if path.name != "lock"] == ["thesis.tex"]
+    assert [path.name for path in searcher.run.path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_journal_that_is_cut_off_is_refused_unchanged_and_its_remedy_works(searcher: Searcher) -> None:
@@ -176,7 +205,7 @@ def test_a_lock_that_a_killed_search_left_does_not_hold_up_the_next(searcher: Se
 def test_two_searches_cannot_share_a_run(searcher: Searcher) -> None:
     from nas.search.run_directory import claimed
 
-    with claimed(searcher.run), pytest.raises(NasError, match="is in use by another search"):
+    with claimed(searcher.run), pytest.raises(NasError, match="is in use by another command"):
         searcher()
 
 
@@ -189,9 +218,78 @@ def test_any_optuna_storage_will_do(searcher: Searcher, workplace: Path) -> None
     assert not searcher.run.journal.exists()
 
 
+def test_two_runs_in_one_storage_keep_to_themselves(workplace: Path) -> None:
+    url = "sqlite:///shared.db"
+    Searcher(RunDirectory(workplace / "a" / "one"))(trials=3, storage=url)
+    evaluator = FakeEvaluator()
+    assert (
+        len(Searcher(RunDirectory(workplace / "b" / "one"))(evaluator, trials=4, seed=9, storage=url).result.trials)
+        == 4
+    )
+    assert len(evaluator.asked) == 4
+
+
+def test_a_run_is_read_from_any_folder(searcher: Searcher, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = searcher(trials=3, storage="sqlite:///here.db").result
+    (workplace / "elsewhere").mkdir()
+    monkeypatch.chdir(workplace / "elsewhere")
+    assert load_result(searcher.run.path).trials == result.trials
+    assert not list((workplace / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_a_journal_that_is_gone_is_missed(searcher: Searcher, emptied: bool) -> None:
+    searcher(trials=3)
+    searcher.run.journal.write_bytes(b"") if emptied else searcher.run.journal.unlink()
+    with pytest.raises(NasError, match="gone"):
+        searcher(trials=4)
+    with pytest.raises(NasError, match="gone"):
+        load_result(searcher.run.path)
+
+
+def test_reading_a_run_leaves_the_lock_of_who_writes_it(searcher: Searcher) -> None:
+    searcher(trials=3)
+    lock = searcher.run.journal.with_name(searcher.run.journal.name + ".lock")
+    lock.symlink_to(searcher.run.journal)
+    load_result(searcher.run.path)
+    assert lock.is_symlink()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_run_cannot_be_where_a_file_is(workplace: Path, place: str) -> None:
+    (workplace / "file").write_text("")
+    with pytest.raises(NasError, match="cannot be the directory of a run"):
+        Searcher(RunDirectory(workplace / place))()
+
+
+def test_a_run_that_died_before_it_began_can_begin(searcher: Searcher) -> None:
+    searcher.run.path.mkdir(parents=True)
+    searcher.run.experiment.write_text("space: small\n")
+    assert len(searcher(trials=2).result.completed) == 2
+
+
+def test_a_damaged_checkpoint_is_as_good_as_none(searcher: Searcher) -> None:
+    import torch
+
+    from nas.search.run_directory import load_weights, save_weights
+
+    searcher(trials=1)
+    save_weights(searcher.run, 0, {"w": torch.zeros(100)})
+    path = searcher.run.checkpoint(0)
+    path.write_bytes(path.read_bytes()[:200])
+    assert load_weights(searcher.run, 0) is None
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(searcher: Searcher) -> None:
+    with pytest.raises(NasError, match="float16"):
+        searcher(training__precision="float16", training__device="cpu")
+    assert not searcher.run.path.exists()
+
+
 def test_a_storage_that_cannot_be_opened_is_named(searcher: Searcher) -> None:
-    with pytest.raises(NasError, match="cannot open the storage 'nonsense://x'"):
+    with pytest.raises(NasError, match="cannot use the storage nonsense://x"):
         searcher(storage="nonsense://x")
+    assert not searcher.run.path.exists()
 
 
 def test_optuna_reads_the_journal_with_its_own_tools(searcher: Searcher) -> None:
@@ -219,6 +317,8 @@ def test_references_are_trained_once_and_costed_by_the_same_table(
     first = searcher(evaluator, trials=3, references=["known"]).result
     assert [network.name for network in first.references] == ["known"]
     assert len(evaluator.asked) == 4
+    largest = space.decode(space.largest_parameters())
+    assert sum(architecture == largest for architecture in evaluator.asked) == 1
     again = FakeEvaluator()
     assert searcher(again, trials=4, references=["known"]).result.references == first.references
     assert len(again.asked) == 1
@@ -234,7 +334,7 @@ def test_one_proxy_that_stands_for_two_networks_is_trained_once(searcher: Search
     result = searcher(evaluator, trials=60).result
     proxies = [evaluator.proxy_of(architecture).fingerprint for architecture in evaluator.asked]
     assert len(proxies) == len(set(proxies)) < 60
-    shared = [trial for trial in result.completed if "same proxy as trial" in trial.reason]
+    shared = [trial for trial in result.completed if "same proxy as" in trial.reason]
     assert len(shared) == 60 - len(proxies)
 
 
@@ -266,9 +366,11 @@ def test_the_journal_of_another_program_is_refused(searcher: Searcher) -> None:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    searcher.run.path.mkdir(parents=True)
+    searcher(trials=1)
+    searcher.run.journal.unlink()
     storage = JournalStorage(JournalFileBackend(str(searcher.run.journal)))
-    study = optuna.create_study(storage=storage, study_name="nas", directions=["maximize", "minimize"])
+    name = searcher.run.study_name
+    study = optuna.create_study(storage=storage, study_name=name, directions=["maximize", "minimize"])
     study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=1)
     with pytest.raises(NasError, match="was not written by this program"):
         open_study(searcher.run, None)
