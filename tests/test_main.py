@@ -1,0 +1,38 @@
+"""`nas` offers the commands of all rooms."""
+
+from __future__ import annotations
+
+import pytest
+
+from nas import __version__
+from nas.__main__ import COMMANDS, main
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
+        assert "usage:" in capsys.readouterr().out
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(command in printed for command in COMMANDS)
+    assert main([]) == 2
+
+
+def test_an_unknown_command_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serach"]) == 2
+    assert "error: unknown command 'serach'. Known: search" in capsys.readouterr().err
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"nas {__version__}\n"
+
+
+def test_words_go_to_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["networks", "show", "mobilenet_v3_large"]) == 0
+    assert "5,483,032" in capsys.readouterr().out
