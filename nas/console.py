@@ -61,7 +61,9 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
 
     table = Table(box=SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
+        # Only the last column, which holds the longest words, gives way on a narrow terminal.
+        last = column == columns[-1]
+        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=not last, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

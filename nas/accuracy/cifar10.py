@@ -66,7 +66,8 @@ def load_cifar10_test(path: Path) -> Split:
 def fetch_archive(cache: Path, *, progress: bool, archive: Archive = OFFICIAL) -> Path:
     """The archive in the folder `cache`, downloaded where it is not there yet.
 
-    Raises NasError where the bytes have another hash (they are removed) and RunFailedError where there is no network.
+    Raises RunFailedError where it cannot be downloaded or the download has another hash, and then keeps nothing of it.
+    Raises NasError where a file that was there before has another hash; that one is left to the user to remove.
     """
     place = cache / archive.file_name
     downloader = pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT_SECONDS)

@@ -4,7 +4,8 @@
     PATH/val/CLASS/...      scores; where it is missing, a part of train/ is held out instead
     PATH/test/CLASS/...     never read by a search
 
-Images lie in the class folders or below them, under the usual endings (SUFFIXES); files with others are passed over.
+Images lie in the class folders or below them, under the usual endings (SUFFIXES); files with others are passed over,
+and so is what is hidden (`.thumbs/`).
 Every image that cannot be read is named in an error: none is skipped.
 """
 
@@ -30,6 +31,7 @@ HELD_OUT_SHARE = 0.2
 
 _SHOWN = 10
 _THREADS = 8
+_WHITE_16 = 65_535
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class _Files:
 
 
 def load_folder_dataset(folder: Path, *, image_size: int, max_images: int | None, seed: int, progress: bool) -> Dataset:
-    """The images of `folder` at `image_size` pixels: the shorter side is resized, then the centre is cropped.
+    """The images of `folder` at `image_size` pixels: the centre square is cropped, then resized.
 
     Without val/, a fifth of each class of train/ is held out for the scores; test/ is then needed, and is not read.
     Raises NasError for a folder of another shape, and for images that cannot be read (named).
@@ -87,7 +89,7 @@ def _split_folder(folder: Path, split: str) -> Path:
 
 
 def _classes(train: Path) -> tuple[str, ...]:
-    names = tuple(sorted(entry.name for entry in train.iterdir() if entry.is_dir() and not _hidden(entry)))
+    names = tuple(sorted(entry.name for entry in train.iterdir() if entry.is_dir() and not _hidden(entry.name)))
     if len(names) < 2:
         held = f"one, {names[0]}" if names else "none"
         raise NasError(f"{train} must hold at least two class folders with images, but holds {held}")
@@ -96,7 +98,7 @@ def _classes(train: Path) -> tuple[str, ...]:
 
 def _files(split: Path, classes: tuple[str, ...]) -> _Files:
     """Every image of a split, by class and then by name. Raises NasError for other classes than `classes`."""
-    found = {entry.name for entry in split.iterdir() if entry.is_dir() and not _hidden(entry)}
+    found = {entry.name for entry in split.iterdir() if entry.is_dir() and not _hidden(entry.name)}
     missing, extra = sorted(set(classes) - found), sorted(found - set(classes))
     if missing or extra:
         parts = [f"lacks {_listed(missing)}"] * bool(missing) + [f"has {_listed(extra)} besides"] * bool(extra)
@@ -115,11 +117,12 @@ def _files(split: Path, classes: tuple[str, ...]) -> _Files:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not _hidden(path))
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if not any(map(_hidden, path.relative_to(folder).parts)))
 
 
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".")
+def _hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _decode(paths: Sequence[Path], image_size: int, progress: bool) -> Tensor:
@@ -148,12 +151,25 @@ def _load_image(path: Path, size: int) -> NDArray[np.uint8]:
     """One image, upright as its EXIF data says, uint8 (size, size, 3)."""
     with Image.open(path) as opened:
         opened.draft("RGB", (2 * size, 2 * size))  # lets JPEG decode at a smaller scale
-        image = ImageOps.exif_transpose(opened).convert("RGB")
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+        image = _in_8_bits(ImageOps.exif_transpose(opened)).convert("RGB")
+    side = min(image.size)
+    left, top = ((length - side) / 2 for length in image.size)
+    # The box first: a panorama resized whole would take hundreds of megabytes.
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)))
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits scaled to 8, which Pillow would cut off at 255. Raises ValueError for what has no known white."""
+    if image.mode == "F":
+        raise ValueError("mode F: floating-point pixels have no known white; save it with 8 or 16 bits")
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image)  # of mode I: Pillow reads some files of 16 bits as 32
+    if values.min() < 0 or values.max() > _WHITE_16:
+        raise ValueError(
+            f"mode {image.mode}: pixels must be 0 to {_WHITE_16}, but are {values.min()} to {values.max()}"
+        )
+    return Image.fromarray(np.round(values * (255 / _WHITE_16)).astype(np.uint8))
 
 
 def _first_line(error: BaseException) -> str:

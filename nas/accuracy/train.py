@@ -57,15 +57,15 @@ class TrainingSettings(Settings):
     float32.
     """
 
-    epochs: int = Field(default=3, ge=1, le=10_000)
-    batch_size: int = Field(default=32, ge=2, le=65_536)
-    learning_rate: float = Field(default=0.4, gt=0, le=100, allow_inf_nan=False)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    epochs: int = Field(strict=True, default=3, ge=1, le=10_000)
+    batch_size: int = Field(strict=True, default=32, ge=2, le=65_536)
+    learning_rate: float = Field(strict=True, default=0.4, gt=0, le=100, allow_inf_nan=False)
+    momentum: float = Field(strict=True, default=0.9, ge=0, lt=1)
     nesterov: bool = True
-    weight_decay: float = Field(default=1e-4, ge=0, le=1)
-    warmup_epochs: float = Field(default=1.0, ge=0, le=1000)
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    crop_padding: float = Field(default=0.125, ge=0, lt=0.5)
+    weight_decay: float = Field(strict=True, default=1e-4, ge=0, le=1)
+    warmup_epochs: float = Field(strict=True, default=1.0, ge=0, le=1000)
+    label_smoothing: float = Field(strict=True, default=0.1, ge=0, lt=1)
+    crop_padding: float = Field(strict=True, default=0.125, ge=0, lt=0.5)
     mirror: Literal["auto", "always", "never"] = "auto"
     precision: Precision = "auto"
     device: Device = "auto"
@@ -114,7 +114,8 @@ def train(
     same seed gives the same weights, bit for bit, on the same CPU with as many threads. The global random state stays
     as it was. `on_epoch` is called with the number of epochs done and the last one's figures.
 
-    Raises TrainingFailedError where the loss becomes NaN or infinite, NasError for a device that is not there.
+    Raises TrainingFailedError where the loss or the outputs become NaN or infinite, NasError for a device that is not
+    there.
     """
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
@@ -161,8 +162,7 @@ def train_epoch(
     with torch.random.fork_rng(devices=_cuda_devices(device), device_type="cuda"):
         torch.manual_seed(epoch_seed)
         for number, indices in enumerate(batches):
-            done = state.epochs_done + number / len(batches)
-            learning_rate = learning_rate_at(done + 1 / len(batches), settings)
+            learning_rate = learning_rate_at(state.epochs_done + (number + 0.5) / len(batches), settings)
             _set_learning_rate(state.optimiser, learning_rate)
             batch = augment(split.images, indices, padding=padding, mirror=mirror, generator=generator)
             inputs = normalised(batch.to(device, non_blocking=True), mean, std)
@@ -185,22 +185,30 @@ def train_epoch(
 def top1_percent(network: nn.Module, split: Split, dataset: Dataset, *, batch_size: int = 256) -> float:
     """Share of `split` that `network` puts into the right class, in percent; `dataset` says how to normalise.
 
-    The network is left in evaluation mode. Computed in float32.
+    The network is left in evaluation mode. Computed in float32. Raises TrainingFailedError where an output is NaN or
+    infinite: such outputs would pass for class 0.
     """
     network.eval()
     device = next(network.parameters()).device
     mean, std = dataset.mean.to(device), dataset.std.to(device)
     right = torch.zeros((), dtype=torch.int64, device=device)
+    finite = torch.ones((), dtype=torch.bool, device=device)
     for images, labels in _in_batches(split, batch_size):
         outputs = network(normalised(images.to(device), mean, std))
         right += (outputs.argmax(1) == labels.to(device)).sum()
+        finite &= outputs.isfinite().all()
+    if not finite:
+        raise TrainingFailedError(
+            "the network's outputs are NaN or infinite after training; lower training.learning_rate"
+        )
     return 100 * int(right) / len(split)
 
 
 def learning_rate_at(epochs_done: float, settings: TrainingSettings) -> float:
-    """The learning rate of the step that ends when `epochs_done` epochs (a fraction within one) have been trained.
+    """The learning rate when `epochs_done` epochs (a fraction within one) have been trained.
 
-    A line from 0 to the highest during warm-up, then half a cosine down to 0 at the end.
+    A line from 0 to the highest during warm-up, then half a cosine down to 0 at the end. A step takes the rate at its
+    middle, so that none is trained with 0.
     """
     highest = settings.learning_rate * settings.batch_size / REFERENCE_BATCH
     warmup = min(settings.warmup_epochs, settings.epochs / 2)

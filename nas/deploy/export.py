@@ -101,7 +101,8 @@ def export_onnx(network: nn.Module, architecture: Architecture, path: Path) -> O
     """Write `network`, in evaluation mode, as an ONNX file for any batch size, and check it in ONNX Runtime.
 
     In: `image` (batch, 3, resolution, resolution); out: `logits` (batch, classes). The network keeps its own mode.
-    Raises RunFailedError, and leaves `path` as it was, when the file's logits are not torch's within TOLERANCE.
+    Raises RunFailedError, and leaves `path` as it was, when the network cannot be exported or loaded, and when the
+    file's logits are not torch's within TOLERANCE.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -119,7 +120,7 @@ def export_onnx(network: nn.Module, architecture: Architecture, path: Path) -> O
 
 @torch.no_grad()
 def check_onnx(path: Path, network: nn.Module, architecture: Architecture) -> OnnxCheck:
-    """Compare the ONNX file at `path` with `network` as it is. Raises RunFailedError when they differ."""
+    """Compare the ONNX file at `path` with `network`. Raises RunFailedError where it does not load or they differ."""
     session = _session(path)
     ours, theirs = [], []
     generator = torch.Generator().manual_seed(_SEED)
@@ -142,22 +143,30 @@ def _write(network: nn.Module, resolution: int, path: Path) -> None:
         # files agreed with torch no better.
         warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
         warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
-        torch.onnx.export(
-            network,
-            (torch.zeros(1, 3, resolution, resolution, device=device),),
-            str(path),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
-            dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
-        )
+        try:
+            torch.onnx.export(
+                network,
+                (torch.zeros(1, 3, resolution, resolution, device=device),),
+                str(path),
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
+            )
+        except RuntimeError as error:  # the base of the exporter's own errors
+            raise RunFailedError(f"torch cannot export {_file_name(path)}: {error}") from error
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    model = path.read_bytes()
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # ONNX Runtime's exceptions have no other common base.
+    except Exception as error:
+        raise RunFailedError(f"ONNX Runtime cannot load {_file_name(path)}: {error}") from error
 
 
 def _run(
@@ -167,10 +176,15 @@ def _run(
         logits: NDArray[np.float32] = session.run([OUTPUT_NAME], {INPUT_NAME: images})[0]
     # ONNX Runtime's exceptions have no other common base.
     except Exception as error:
-        raise RunFailedError(f"{path.name} does not run on a batch of {shape[0]}: {error}") from error
+        raise RunFailedError(f"{_file_name(path)} does not run on a batch of {shape[0]}: {error}") from error
     if logits.shape != shape:
-        raise RunFailedError(f"the logits of {path.name} must have shape {shape}, but have {logits.shape}")
+        raise RunFailedError(f"the logits of {_file_name(path)} must have shape {shape}, but have {logits.shape}")
     return logits
+
+
+def _file_name(path: Path) -> str:
+    """What the file will be called when it is whole."""
+    return path.name.removesuffix(".part")
 
 
 def _images(count: int, resolution: int, generator: torch.Generator) -> Tensor:
@@ -187,7 +201,7 @@ def _compared(ours: NDArray[np.float32], theirs: NDArray[np.float32], path: Path
     # Written this way round, NaN is refused too.
     if not relative <= TOLERANCE:
         raise RunFailedError(
-            f"{path.name.removesuffix('.part')} must give torch's logits within {TOLERANCE:g} of the largest, but "
+            f"{_file_name(path)} must give torch's logits within {TOLERANCE:g} of the largest, but "
             f"differs by {relative:.3g} ({difference:.3g} of {scale:.3g}): do not deploy it. "
             "The network's weights may have diverged, or the exporter misread an operator."
         )

@@ -27,8 +27,8 @@ class ProxySettings(Settings):
     stage then sees single pixels, on which kernel sizes make no difference. 32 and 8 leave it 4×4.
     """
 
-    resolution: int = Field(default=16, ge=8, le=1024)
-    max_stride: int = Field(default=16, ge=1, le=64)
+    resolution: int = Field(strict=True, default=16, ge=8, le=1024)
+    max_stride: int = Field(strict=True, default=16, ge=1, le=64)
 
 
 def proxy_architecture(

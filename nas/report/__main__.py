@@ -7,27 +7,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas.errors import NasError
+from nas import console
 from nas.files import shown
 
 _EXAMPLE = """example:
-  python -m nas.report runs/mbv3_pixel_lut
+  python -m nas.report runs/mbv3-pixel_lut-digits
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the report of a run as far as it has got; returns the exit code: 0, 1 (failed) or 2 (bad usage)."""
     arguments = _parser().parse_args(argv)
-    try:
-        for path in _write_again(arguments.run):
-            print(shown(path))
-    except NasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 1
-    return 0
+    return console.run(lambda: _report(arguments.run))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,13 +32,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _write_again(run: Path) -> list[Path]:
+def _report(run: Path) -> int:
     # Imported here: they bring torch and plotly, which --help does without.
     from nas.report.write import write_report
     from nas.search.run_directory import RunDirectory, load_result, load_weights
 
     result = load_result(run)
-    return write_report(result, run, weights=lambda trial: load_weights(RunDirectory(run), trial.number))
+    for path in write_report(result, run, weights=lambda trial: load_weights(RunDirectory(run), trial.number)):
+        print(shown(path))
+    return 0
 
 
 if __name__ == "__main__":

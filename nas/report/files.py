@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from nas.errors import NasError
 from nas.files import shown
 from nas.networks.describe import describe
+from nas.report.passwords import without_passwords
 from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
 from nas.search.run_directory import read_json, write_json, write_text
 
@@ -52,10 +53,10 @@ class ParetoFront:
 
     @classmethod
     def of(cls, result: SearchResult) -> ParetoFront:
-        """The front of a search."""
+        """The front of a search, without the password of its storage."""
         alone = SearchResult(result.setting, result.front)
         volumes = alone.hypervolumes()
-        return cls(result.setting, result.front, result.references, volumes[-1] if volumes else 0.0)
+        return cls(without_passwords(result.setting), result.front, result.references, volumes[-1] if volumes else 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -15,6 +15,7 @@ from nas.latency.table import SOURCES, Source
 from nas.networks.describe import describe
 from nas.report import notices, wording
 from nas.report.figures import front_figure, hypervolume_figure
+from nas.report.passwords import without_passwords
 from nas.report.picks import FOLDER, ExportedPick
 from nas.search.result import SearchResult
 from nas.search.run_directory import write_text
@@ -28,12 +29,13 @@ def save_page(path: Path, result: SearchResult, picks: list[ExportedPick]) -> No
 def page(result: SearchResult, picks: list[ExportedPick]) -> str:
     """The page as HTML. Names and reasons are escaped, and nothing is loaded from anywhere."""
     hypervolumes = result.hypervolumes()
+    setting = without_passwords(result.setting)
     return (
         _environment()
         .get_template("template.html")
         .render(
             result=result,
-            setting=result.setting,
+            setting=setting,
             picks=picks,
             folder=FOLDER,
             hypervolumes=hypervolumes,
@@ -44,7 +46,7 @@ def page(result: SearchResult, picks: list[ExportedPick]) -> str:
             conditions=notices.conditions_line(result.setting.device_conditions),
             provenance=notices.provenance_tables(result.setting.device_conditions),
             fates=notices.fates(result),
-            experiment=yaml.safe_dump(dict(result.setting.experiment), sort_keys=False, allow_unicode=True),
+            experiment=yaml.safe_dump(dict(setting.experiment), sort_keys=False, allow_unicode=True),
             front_figure=_embedded(front_figure(result)),
             hypervolume_figure=_embedded(hypervolume_figure(result, hypervolumes)),
             plotly=Markup(get_plotlyjs()),

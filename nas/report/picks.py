@@ -15,8 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
-from nas.deploy.export import OnnxCheck, deployed_network, export_onnx
+from nas.deploy.export import INPUT_NAME, OnnxCheck, deployed_network, export_onnx
 from nas.errors import NasError
+from nas.networks.architecture import Architecture
 from nas.networks.describe import describe
 from nas.search.result import Pick, SearchResult, Trial
 from nas.search.run_directory import write_json
@@ -66,6 +67,7 @@ class ExportedPick:
             "reason": self.pick.reason,
             "slug": self.pick.slug,
             "description": describe(self.pick.trial.network.architecture),
+            "input": _input(self.pick.trial.network.architecture),
             "trial": self.pick.trial.to_json(),
             "onnx": self.export.to_json() if self.export else None,
             "onnx_problem": self.problem,
@@ -95,6 +97,19 @@ def write_picks(result: SearchResult, folder: Path, weights: WeightsOf) -> list[
         write_json(folder / f"{done.pick.slug}.json", done.to_json())
     _remove_others(folder, {done.pick.slug: done.export is not None for done in exported})
     return exported
+
+
+def _input(architecture: Architecture) -> dict[str, Any]:
+    """What the ONNX file must be given. The mean and deviation are the data set's; a result does not hold them."""
+    return {
+        "name": INPUT_NAME,
+        "type": "float32",
+        "layout": "NCHW",
+        "channel_order": "RGB",
+        "resolution": architecture.resolution,
+        "pixel_range": [0, 255],
+        "normalisation": "per channel: minus the mean of the training images, over their standard deviation",
+    }
 
 
 def _exported(pick: Pick, folder: Path, weights_of: WeightsOf) -> ExportedPick:

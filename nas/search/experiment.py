@@ -28,6 +28,8 @@ _FACTORS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 def _size(value: Any) -> Any:
     """`5M` is 5,000,000 (k, M, G are powers of 1000)."""
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if isinstance(value, str) and match is None:
+        raise ValueError(f"must be a number such as 300000, 5M or 1.2G, but got {value!r}")
     amount = float(match[1]) * _FACTORS[match[2]] if match else 0.5
     return round(amount) if amount.is_integer() else value
 

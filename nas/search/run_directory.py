@@ -143,7 +143,10 @@ def begin(run: RunDirectory, experiment: Experiment, identity: Mapping[str, Any]
 def _recognise(run: RunDirectory, identity: Mapping[str, Any]) -> None:
     before = read_json(run.identity)
     if not isinstance(before, dict) or before.get("format") != FORMAT or "experiment" not in before:
-        raise NasError(f"{shown(run.path)} was made by another version of this program. Give a new one with --run.")
+        raise NasError(
+            f"{shown(run.path)} was made by another version of this program, or its {run.identity.name} is damaged. "
+            "Give a new one with --run."
+        )
     changed = differences(before["experiment"], identity["experiment"])
     contents = ("space", "table", "data")
     changed += differences({key: before.get(key) for key in contents}, {key: identity[key] for key in contents})
@@ -161,11 +164,15 @@ def save_weights(run: RunDirectory, number: int, weights: Mapping[str, Tensor]) 
     path = run.checkpoint(number)
     path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        torch.save(dict(weights), file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            torch.save(dict(weights), file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer says "unexpected pos" where the disk is full
+        part.unlink(missing_ok=True)
+        raise NasError(f"cannot write {shown(path)}: is the disk full? ({str(error).splitlines()[0]})") from error
 
 
 def load_weights(run: RunDirectory, number: int) -> Mapping[str, Tensor] | None:

@@ -80,8 +80,9 @@ class Study:
         else:
             state = TrialState.FAIL if trial.status == "failed" else TrialState.PRUNED
             frozen = self.optuna.tell(ended, state=state)
-        self._save_sampler_state()
-        self._kept.add_trial(frozen)
+        with _explained(self._place):
+            self._save_sampler_state()
+            self._kept.add_trial(frozen)
         self._trials.append(trial)
 
     def _save_sampler_state(self) -> None:

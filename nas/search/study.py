@@ -178,6 +178,7 @@ class _Session:
             self._scores[self._proxy(network.architecture)] = (evaluation.score, network.name)
             self.references.append(_scored(network, evaluation.score))
             run_directory.save_references(self._run, self.references)
+            self._progress.say(f"{network.name}: {evaluation.score.top1:.1f} % at {network.latency.latency_ms:.1f} ms")
 
     def _train(self, number: int, network: CostedNetwork) -> Trial:
         """What becomes of a network that is new and within the limits."""

@@ -60,7 +60,8 @@ def latency_basis(result: SearchResult) -> str:
 def _counts(result: SearchResult) -> str:
     counts = Counter(trial.status for trial in result.trials)
     others = ", ".join(f"{counts[status]} {status}" for status in STATUSES if status != "complete" and counts[status])
-    text = f"{counts['complete']} networks trained, {len(result.front)} on the front"
+    networks = "network" if counts["complete"] == 1 else "networks"
+    text = f"{counts['complete']} {networks} trained, {len(result.front)} on the front"
     return f"{text} ({others})" if others else text
 
 

@@ -14,7 +14,7 @@ from helpers import archive_of, cifar_bytes
 
 from nas.accuracy.cifar10 import OFFICIAL, Archive
 from nas.accuracy.data import load_dataset, load_test_split
-from nas.errors import NasError
+from nas.errors import NasError, RunFailedError
 
 NAME = "cifar-10-binary.tar.gz"
 
@@ -62,22 +62,23 @@ def test_cached_archive_needs_no_network(served: Archive, tmp_path: Path) -> Non
 
 
 def test_tampered_download_is_not_kept(served: Archive, tmp_path: Path) -> None:
-    """Another hash: both are said, and nothing stays in the cache."""
+    """Another hash is a failed download: both are said, and nothing stays in the cache."""
     changed = replace(served, md5="0" * 32)
-    with pytest.raises(NasError, match=f"must have the MD5 {'0' * 32}, but has {served.md5}; it was removed"):
+    with pytest.raises(RunFailedError, match=f"must have the MD5 {'0' * 32}, but has {served.md5}; it was removed"):
         load_dataset("cifar10", image_size=32, cache=tmp_path / "cache", archive=changed)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 def test_tampered_file_in_the_cache_is_refused(served: Archive, tmp_path: Path) -> None:
-    """What lies in the cache is checked again every time."""
+    """What lies in the cache is checked again every time, and removed by its owner alone."""
     load_dataset("cifar10", image_size=32, cache=tmp_path / "cache", archive=served)
     cached = tmp_path / "cache" / NAME
     data = bytearray(cached.read_bytes())
     data[100] ^= 1
     cached.write_bytes(data)
-    with pytest.raises(NasError, match=f"must have the MD5 {served.md5}, but has "):
+    with pytest.raises(NasError, match=rf"must have the MD5 {served.md5}, but has .*Remove it and download"):
         load_dataset("cifar10", image_size=32, cache=tmp_path / "cache", archive=served)
+    assert cached.read_bytes() == data
 
 
 @pytest.mark.parametrize("url", [f"http://127.0.0.1:9/{NAME}", f"http://host.invalid/{NAME}"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import write_folder, write_image
@@ -54,7 +55,7 @@ def test_max_images_is_drawn_from_each_class(tmp_path: Path) -> None:
     assert load(tmp_path, max_images=4).train.labels.tolist() == [0, 0, 1, 1]
 
 
-def test_centre_is_cropped_after_the_shorter_side_is_resized(tmp_path: Path) -> None:
+def test_the_centre_square_is_kept(tmp_path: Path) -> None:
     """Of a wide image the middle square is kept."""
     write_folder(tmp_path, {"train": 1, "val": 1})
     wide = Image.new("RGB", (30, 10), (255, 0, 0))
@@ -84,6 +85,63 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     (tmp_path / "train" / "cat" / "0.png").unlink()
     Image.new("RGB", (9, 9), (255, 255, 255)).convert(mode).save(tmp_path / "train" / "cat" / "0.tiff")
     assert load(tmp_path).train.images[0].min() >= 250
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ending"), [("uint16", "png"), ("uint16", "tiff"), (">u2", "tiff"), ("int32", "tiff")]
+)
+def test_grey_of_16_bits_is_scaled(tmp_path: Path, dtype: str, ending: str) -> None:
+    """Half of white stays half of white."""
+    write_folder(tmp_path, {"train": 1, "val": 1})
+    (tmp_path / "train" / "cat" / "0.png").unlink()
+    halves = np.full((8, 8), 32768, dtype=dtype)
+    halves[:, 4:] = 65535
+    Image.fromarray(halves).save(tmp_path / "train" / "cat" / f"0.{ending}")
+    image = load(tmp_path).train.images[0]
+    assert image[:, :, :4].unique().tolist() == [128]
+    assert image[:, :, 4:].unique().tolist() == [255]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.full((8, 8), 0.5, dtype="float32"), "mode F: floating-point pixels"),
+        (np.full((8, 8), 70_000, dtype="int32"), "mode I: pixels must be 0 to 65535, but are 70000 to 70000"),
+        (np.full((8, 8), -1, dtype="int32"), "mode I: pixels must be 0 to 65535, but are -1 to -1"),
+    ],
+)
+def test_grey_without_a_known_white_is_refused(tmp_path: Path, pixels: np.ndarray, reason: str) -> None:
+    """The image is named, and why."""
+    write_folder(tmp_path, {"train": 1, "val": 1})
+    Image.fromarray(pixels).save(tmp_path / "train" / "cat" / "1.tiff")
+    with pytest.raises(NasError, match=rf"1\.tiff \({reason}"):
+        load(tmp_path)
+
+
+def test_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+    """Thumbnails below a class folder are no images; a hidden folder above it does not matter."""
+    root = write_folder(tmp_path / ".data", {"train": 1, "val": 1})
+    write_image(root / "train" / "cat" / ".thumbs" / "deep" / "1.png", (1, 2, 3))
+    assert load(root).train.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("size", [(20_000, 2), (2, 20_000)])
+def test_a_narrow_image_is_cropped_before_it_is_resized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    """Nothing larger than the result is made of it."""
+    write_folder(tmp_path, {"train": 1, "val": 1})
+    write_image(tmp_path / "train" / "cat" / "0.png", (9, 8, 7), size)
+    resize = Image.Image.resize
+    made = []
+
+    def seen(image: Image.Image, to: tuple[int, int], *arguments: object, **options: object) -> Image.Image:
+        made.append(to)
+        return resize(image, to, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image.Image, "resize", seen)
+    assert load(tmp_path, size=64).train.images[0, :, 0, 0].tolist() == [9, 8, 7]
+    assert set(made) == {(64, 64)}
 
 
 def test_images_below_class_folders_and_upper_case_endings_count(tmp_path: Path) -> None:

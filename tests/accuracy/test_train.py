@@ -85,6 +85,18 @@ def test_loss_that_is_not_finite_stops_training() -> None:
         train(network, random_dataset(), settings, seed=0)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_outputs_that_are_not_finite_earn_no_score(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics that break after the last loss was looked at do not score as class 0 does."""
+
+    def broken(network: nn.Module, *_: object, **__: object) -> None:
+        nn.init.constant_(network[-1].bias, value)  # type: ignore[index]
+
+    monkeypatch.setattr(train_module, "recalibrate", broken)
+    with pytest.raises(TrainingFailedError, match=r"outputs are NaN or infinite .*; lower training\.learning_rate"):
+        train(tiny_network(2), random_dataset(), TrainingSettings(epochs=1, device="cpu"), seed=0)
+
+
 @pytest.mark.parametrize("count", [9, 17])
 def test_a_last_batch_of_one_is_left_out(count: int) -> None:
     """One image has no variance, so batch normalisation could not train on it."""
@@ -112,12 +124,22 @@ def test_long_warm_up_ends_half_way() -> None:
 
 
 def test_history_holds_the_schedule() -> None:
-    """The learning rates that were used are those of the formula; the last step's is 0."""
+    """Each step takes the rate of the formula at its middle: of four steps, the last one's is at 7/8 of the epoch."""
     settings = TrainingSettings(epochs=4, warmup_epochs=1, batch_size=10, device="cpu")
     result = train(tiny_network(2), random_dataset(), settings, seed=0)
     assert [e.learning_rate for e in result.history] == pytest.approx(
-        [learning_rate_at(e, settings) for e in (1, 2, 3, 4)]
+        [learning_rate_at(epoch + 7 / 8, settings) for epoch in range(4)]
     )
+
+
+@pytest.mark.parametrize("warmup_epochs", [0, 1])
+def test_a_single_step_learns(warmup_epochs: float) -> None:
+    """One batch for one epoch changes the weights: no step has a learning rate of 0."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    before = network[1].weight.clone()
+    settings = TrainingSettings(epochs=1, batch_size=64, warmup_epochs=warmup_epochs, device="cpu")
+    train(network, random_dataset(), settings, seed=0)
+    assert not torch.equal(network[1].weight, before)
 
 
 def test_biases_and_batch_normalisation_are_not_decayed() -> None:
@@ -168,12 +190,22 @@ def test_recalibrated_statistics_are_those_of_the_images() -> None:
         {"crop_padding": 0.5},
         {"precision": "int8"},
         {"epoch": 3},
+        {"epochs": True},
+        {"epochs": "3"},
+        {"epochs": 3.0},
+        {"learning_rate": True},
+        {"warmup_epochs": "1"},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     """Each setting says what it may be."""
     with pytest.raises(ValidationError):
         TrainingSettings.model_validate(wrong)
+
+
+def test_a_whole_number_is_a_number() -> None:
+    """`learning_rate: 1` needs no decimal point."""
+    assert TrainingSettings.model_validate({"learning_rate": 1}).learning_rate == 1.0
 
 
 def test_precision_follows_the_device() -> None:

@@ -112,6 +112,26 @@ def test_a_file_without_a_free_batch_is_refused(tmp_path: Path, monkeypatch: pyt
         export_onnx(build_network(SMALL), SMALL, tmp_path / "small.onnx")
 
 
+def test_an_exporter_that_gives_up_is_a_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator that the exporter does not know ends this export only, and leaves no file."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("unsupported operator")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(RunFailedError, match=r"torch cannot export small\.onnx: unsupported operator"):
+        export_onnx(build_network(SMALL), SMALL, tmp_path / "small.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_does_not_load_is_a_failed_run(tmp_path: Path) -> None:
+    """ONNX Runtime refuses a damaged file, in a sentence."""
+    path = tmp_path / "small.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(RunFailedError, match=r"ONNX Runtime cannot load small\.onnx: "):
+        check_onnx(path, build_network(SMALL).eval(), SMALL)
+
+
 def test_check_survives_json(tmp_path: Path) -> None:
     """A check reads back equal."""
     check = export_onnx(build_network(SMALL), SMALL, tmp_path / "small.onnx")

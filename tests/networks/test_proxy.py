@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from strategies import architectures
 
 from nas.networks.architecture import Architecture
@@ -79,3 +80,11 @@ def test_the_last_map_of_mbv3s_proxies_is_more_than_a_pixel() -> None:
         )
         pool = next(unit for unit in units(proxy) if unit.block.op == "pool")
         assert pool.height >= 2
+
+
+@pytest.mark.parametrize("wrong", [True, "16", 16.0])
+@pytest.mark.parametrize("key", ["resolution", "max_stride"])
+def test_settings_are_whole_numbers(key: str, wrong: object) -> None:
+    """Nothing else is taken for one."""
+    with pytest.raises(ValidationError):
+        ProxySettings.model_validate({key: wrong})

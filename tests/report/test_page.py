@@ -184,7 +184,8 @@ def test_the_page_tells_the_front_its_costs_and_its_picks() -> None:
         assert f"{member.network.latency.latency_ms:.1f} ms" in words
     assert "not exported here" in words
     assert "not ImageNet accuracy" in words
-    assert "python -m nas.search experiment.yaml" in words
+    assert "python -m nas.search RUN/experiment.yaml --run RUN" in words
+    assert "where the search was started" in words
 
 
 def test_the_experiment_reads_back_from_the_page() -> None:

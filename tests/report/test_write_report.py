@@ -15,7 +15,7 @@ from searches import references, score, search, setting, small_architecture, tri
 from torch import Tensor
 
 from nas.deploy import export
-from nas.errors import NasError
+from nas.errors import ConfigError, NasError
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
@@ -84,6 +84,30 @@ def test_without_completed_trials_there_is_a_report_and_no_pick(tmp_path: Path) 
     result = SearchResult(setting(), (trial(0, "failed", "NaN"),), references())
     names = sorted(path.name for path in write_report(result, tmp_path))
     assert names == ["pareto.json", "pareto.png", "report.html", "trials.csv"]
+
+
+def test_an_exporter_that_gives_up_does_not_lose_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picks say why they have no ONNX file, and the page is there."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("unsupported operator")
+
+    monkeypatch.setattr("torch.onnx.export", fail)
+    names = {path.name for path in write_report(three(), tmp_path, weights=trained)}
+    assert "report.html" in names
+    assert "unsupported operator" in picked(tmp_path, "knee").problem
+
+
+def test_a_pick_says_what_its_file_must_be_given(tmp_path: Path) -> None:
+    """Name, layout, channels and size are those of the file itself."""
+    write_report(three(), tmp_path, weights=trained)
+    stated = json.loads((tmp_path / "picks" / "knee.json").read_text())["input"]
+    (image,) = onnx.load(tmp_path / "picks" / "knee.onnx").graph.input
+    assert stated["name"] == image.name
+    shape = [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim]
+    assert shape == ["batch", 3, stated["resolution"], stated["resolution"]]
+    assert (stated["layout"], stated["channel_order"], stated["pixel_range"]) == ("NCHW", "RGB", [0, 255])
+    assert "minus the mean of the training images" in stated["normalisation"]
 
 
 @pytest.mark.parametrize("trials", [0, 1, 2, 40])
@@ -198,6 +222,53 @@ def test_a_failure_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(sys.modules["nas.search.run_directory"], "load_result", fail)
     assert main(["somewhere"]) == 1
+
+
+def test_ctrl_c_and_many_problems_end_as_in_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C is 130, and each problem has a line of its own that begins with `error: `."""
+
+    def stop(path: Path) -> SearchResult:
+        raise KeyboardInterrupt
+
+    def fail(path: Path) -> SearchResult:
+        raise ConfigError(["one", "two"])
+
+    run_directory = sys.modules["nas.search.run_directory"]
+    monkeypatch.setattr(run_directory, "load_result", stop)
+    assert main(["somewhere"]) == 130
+    capsys.readouterr()
+    monkeypatch.setattr(run_directory, "load_result", fail)
+    assert main(["somewhere"]) == 2
+    assert capsys.readouterr().err == "error: one\nerror: two\n"
+
+
+def test_help_names_a_run_as_a_search_does(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its example is the run of the default search: SPACE-DEVICE-DATA."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "python -m nas.report runs/mbv3-pixel_lut-digits\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("mysql://ann:s3cret@host:3306/db", "mysql://ann:***@host:3306/db"),
+        ("mysql+pymysql://ann:s3cr@t/s3cret@host/db", "mysql+pymysql://ann:***@host/db"),
+        ("postgresql://host/db?user=ann&password=s3cret&x=1", "postgresql://host/db?user=ann&password=***&x=1"),
+        ("postgresql://ann@host:5432/db", "postgresql://ann@host:5432/db"),
+        ("sqlite:////home/ann/trials.db", "sqlite:////home/ann/trials.db"),
+    ],
+)
+def test_the_storages_password_is_not_shown(tmp_path: Path, url: str, shown: str) -> None:
+    """No written file holds it; the rest of the URL stays as it is."""
+    one = setting()
+    result = SearchResult(replace(one, experiment={**one.experiment, "storage": url}), (small(0, 40.0, 10.0),))
+    written = write_report(result, tmp_path)
+    assert not [path.name for path in written if b"s3cr" in path.read_bytes()]
+    assert load_pareto(tmp_path / "pareto.json").setting.experiment["storage"] == shown
+    assert f"storage: {shown}".replace("&", "&amp;") in (tmp_path / "report.html").read_text()
 
 
 def test_rows_can_be_appended_without_loading_the_report() -> None:

@@ -1,0 +1,33 @@
+"""Is everything that is imported declared?"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# pydantic depends on one version of it exactly.
+WITH_ANOTHER = {"pydantic-core"}
+
+
+def imported(path: Path) -> set[str]:
+    """The packages that a file imports, wherever in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return {name.split(".")[0] for name in names}
+
+
+def test_every_imported_package_is_a_declared_dependency() -> None:
+    """None is there only because another package happens to bring it."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert declared == sorted(declared)
+    packages = set().union(*map(imported, (ROOT / "nas").rglob("*.py"))) - sys.stdlib_module_names - {"nas"}
+    owners = packages_distributions()
+    needed = {re.sub("[-_.]+", "-", owners[name][0]).lower() for name in packages}
+    assert needed - WITH_ANOTHER <= {re.split("[<>=]", line)[0] for line in declared}
