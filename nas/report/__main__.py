@@ -35,11 +35,15 @@ def _parser() -> argparse.ArgumentParser:
 def _report(run: Path) -> int:
     # Imported here: they bring torch and plotly, which --help does without.
     from nas.report.write import write_report
-    from nas.search.run_directory import RunDirectory, load_result, load_weights
+    from nas.search.run_directory import RunDirectory, claimed, load_result, load_weights
 
-    result = load_result(run)
-    for path in write_report(result, run, weights=lambda trial: load_weights(RunDirectory(run), trial.number)):
-        print(shown(path))
+    directory = RunDirectory(run)
+    load_result(run)  # says what is wrong before anything is claimed
+    # Held, because a search that goes on writes the same files.
+    with claimed(directory):
+        result = load_result(run)
+        for path in write_report(result, run, weights=lambda trial: load_weights(directory, trial.number)):
+            print(shown(path))
     return 0
 
 

@@ -172,3 +172,17 @@ def test_help_imports_neither_torch_nor_optuna() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--latency-max" in printed.stdout
+
+
+def test_a_report_is_not_written_beside_a_search(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from nas.report.__main__ import main as report
+    from nas.search.run_directory import RunDirectory, claimed
+
+    assert main([*QUICK, "--trials", "2", "--quiet"]) == 0
+    run = RunDirectory(workplace / "runs" / "small-made_up-digits")
+    capsys.readouterr()
+    with claimed(run):
+        assert report([str(run.path)]) == 2
+    assert "is in use by another command" in capsys.readouterr().err
+    assert report([str(run.path)]) == 0
+    assert "report.html" in capsys.readouterr().out
