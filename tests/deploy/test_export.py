@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nas.deploy import export
-from nas.deploy.export import OnnxCheck, check_onnx, deployed_network, export_onnx
+from nas.deploy.export import OnnxCheck, _compared, check_onnx, deployed_network, export_onnx
 from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
@@ -202,3 +202,18 @@ def test_members_of_mbv3_agree_with_torch(tmp_path: Path, seed: int) -> None:
         check = export_onnx(state, architecture, tmp_path / "member.onnx")
         assert check.relative_difference < check.tolerance / 5
         assert check.top1_agreement == 1
+
+
+@pytest.mark.parametrize(("rounding", "accepted"), [(1e-6, False), (1e-4, True), (0.5, False)])
+def test_the_limit_grows_with_what_float32_loses_but_not_for_ever(rounding: float, accepted: bool) -> None:
+    """Logits 6e-4 apart are refused where torch itself is exact, and accepted where its own rounding explains them."""
+    ours = np.array([[1.0, -0.5], [0.25, 0.75]], dtype=np.float32)
+    theirs = ours + np.float32(6e-4 if rounding < 0.1 else 0.02)
+    exact = ours.astype(np.float64) + rounding
+    if accepted:
+        check = _compared(ours, theirs, exact, Path("net.onnx"))
+        assert check.relative_difference == pytest.approx(6e-4, rel=1e-3)
+        assert check.tolerance == pytest.approx(1e-3, rel=1e-3)
+    else:
+        with pytest.raises(RunFailedError, match="do not deploy it"):
+            _compared(ours, theirs, exact, Path("net.onnx"))
