@@ -170,7 +170,7 @@ def test_an_export_that_fails_is_told_and_the_report_is_written(
     """The pick has no ONNX file, neither new nor old, and the page and the JSON say why."""
     result = three()
     write_report(result, tmp_path)
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(export, "MOST_TOLERANCE", -1.0)
     names = {path.name for path in write_report(result, tmp_path, weights=trained)}
     assert not [name for name in names if name.endswith(".onnx")]
     assert not list((tmp_path / "picks").glob("*.onnx"))
