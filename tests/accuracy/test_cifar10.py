@@ -10,6 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import archive_of, cifar_bytes
 
 from nas.accuracy.cifar10 import OFFICIAL, Archive
@@ -56,9 +57,10 @@ def test_downloaded_and_divided(served: Archive, tmp_path: Path) -> None:
 
 def test_cached_archive_needs_no_network(served: Archive, tmp_path: Path) -> None:
     """The second time, the file is there."""
-    load_dataset("cifar10", image_size=32, cache=tmp_path / "cache", archive=served)
+    first = load_dataset("cifar10", image_size=32, cache=tmp_path / "cache", archive=served)
     unreachable = replace(served, url=f"http://127.0.0.1:9/{NAME}")
-    load_dataset("cifar10", image_size=32, cache=tmp_path / "cache", archive=unreachable)
+    second = load_dataset("cifar10", image_size=32, cache=tmp_path / "cache", archive=unreachable)
+    assert torch.equal(first.train.images, second.train.images)
 
 
 def test_tampered_download_is_not_kept(served: Archive, tmp_path: Path) -> None:

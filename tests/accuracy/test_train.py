@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import random_dataset, tiny_network
@@ -102,7 +103,9 @@ def test_a_last_batch_of_one_is_left_out(count: int) -> None:
     """One image has no variance, so batch normalisation could not train on it."""
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(3), nn.Linear(3, 2))
     dataset = random_dataset(count)
-    train(network, replace(dataset, val=dataset.train), TrainingSettings(epochs=1, batch_size=8, device="cpu"), seed=0)
+    settings = TrainingSettings(epochs=1, batch_size=8, device="cpu")
+    result = train(network, replace(dataset, val=dataset.train), settings, seed=0)
+    assert np.isfinite(result.history[0].loss)
 
 
 def test_learning_rate_has_the_closed_form() -> None:
