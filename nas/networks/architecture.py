@@ -18,13 +18,37 @@ from nas.errors import NasError, unknown_name
 
 ACTIVATIONS = ("relu", "relu6", "hswish", "hsigmoid", "silu", "sigmoid", "none")
 GATES = ("hsigmoid", "sigmoid")
+SQUEEZE_ACTIVATIONS = ("relu", "hswish", "silu")
+
+# How a block departs from batch normalisation after every convolution ("" is the usual way): an mbconv of EfficientViT
+# normalises its last convolution only, the others having biases; its head normalises a linear layer as transformers do.
+NORMS: Mapping[str, tuple[str, ...]] = {"mbconv": ("", "last"), "linear": ("", "layer")}
+
+_SQUEEZE = frozenset({"se_channels", "se_gate", "se_activation"})
 
 # Which fields of a Block each operator uses beyond `op` and `out_channels`.
 OPERATORS: Mapping[str, frozenset[str]] = {
     "conv": frozenset({"kernel_size", "stride", "activation", "groups"}),
-    "mbconv": frozenset({"kernel_size", "stride", "hidden_channels", "se_channels", "se_gate", "activation"}),
+    "max_pool": frozenset({"kernel_size", "stride"}),
+    "ds_conv": frozenset({"kernel_size", "stride", "activation"}) | _SQUEEZE,
+    "mbconv": frozenset({"hidden_channels", "kernel_size", "stride", "activation", "norm"}) | _SQUEEZE,
+    "fused_mbconv": frozenset({"hidden_channels", "kernel_size", "stride", "groups", "activation"}) | _SQUEEZE,
+    "fbnet": frozenset({"hidden_channels", "kernel_size", "stride", "groups", "activation"}),
+    "uib": frozenset({"hidden_channels", "start_kernel_size", "kernel_size", "stride", "activation"}),
+    "shuffle_v1": frozenset({"hidden_channels", "kernel_size", "stride", "groups", "expand_groups", "activation"}),
+    "shuffle_v2": frozenset({"hidden_channels", "kernel_size", "stride", "activation"}),
+    "shuffle_xception": frozenset({"hidden_channels", "kernel_size", "stride", "activation"}),
+    "mixconv": frozenset({"hidden_channels", "kernel_size", "stride", "groups", "expand_groups", "activation"})
+    | _SQUEEZE,
+    "ghost": frozenset({"hidden_channels", "kernel_size", "stride", "activation"}) | _SQUEEZE,
+    "rep_ghost": frozenset({"hidden_channels", "kernel_size", "stride", "activation"}) | _SQUEEZE,
+    "mobile_one": frozenset({"kernel_size", "stride", "groups", "branches", "activation"}) | _SQUEEZE,
+    "mobile_vit": frozenset(
+        {"hidden_channels", "kernel_size", "transformer_channels", "transformer_depth", "heads", "activation"}
+    ),
+    "lite_mla": frozenset({"kernel_size", "transformer_channels", "heads"}),
     "pool": frozenset(),
-    "linear": frozenset({"activation"}),
+    "linear": frozenset({"activation", "bias", "norm"}),
 }
 
 
@@ -32,11 +56,10 @@ OPERATORS: Mapping[str, frozenset[str]] = {
 class Block:
     """One row of a network's table.
 
-    `conv` is convolution, batch normalisation, activation. `mbconv` is the inverted residual of MobileNetV2
-    (arXiv:1801.04381, figure 4d), with the squeeze-and-excitation of MobileNetV3 (arXiv:1905.02244, figure 4) when
-    `se_channels` > 0: its expansion is left out when `hidden_channels` equals the input's channels, its projection
-    has no activation, and it adds its input when stride is 1 and the channels agree. `pool` is global average
-    pooling; its `out_channels` is 0, meaning as many as come in. `linear` has a bias.
+    `op` names the operator; what each computes, with its paper, stands in `nas.networks.operators` (its costs) and in
+    `nas.networks.blocks` (its torch module). Everything is resolved: `hidden_channels` are those of the expansion,
+    `se_channels` those that squeeze-and-excitation squeezes to (0: none), `groups` those of the (last) convolution.
+    `pool` is global average pooling; its `out_channels` and those of `max_pool` are 0, meaning as many as come in.
     """
 
     op: str
@@ -48,6 +71,15 @@ class Block:
     se_gate: str = ""
     activation: str = "none"
     groups: int = 1
+    se_activation: str = ""
+    start_kernel_size: int = 0
+    expand_groups: int = 1
+    branches: int = 0
+    transformer_channels: int = 0
+    transformer_depth: int = 0
+    heads: int = 0
+    norm: str = ""
+    bias: bool = True
 
     def __post_init__(self) -> None:
         problem = _block_problem(self)
@@ -96,7 +128,7 @@ class Architecture:
 
 
 _BLOCK_DEFAULTS = {field.name: field.default for field in fields(Block)}
-_NUMBERS = tuple(name for name, default in _BLOCK_DEFAULTS.items() if isinstance(default, int))
+_NUMBERS = tuple(name for name, default in _BLOCK_DEFAULTS.items() if type(default) is int)
 
 
 def _block_from_json(index: int, data: Any) -> Block:
@@ -142,20 +174,56 @@ def _block_problem(block: Block) -> str:
     for name, default in _BLOCK_DEFAULTS.items():
         if name not in used and name not in ("op", "out_channels") and getattr(block, name) != default:
             return f"a {block.op} block has no {name}, but got {name} = {getattr(block, name)!r}"
-    if block.kernel_size < 1 or block.kernel_size % 2 == 0:
-        return f"kernel_size must be odd and at least 1, but got {block.kernel_size}"
+    if type(block.bias) is not bool:
+        return f"bias must be true or false, but got {block.bias!r}"
+    return _kernel_problem(block) or _channels_problem(block) or _squeeze_problem(block)
+
+
+def _kernel_problem(block: Block) -> str:
+    absent = block.op == "uib"  # whose depthwise convolutions can be left out, written 0
+    for name in ("kernel_size", "start_kernel_size"):
+        size = getattr(block, name)
+        if not (size == 0 and (absent or name == "start_kernel_size")) and (size < 1 or size % 2 == 0):
+            return f"{name} must be odd and at least 1, but got {size}"
     if block.stride not in (1, 2):
         return f"stride must be 1 or 2, but got {block.stride}"
-    if (block.out_channels < 1) != (block.op == "pool"):
-        return f"out_channels must be at least 1 (0 for pool), but got {block.out_channels} for {block.op}"
-    if block.op == "mbconv" and block.hidden_channels < 1:
-        return f"hidden_channels of an mbconv must be at least 1, but got {block.hidden_channels}"
-    if block.se_channels < 0 or block.groups < 1:
-        return f"se_channels must be 0 or more and groups 1 or more, but got {block.se_channels} and {block.groups}"
+    if absent and block.stride == 2 and not (block.kernel_size or block.start_kernel_size):
+        return (
+            "a uib block of stride 2 needs a depthwise convolution, but has neither kernel_size nor start_kernel_size"
+        )
+    return ""
+
+
+def _channels_problem(block: Block) -> str:
+    if (block.out_channels < 1) != (block.op in ("pool", "max_pool")):
+        return f"out_channels must be at least 1 (0 for pool and max_pool), but got {block.out_channels} for {block.op}"
+    used = OPERATORS[block.op]
+    for name in ("hidden_channels", "branches", "transformer_channels", "transformer_depth", "heads"):
+        if name in used and getattr(block, name) < 1:
+            return f"{name} of a {block.op} must be at least 1, but got {getattr(block, name)}"
+    if block.se_channels < 0 or block.groups < 1 or block.expand_groups < 1:
+        return (
+            "se_channels must be 0 or more, groups and expand_groups 1 or more, "
+            f"but got {block.se_channels}, {block.groups} and {block.expand_groups}"
+        )
     if block.out_channels % block.groups:
         return f"groups must divide out_channels, but got {block.groups} and {block.out_channels}"
-    if block.se_channels == 0 and block.se_gate:
-        return f"se_gate must be left out where se_channels is 0, but got {block.se_gate!r}"
-    if block.se_channels > 0 and block.se_gate not in GATES:
+    if block.norm not in NORMS.get(block.op, ("",)):
+        return f"norm of a {block.op} must be one of {', '.join(map(repr, NORMS[block.op]))}, but got {block.norm!r}"
+    return ""
+
+
+def _squeeze_problem(block: Block) -> str:
+    if block.se_channels == 0:
+        for name in ("se_gate", "se_activation"):
+            if getattr(block, name):
+                return f"{name} must be left out where se_channels is 0, but got {getattr(block, name)!r}"
+        return ""
+    if block.se_gate not in GATES:
         return f"se_gate must be one of {', '.join(GATES)} where se_channels is above 0, but got {block.se_gate!r}"
+    if block.se_activation not in ("", *SQUEEZE_ACTIVATIONS[1:]):
+        return (
+            f"se_activation must be left out (relu) or one of {', '.join(SQUEEZE_ACTIVATIONS[1:])}, "
+            f"but got {block.se_activation!r}"
+        )
     return ""

@@ -8,7 +8,7 @@ import pytest
 from nas.latency.cost_model import AMOUNTS, Sample, amounts, cross_validate, fit_cost_model
 from nas.networks.architecture import Block
 from nas.networks.operators import Unit, units
-from nas.networks.references import mobilenet_v3_large
+from nas.networks.references.mobilenet import mobilenet_v3_large
 from nas.networks.space import load_space
 
 # By AMOUNTS.

@@ -12,7 +12,7 @@ import pytest
 from nas.latency.__main__ import main
 from nas.latency.table import load_table
 from nas.networks.operators import units
-from nas.networks.references import mobilenet_v3_large
+from nas.networks.references.mobilenet import mobilenet_v3_large
 
 
 def test_show_has_conditions_sources_and_agreement(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from strategies import architectures
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
-from nas.networks.references import mobilenet_v3_large
+from nas.networks.references.mobilenet import mobilenet_v3_large
 
 TINY = (Block("conv", 8), Block("pool"), Block("linear", 2))
 
@@ -71,8 +71,8 @@ def test_a_default_that_is_spelled_out_is_the_same_network() -> None:
         ({"op": "conv", "out_channels": 8, "groups": 3}, "groups must divide out_channels, but got 3 and 8"),
         ({"op": "conv", "out_channels": 8, "hidden_channels": 8}, "a conv block has no hidden_channels"),
         ({"op": "pool", "kernel_size": 3}, "a pool block has no kernel_size"),
-        ({"op": "pool", "out_channels": 3}, "out_channels must be at least 1 (0 for pool), but got 3"),
-        ({"op": "mbconv", "out_channels": 8}, "hidden_channels of an mbconv must be at least 1, but got 0"),
+        ({"op": "pool", "out_channels": 3}, "out_channels must be at least 1 (0 for pool and max_pool), but got 3"),
+        ({"op": "mbconv", "out_channels": 8}, "hidden_channels of a mbconv must be at least 1, but got 0"),
         ({"op": "mbconv", "out_channels": 8, "hidden_channels": 8, "se_channels": -1}, "se_channels must be 0 or more"),
         ({"op": "mbconv", "out_channels": 8, "hidden_channels": 8, "se_channels": 8}, "se_gate must be one of"),
         ({"op": "mbconv", "out_channels": 8, "hidden_channels": 8, "se_gate": "sigmoid"}, "se_gate must be left out"),

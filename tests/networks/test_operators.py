@@ -90,7 +90,9 @@ def simulate_peak_bytes(architecture: Architecture) -> int:
             else:
                 hold(size, wide)
                 hold(kept, wide, deep)
-            hold(kept, deep, result)  # squeeze-and-excitation in between works in place
+            if block.se_channels:
+                hold(kept, deep, block.hidden_channels, block.se_channels)
+            hold(kept, deep, result)  # the gate in between works in place
             channels, side = block.out_channels, out_side
     return 4 * peak
 

@@ -15,7 +15,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.operators import units
 from nas.networks.proxy import ProxySettings, proxy_architecture
-from nas.networks.references import mobilenet_v2, mobilenet_v3_large
+from nas.networks.references.mobilenet import mobilenet_v2, mobilenet_v3_large
 from nas.networks.space import load_space
 
 

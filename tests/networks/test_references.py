@@ -11,15 +11,9 @@ import pytest
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs
-from nas.networks.references import (
-    REFERENCES,
-    find_network,
-    mnasnet_a1,
-    mobilenet_v2,
-    mobilenet_v3_large,
-    mobilenet_v3_small,
-    reference,
-)
+from nas.networks.references import REFERENCES, find_network, reference
+from nas.networks.references.mnasnet import mnasnet_a1
+from nas.networks.references.mobilenet import mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 
 # Counted in torchvision 0.29 and, for the last two (tf_mobilenetv3_large_minimal_100, semnasnet_100), timm 1.0.
 EXACT: list[tuple[Callable[..., Architecture], dict[str, object], int, int]] = [

@@ -15,7 +15,7 @@ from strategies import tiny_spaces
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs, units
-from nas.networks.references import mobilenet_v3_large
+from nas.networks.references.mobilenet import mobilenet_v3_large
 from nas.networks.space import Parameters, SearchSpace, load_space, read_space
 
 README = Path(__file__).parents[2] / "search_spaces" / "README.md"

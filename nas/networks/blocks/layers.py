@@ -1,0 +1,79 @@
+"""Which layers are all blocks made of?
+
+Names and structure follow the papers; activations work in place, so that a training step moves less memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATION_MODULES: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "relu6": lambda: nn.ReLU6(inplace=True),
+    "hswish": lambda: nn.Hardswish(inplace=True),
+    "hsigmoid": lambda: nn.Hardsigmoid(inplace=True),
+    "silu": lambda: nn.SiLU(inplace=True),
+    "sigmoid": nn.Sigmoid,
+    "none": nn.Identity,
+}
+
+
+class ConvBnAct(nn.Sequential):
+    """Convolution, batch normalisation (else a bias), activation; stride 2 halves an odd size upwards."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activation: str = "none",
+        norm: bool = True,
+    ) -> None:
+        padding = kernel_size // 2
+        layers: list[nn.Module] = [
+            nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=not norm)
+        ]
+        if norm:
+            layers.append(nn.BatchNorm2d(out_channels))
+        if activation != "none":
+            layers.append(ACTIVATION_MODULES[activation]())
+        super().__init__(*layers)
+
+
+class SqueezeExcitation(nn.Module):
+    """Channel attention (arXiv:1709.01507, figure 2): pool, reduce, activation, expand, gate.
+
+    In and out: (n, channels, h, w). The two products are 1×1 convolutions over the pooled image.
+    """
+
+    def __init__(self, channels: int, squeeze_channels: int, gate: str, activation: str = "relu") -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, squeeze_channels, 1)
+        self.activation = ACTIVATION_MODULES[activation]()
+        self.expand = nn.Conv2d(squeeze_channels, channels, 1)
+        self.gate = ACTIVATION_MODULES[gate]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale each channel of `x` by its gate."""
+        pooled = functional.adaptive_avg_pool2d(x, 1)
+        scale: Tensor = self.gate(self.expand(self.activation(self.reduce(pooled))))
+        return x * scale
+
+
+class Linear(nn.Sequential):
+    """A fully connected layer on (n, c, 1, 1) or (n, c), with an activation; out: (n, out_channels)."""
+
+    def __init__(
+        self, in_features: int, out_features: int, activation: str, *, bias: bool = True, norm: bool = False
+    ) -> None:
+        layers: list[nn.Module] = [nn.Flatten(), nn.Linear(in_features, out_features, bias)]
+        if norm:
+            layers.append(nn.LayerNorm(out_features))
+        if activation != "none":
+            layers.append(ACTIVATION_MODULES[activation]())
+        super().__init__(*layers)

@@ -1,0 +1,23 @@
+"""What runs when a network runs, and what does it cost?
+
+A network is a row of `Unit`s (a block with its input shape: the key of a latency table, because runtimes fuse inside a
+block), and a unit is a small graph of `Primitive`s (one convolution, pooling or product each). Everything here is
+arithmetic on integers: no torch. A new operator is a function in one of the files of this folder, a row in
+`OPERATIONS` (trace.py) and in `OPERATORS` (architecture.py), and a torch module in `nas.networks.blocks`.
+"""
+
+from nas.networks.operators.costs import FLOAT_BYTES, Costs, estimate_costs
+from nas.networks.operators.graph import Primitive
+from nas.networks.operators.unit import INPUT_CHANNELS, Unit, parse_unit, primitives, units
+
+__all__ = [
+    "FLOAT_BYTES",
+    "INPUT_CHANNELS",
+    "Costs",
+    "Primitive",
+    "Unit",
+    "estimate_costs",
+    "parse_unit",
+    "primitives",
+    "units",
+]

@@ -1,0 +1,31 @@
+"""Which networks are the MnasNets?"""
+
+from __future__ import annotations
+
+from nas.networks.architecture import Architecture, Block
+from nas.networks.references.stages import Stage, mbconv_stages
+from nas.networks.scaling import make_divisible
+
+# MnasNet-A1, arXiv:1807.11626, figure 7.
+MNASNET_A1 = (
+    Stage(channels=16, repeats=1, stride=1, kernel_size=3, expand_ratio=1),
+    Stage(channels=24, repeats=2, stride=2, kernel_size=3, expand_ratio=6),
+    Stage(channels=40, repeats=3, stride=2, kernel_size=5, expand_ratio=3, se_ratio=0.25),
+    Stage(channels=80, repeats=4, stride=2, kernel_size=3, expand_ratio=6),
+    Stage(channels=112, repeats=2, stride=1, kernel_size=3, expand_ratio=6, se_ratio=0.25),
+    Stage(channels=160, repeats=3, stride=2, kernel_size=5, expand_ratio=6, se_ratio=0.25),
+    Stage(channels=320, repeats=1, stride=1, kernel_size=3, expand_ratio=6),
+)
+
+
+def mnasnet_a1(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
+    """MnasNet-A1. The last convolution has 1280 channels at every width."""
+    stem = Block("conv", make_divisible(32 * width), kernel_size=3, stride=2, activation="relu")
+    blocks = (
+        stem,
+        *mbconv_stages(MNASNET_A1, stem.out_channels, width=width, activation="relu"),
+        Block("conv", 1280, activation="relu"),
+        Block("pool"),
+        Block("linear", classes),
+    )
+    return Architecture(resolution, classes, blocks)

@@ -1,0 +1,148 @@
+"""Which networks are MobileNetV2 and V3?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nas.networks.architecture import Architecture, Block
+from nas.networks.references.stages import Stage, mbconv_stages
+from nas.networks.scaling import make_divisible
+
+
+class BottleneckRow(NamedTuple):
+    """A row ("bneck") of MobileNetV3's tables 1 and 2."""
+
+    kernel_size: int
+    hidden_channels: int
+    out_channels: int
+    se: bool
+    activation: str
+    stride: int
+
+
+# MobileNetV2, arXiv:1801.04381, table 2.
+MOBILENET_V2 = (
+    Stage(channels=16, repeats=1, stride=1, kernel_size=3, expand_ratio=1),
+    Stage(channels=24, repeats=2, stride=2, kernel_size=3, expand_ratio=6),
+    Stage(channels=32, repeats=3, stride=2, kernel_size=3, expand_ratio=6),
+    Stage(channels=64, repeats=4, stride=2, kernel_size=3, expand_ratio=6),
+    Stage(channels=96, repeats=3, stride=1, kernel_size=3, expand_ratio=6),
+    Stage(channels=160, repeats=3, stride=2, kernel_size=3, expand_ratio=6),
+    Stage(channels=320, repeats=1, stride=1, kernel_size=3, expand_ratio=6),
+)
+
+# MobileNetV3, arXiv:1905.02244, table 1 (Large).
+MOBILENET_V3_LARGE = (
+    BottleneckRow(3, 16, 16, False, "relu", 1),
+    BottleneckRow(3, 64, 24, False, "relu", 2),
+    BottleneckRow(3, 72, 24, False, "relu", 1),
+    BottleneckRow(5, 72, 40, True, "relu", 2),
+    BottleneckRow(5, 120, 40, True, "relu", 1),
+    BottleneckRow(5, 120, 40, True, "relu", 1),
+    BottleneckRow(3, 240, 80, False, "hswish", 2),
+    BottleneckRow(3, 200, 80, False, "hswish", 1),
+    BottleneckRow(3, 184, 80, False, "hswish", 1),
+    BottleneckRow(3, 184, 80, False, "hswish", 1),
+    BottleneckRow(3, 480, 112, True, "hswish", 1),
+    BottleneckRow(3, 672, 112, True, "hswish", 1),
+    BottleneckRow(5, 672, 160, True, "hswish", 2),
+    BottleneckRow(5, 960, 160, True, "hswish", 1),
+    BottleneckRow(5, 960, 160, True, "hswish", 1),
+)
+
+# MobileNetV3, arXiv:1905.02244, table 2 (Small).
+MOBILENET_V3_SMALL = (
+    BottleneckRow(3, 16, 16, True, "relu", 2),
+    BottleneckRow(3, 72, 24, False, "relu", 2),
+    BottleneckRow(3, 88, 24, False, "relu", 1),
+    BottleneckRow(5, 96, 40, True, "hswish", 2),
+    BottleneckRow(5, 240, 40, True, "hswish", 1),
+    BottleneckRow(5, 240, 40, True, "hswish", 1),
+    BottleneckRow(5, 120, 48, True, "hswish", 1),
+    BottleneckRow(5, 144, 48, True, "hswish", 1),
+    BottleneckRow(5, 288, 96, True, "hswish", 2),
+    BottleneckRow(5, 576, 96, True, "hswish", 1),
+    BottleneckRow(5, 576, 96, True, "hswish", 1),
+)
+
+
+def mobilenet_v2(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
+    """MobileNetV2. The last convolution keeps its 1280 channels for widths below 1 (section 6.1)."""
+    stem = Block("conv", make_divisible(32 * width), kernel_size=3, stride=2, activation="relu6")
+    blocks = (
+        stem,
+        *mbconv_stages(MOBILENET_V2, stem.out_channels, width=width, activation="relu6"),
+        Block("conv", make_divisible(1280 * max(1.0, width)), activation="relu6"),
+        Block("pool"),
+        Block("linear", classes),
+    )
+    return Architecture(resolution, classes, blocks)
+
+
+def mobilenet_v3_large(
+    *,
+    width: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    minimalistic: bool = False,
+    slim: bool = False,
+) -> Architecture:
+    """MobileNetV3-Large.
+
+    `minimalistic` is the authors' variant without squeeze-and-excitation, h-swish and 5×5 kernels. Widths other than 1
+    have two readings: by default torchvision's (hidden widths and the last linear layers are scaled as all others);
+    with `slim`, that of the authors' code, whose latencies are published (hidden widths follow from the scaled input,
+    the last layer keeps its width): 155 instead of 140 million MACs at width 0.75.
+    """
+    return _mobilenet_v3(MOBILENET_V3_LARGE, 1280, width, resolution, classes, minimalistic, slim)
+
+
+def mobilenet_v3_small(
+    *,
+    width: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    minimalistic: bool = False,
+    slim: bool = False,
+) -> Architecture:
+    """MobileNetV3-Small; options as for MobileNetV3-Large."""
+    return _mobilenet_v3(MOBILENET_V3_SMALL, 1024, width, resolution, classes, minimalistic, slim)
+
+
+def _mobilenet_v3(
+    rows: tuple[BottleneckRow, ...],
+    last_features: int,
+    width: float,
+    resolution: int,
+    classes: int,
+    minimalistic: bool,
+    slim: bool,
+) -> Architecture:
+    if minimalistic:
+        rows = tuple(row._replace(kernel_size=3, se=False, activation="relu") for row in rows)
+    outside = "relu" if minimalistic else "hswish"
+    channels, table_channels = make_divisible(16 * width), 16
+    blocks = [Block("conv", channels, kernel_size=3, stride=2, activation=outside)]
+    for row in rows:
+        expand_ratio = row.hidden_channels / table_channels
+        hidden_channels = make_divisible(channels * expand_ratio if slim else row.hidden_channels * width)
+        channels, table_channels = make_divisible(row.out_channels * width), row.out_channels
+        blocks.append(
+            Block(
+                "mbconv",
+                channels,
+                kernel_size=row.kernel_size,
+                stride=row.stride,
+                hidden_channels=hidden_channels,
+                se_channels=make_divisible(hidden_channels / 4) if row.se else 0,
+                se_gate="hsigmoid" if row.se else "",
+                activation=row.activation,
+            )
+        )
+    blocks += [
+        Block("conv", 6 * channels, activation=outside),
+        Block("pool"),
+        Block("linear", last_features if slim else make_divisible(last_features * width), activation=outside),
+        Block("linear", classes),
+    ]
+    return Architecture(resolution, classes, tuple(blocks))

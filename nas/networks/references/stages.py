@@ -1,0 +1,52 @@
+"""How does a paper's table of stages become blocks?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from nas.networks.architecture import Block
+from nas.networks.scaling import make_divisible
+
+
+class Stage(NamedTuple):
+    """A row of a paper's table: `repeats` inverted residuals of `channels`, the first with `stride`.
+
+    `se_ratio` is the share of the block's input channels that squeeze-and-excitation squeezes to (0: none).
+    """
+
+    channels: int
+    repeats: int
+    stride: int
+    kernel_size: int
+    expand_ratio: float
+    se_ratio: float = 0.0
+
+
+def mbconv_stages(
+    stages: Sequence[Stage],
+    in_channels: int,
+    *,
+    width: float = 1.0,
+    activation: str,
+    se_gate: str = "sigmoid",
+    se_activation: str = "",
+) -> Iterator[Block]:
+    """The inverted residuals of `stages`, their channels scaled by `width` and rounded to multiples of 8."""
+    channels = in_channels
+    for stage in stages:
+        out_channels = make_divisible(stage.channels * width)
+        for repeat in range(stage.repeats):
+            se_channels = max(1, int(channels * stage.se_ratio)) if stage.se_ratio else 0
+            yield Block(
+                "mbconv",
+                out_channels,
+                kernel_size=stage.kernel_size,
+                stride=stage.stride if repeat == 0 else 1,
+                hidden_channels=make_divisible(channels * stage.expand_ratio),
+                se_channels=se_channels,
+                se_gate=se_gate if se_channels else "",
+                activation=activation,
+                se_activation=se_activation if se_channels else "",
+            )
+            channels = out_channels
