@@ -17,7 +17,8 @@ from nas.latency.cost_model import Sample
 from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import Unit, units
 from nas.networks.references.mnasnet import mnasnet_a1
-from nas.networks.references.mobilenet import mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
+from nas.networks.references.mobilenet_v2 import mobilenet_v2
+from nas.networks.references.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
 from nas.networks.scaling import make_divisible
 
 GOOGLE_NETWORKS = "published_pixel_networks/mobilenet_v2_mnasnet_a1_pixel1.csv"

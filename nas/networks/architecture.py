@@ -41,7 +41,7 @@ OPERATORS: Mapping[str, frozenset[str]] = {
     "mixconv": frozenset({"hidden_channels", "kernel_size", "stride", "groups", "expand_groups", "activation"})
     | _SQUEEZE,
     "ghost": frozenset({"hidden_channels", "kernel_size", "stride", "activation"}) | _SQUEEZE,
-    "rep_ghost": frozenset({"hidden_channels", "kernel_size", "stride", "activation"}) | _SQUEEZE,
+    "rep_ghost": frozenset({"hidden_channels", "kernel_size", "stride", "branches", "activation"}) | _SQUEEZE,
     "mobile_one": frozenset({"kernel_size", "stride", "groups", "branches", "activation"}) | _SQUEEZE,
     "mobile_vit": frozenset(
         {"hidden_channels", "kernel_size", "transformer_channels", "transformer_depth", "heads", "activation"}
@@ -58,7 +58,9 @@ class Block:
 
     `op` names the operator; what each computes, with its paper, stands in `nas.networks.operators` (its costs) and in
     `nas.networks.blocks` (its torch module). Everything is resolved: `hidden_channels` are those of the expansion,
-    `se_channels` those that squeeze-and-excitation squeezes to (0: none), `groups` those of the (last) convolution.
+    `se_channels` those that squeeze-and-excitation squeezes to (0: none), `groups` those of the (last) convolution,
+    `branches` those that are trained side by side (0: they have become one convolution, see
+    `nas.networks.reparameterise`).
     `pool` is global average pooling; its `out_channels` and those of `max_pool` are 0, meaning as many as come in.
     """
 
@@ -198,7 +200,7 @@ def _channels_problem(block: Block) -> str:
     if (block.out_channels < 1) != (block.op in ("pool", "max_pool")):
         return f"out_channels must be at least 1 (0 for pool and max_pool), but got {block.out_channels} for {block.op}"
     used = OPERATORS[block.op]
-    for name in ("hidden_channels", "branches", "transformer_channels", "transformer_depth", "heads"):
+    for name in ("hidden_channels", "transformer_channels", "transformer_depth", "heads"):
         if name in used and getattr(block, name) < 1:
             return f"{name} of a {block.op} must be at least 1, but got {getattr(block, name)}"
     if block.se_channels < 0 or block.groups < 1 or block.expand_groups < 1:
@@ -206,8 +208,12 @@ def _channels_problem(block: Block) -> str:
             "se_channels must be 0 or more, groups and expand_groups 1 or more, "
             f"but got {block.se_channels}, {block.groups} and {block.expand_groups}"
         )
+    if block.branches < 0:
+        return f"branches must be 0 or more, but got {block.branches}"
     if block.out_channels % block.groups:
         return f"groups must divide out_channels, but got {block.groups} and {block.out_channels}"
+    if block.heads and block.transformer_channels % block.heads:
+        return f"heads must divide transformer_channels, but got {block.heads} and {block.transformer_channels}"
     if block.norm not in NORMS.get(block.op, ("",)):
         return f"norm of a {block.op} must be one of {', '.join(map(repr, NORMS[block.op]))}, but got {block.norm!r}"
     return ""

@@ -8,7 +8,7 @@ import pytest
 from nas.latency.cost_model import AMOUNTS, Sample, amounts, cross_validate, fit_cost_model
 from nas.networks.architecture import Block
 from nas.networks.operators import Unit, units
-from nas.networks.references.mobilenet import mobilenet_v3_large
+from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 from nas.networks.space import load_space
 
 # By AMOUNTS.
@@ -108,6 +108,23 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         cross_validate(alone)
     with pytest.raises(ValueError, match="no sample fits the scale of b"):
         fit_cost_model(samples, free=("b",))
+
+
+def test_a_model_knows_the_operations_that_it_was_fitted_to() -> None:
+    """Not attention or a grouped convolution, of which no sample had any."""
+    model = fit_cost_model(synthetic(30))
+    assert model.operations == {"conv", "depthwise", "pool", "gate", "add"}
+    grouped = Unit(Block("conv", 8, 3, groups=2), 8, 14, 14)
+    shuffled = Unit(Block("fbnet", 8, 3, hidden_channels=16, groups=2, activation="relu"), 8, 14, 14)
+    assert model.unknown_operations(grouped) == ("grouped_conv",)
+    assert model.unknown_operations(shuffled) == ("grouped_conv", "shuffle")
+    assert model.unknown_operations(units(mobilenet_v3_large())[5]) == ()
+
+
+def test_silu_costs_what_hswish_does() -> None:
+    """By assumption, and not what ReLU does, which costs nothing."""
+    cost = {name: amounts([Unit(Block("conv", 8, activation=name), 8, 14, 14)]) @ TRUTH for name in ("silu", "hswish")}
+    assert cost["silu"] == cost["hswish"] > amounts([Unit(Block("conv", 8, activation="relu"), 8, 14, 14)]) @ TRUTH
 
 
 def test_amounts_add_up() -> None:

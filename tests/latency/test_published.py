@@ -20,7 +20,8 @@ from nas.latency.published import (
     squeeze_excitation_pairs,
 )
 from nas.networks.operators import units
-from nas.networks.references.mobilenet import mobilenet_v2, mobilenet_v3_large
+from nas.networks.references.mobilenet_v2 import mobilenet_v2
+from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 
 
 def write(folder: Path, name: str, text: str) -> Path:

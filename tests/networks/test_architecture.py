@@ -12,7 +12,7 @@ from strategies import architectures
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
-from nas.networks.references.mobilenet import mobilenet_v3_large
+from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 
 TINY = (Block("conv", 8), Block("pool"), Block("linear", 2))
 

@@ -14,7 +14,7 @@ from nas.networks.architecture import ACTIVATIONS, Architecture, Block
 from nas.networks.blocks import build_block
 from nas.networks.build import build_network
 from nas.networks.operators import Unit, units
-from nas.networks.references.mobilenet import mobilenet_v3_small
+from nas.networks.references.mobilenet_v3 import mobilenet_v3_small
 
 # Written out from their definitions, not from torch's functions of the same name.
 FORMULAS = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from nas.networks.blocks import mobile
+from nas.networks.blocks import ghost, mixed, mobile, mobile_one, shuffle, vision_transformer
 from nas.networks.blocks.layers import ConvBnAct, Linear
 from nas.networks.operators import Unit
 
@@ -50,6 +50,15 @@ _MODULES: Mapping[str, Callable[[Unit], nn.Module]] = {
     "fused_mbconv": mobile.fused_inverted_residual,
     "fbnet": mobile.fbnet_block,
     "uib": mobile.universal_inverted_bottleneck,
+    "shuffle_v1": shuffle.ShuffleV1,
+    "shuffle_v2": shuffle.shuffle_v2,
+    "shuffle_xception": shuffle.shuffle_xception,
+    "mixconv": mixed.mixconv,
+    "ghost": ghost.ghost,
+    "rep_ghost": ghost.rep_ghost,
+    "mobile_one": mobile_one.MobileOne,
+    "mobile_vit": vision_transformer.MobileViT,
+    "lite_mla": vision_transformer.LiteMLA,
     "pool": _pool,
     "linear": _linear,
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,6 +44,23 @@ class ConvBnAct(nn.Sequential):
         if activation != "none":
             layers.append(ACTIVATION_MODULES[activation]())
         super().__init__(*layers)
+
+
+class ChannelShuffle(nn.Module):
+    """Channels of `groups` groups dealt out in turn (ShuffleNet, arXiv:1707.01083, figure 1)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape and memory format: (n, channels, h, w)."""
+        n, channels, h, w = x.shape
+        if x.is_contiguous(memory_format=torch.channels_last):
+            # The channels lie innermost: shuffled there, one copy is enough and the next convolution need not make one.
+            pixels = x.permute(0, 2, 3, 1).reshape(n, h, w, self.groups, channels // self.groups)
+            return pixels.transpose(3, 4).reshape(n, h, w, channels).permute(0, 3, 1, 2)
+        return x.reshape(n, self.groups, channels // self.groups, h, w).transpose(1, 2).reshape(n, channels, h, w)
 
 
 class SqueezeExcitation(nn.Module):

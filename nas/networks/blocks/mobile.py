@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nas.networks.blocks.layers import ConvBnAct, SqueezeExcitation
+from nas.networks.blocks.layers import ChannelShuffle, ConvBnAct, SqueezeExcitation
 from nas.networks.operators import Unit
 
 
@@ -23,19 +23,6 @@ class Residual(nn.Module):
         """(n, in_channels, h, w) to (n, out_channels, ceil(h / stride), ceil(w / stride))."""
         out: Tensor = self.layers(x)
         return x + out if self.residual else out
-
-
-class ChannelShuffle(nn.Module):
-    """Channels of `groups` groups dealt out in turn (ShuffleNet, arXiv:1707.01083, figure 1)."""
-
-    def __init__(self, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape: (n, channels, h, w)."""
-        n, channels, h, w = x.shape
-        return x.reshape(n, self.groups, channels // self.groups, h, w).transpose(1, 2).reshape(n, channels, h, w)
 
 
 def depthwise_separable(unit: Unit) -> nn.Module:

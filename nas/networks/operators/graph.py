@@ -25,6 +25,7 @@ PrimitiveKind = Literal[
     "split",
     "shuffle",
     "product",
+    "resize",
 ]
 INPUT = -1
 
@@ -51,7 +52,8 @@ class Primitive:
     normalisation follows, `biased` that a bias is added. The kinds: `conv` and `depthwise` have weights; `norm` is a
     normalisation and `activation` a function that stand alone; `pool` is global and `window_pool` a window's average or
     maximum; `gate` scales channels; `shuffle` only moves numbers (channel shuffle, patches to rows); `split` takes some
-    of the channels, at no cost; `product` multiplies two tensors (attention), `inner` terms for each output.
+    of the channels, at no cost; `product` multiplies two tensors (attention), `inner` terms for each output; `resize`
+    interpolates a map to another height and width.
     """
 
     kind: PrimitiveKind
@@ -186,6 +188,10 @@ class Graph:
     def product(self, x: Tensor, y: Tensor, shape: Tensor, inner: int, *, activation: str = "none") -> Tensor:
         """A product of two tensors, shaped like `shape`, of `inner` multiply-accumulates for each number."""
         return self._append("product", (x, y), shape, inner=inner, activation=activation)
+
+    def resize(self, x: Tensor, like: Tensor) -> Tensor:
+        """`x` interpolated to the height and width of `like`."""
+        return self._append("resize", (x,), x._replace(height=like.height, width=like.width))
 
     def squeeze_excitation(self, x: Tensor, squeeze_channels: int, gate: str, activation: str = "relu") -> Tensor:
         """Squeeze-and-excitation (arXiv:1709.01507, figure 2): pool, reduce, expand, gate."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from nas.networks.architecture import Block
-from nas.networks.operators import basic, mobile
+from nas.networks.operators import basic, ghost, mixed, mobile, mobile_one, shuffle, vision_transformer
 from nas.networks.operators.graph import Graph, Primitive, Tensor
 from nas.networks.operators.memory import peak_elements
 
@@ -19,6 +19,15 @@ OPERATIONS: Mapping[str, Callable[[Graph, Tensor, Block], Tensor]] = {
     "fused_mbconv": mobile.fused_mbconv,
     "fbnet": mobile.fbnet,
     "uib": mobile.uib,
+    "shuffle_v1": shuffle.shuffle_v1,
+    "shuffle_v2": shuffle.shuffle_v2,
+    "shuffle_xception": shuffle.shuffle_xception,
+    "mixconv": mixed.mixconv,
+    "ghost": ghost.ghost,
+    "rep_ghost": ghost.rep_ghost,
+    "mobile_one": mobile_one.mobile_one,
+    "mobile_vit": vision_transformer.mobile_vit,
+    "lite_mla": vision_transformer.lite_mla,
     "pool": basic.pool,
     "linear": basic.linear,
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from nas.networks.architecture import Block
@@ -12,7 +13,8 @@ from nas.networks.scaling import make_divisible
 class Stage(NamedTuple):
     """A row of a paper's table: `repeats` inverted residuals of `channels`, the first with `stride`.
 
-    `se_ratio` is the share of the block's input channels that squeeze-and-excitation squeezes to (0: none).
+    `se_ratio` is the share of the block's input channels that squeeze-and-excitation squeezes to (0: none). `op` is
+    mbconv or another operator with the same columns: fused_mbconv, fbnet.
     """
 
     channels: int
@@ -21,6 +23,12 @@ class Stage(NamedTuple):
     kernel_size: int
     expand_ratio: float
     se_ratio: float = 0.0
+    op: str = "mbconv"
+
+
+def deepened(stages: Sequence[Stage], depth: float) -> tuple[Stage, ...]:
+    """`stages` with `depth` times as many repeats each, rounded up (EfficientNet's rule)."""
+    return tuple(stage._replace(repeats=math.ceil(stage.repeats * depth)) for stage in stages)
 
 
 def mbconv_stages(
@@ -31,15 +39,17 @@ def mbconv_stages(
     activation: str,
     se_gate: str = "sigmoid",
     se_activation: str = "",
+    round_channels: Callable[[float], int] = make_divisible,
+    round_squeeze: Callable[[float], int] = math.floor,
 ) -> Iterator[Block]:
-    """The inverted residuals of `stages`, their channels scaled by `width` and rounded to multiples of 8."""
+    """The inverted residuals of `stages`, their channels scaled by `width` and rounded (to multiples of 8)."""
     channels = in_channels
     for stage in stages:
-        out_channels = make_divisible(stage.channels * width)
+        out_channels = round_channels(stage.channels * width)
         for repeat in range(stage.repeats):
-            se_channels = max(1, int(channels * stage.se_ratio)) if stage.se_ratio else 0
+            se_channels = max(1, round_squeeze(channels * stage.se_ratio)) if stage.se_ratio else 0
             yield Block(
-                "mbconv",
+                stage.op,
                 out_channels,
                 kernel_size=stage.kernel_size,
                 stride=stage.stride if repeat == 0 else 1,

@@ -1,11 +1,11 @@
-"""Which networks are MobileNetV2 and V3?"""
+"""Which networks are MobileNetV3?"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from nas.networks.architecture import Architecture, Block
-from nas.networks.references.stages import Stage, mbconv_stages
 from nas.networks.scaling import make_divisible
 
 
@@ -19,17 +19,6 @@ class BottleneckRow(NamedTuple):
     activation: str
     stride: int
 
-
-# MobileNetV2, arXiv:1801.04381, table 2.
-MOBILENET_V2 = (
-    Stage(channels=16, repeats=1, stride=1, kernel_size=3, expand_ratio=1),
-    Stage(channels=24, repeats=2, stride=2, kernel_size=3, expand_ratio=6),
-    Stage(channels=32, repeats=3, stride=2, kernel_size=3, expand_ratio=6),
-    Stage(channels=64, repeats=4, stride=2, kernel_size=3, expand_ratio=6),
-    Stage(channels=96, repeats=3, stride=1, kernel_size=3, expand_ratio=6),
-    Stage(channels=160, repeats=3, stride=2, kernel_size=3, expand_ratio=6),
-    Stage(channels=320, repeats=1, stride=1, kernel_size=3, expand_ratio=6),
-)
 
 # MobileNetV3, arXiv:1905.02244, table 1 (Large).
 MOBILENET_V3_LARGE = (
@@ -66,19 +55,6 @@ MOBILENET_V3_SMALL = (
 )
 
 
-def mobilenet_v2(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """MobileNetV2. The last convolution keeps its 1280 channels for widths below 1 (section 6.1)."""
-    stem = Block("conv", make_divisible(32 * width), kernel_size=3, stride=2, activation="relu6")
-    blocks = (
-        stem,
-        *mbconv_stages(MOBILENET_V2, stem.out_channels, width=width, activation="relu6"),
-        Block("conv", make_divisible(1280 * max(1.0, width)), activation="relu6"),
-        Block("pool"),
-        Block("linear", classes),
-    )
-    return Architecture(resolution, classes, blocks)
-
-
 def mobilenet_v3_large(
     *,
     width: float = 1.0,
@@ -107,6 +83,30 @@ def mobilenet_v3_small(
 ) -> Architecture:
     """MobileNetV3-Small; options as for MobileNetV3-Large."""
     return _mobilenet_v3(MOBILENET_V3_SMALL, 1024, width, resolution, classes, minimalistic, slim)
+
+
+def mobilenet_v3_rw(*, resolution: int = 224, classes: int = 1000) -> Architecture:
+    """MobileNetV3-Large as in timm's `mobilenetv3_rw`, which departs from the authors' network in three places.
+
+    Squeeze-and-excitation squeezes to exactly a quarter of the channels, with the block's own activation between; the
+    layer before the classifier has no bias; the first block does not add its input.
+    """
+    large = mobilenet_v3_large(resolution=resolution, classes=classes)
+    stem, first, *blocks = (_squeezed_to_a_quarter(block) for block in large.blocks)
+    separable = (
+        Block("conv", first.out_channels, first.kernel_size, activation=first.activation, groups=first.hidden_channels),
+        Block("conv", first.out_channels),
+    )
+    *blocks, last, classifier = blocks
+    return replace(large, blocks=(stem, *separable, *blocks, replace(last, bias=False), classifier))
+
+
+def _squeezed_to_a_quarter(block: Block) -> Block:
+    if not block.se_channels:
+        return block
+    # relu is the default, which is written by leaving it out.
+    se_activation = "" if block.activation == "relu" else block.activation
+    return replace(block, se_channels=block.hidden_channels // 4, se_activation=se_activation)
 
 
 def _mobilenet_v3(

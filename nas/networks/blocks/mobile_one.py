@@ -1,0 +1,42 @@
+"""Which torch module is the block of MobileOne?
+
+The paper stands with the operator of the same name, in `nas.networks.operators.mobile_one`.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from nas.networks.blocks.layers import ACTIVATION_MODULES, ConvBnAct
+from nas.networks.blocks.mobile import squeeze_excitation
+from nas.networks.operators import Unit
+
+
+class MobileOne(nn.Module):
+    """The sum of `branches`, squeeze-and-excitation, activation.
+
+    A branch is a batch normalisation or a convolution with one; with the unit's `branches` 0 there is but one branch, a
+    convolution with a bias.
+    """
+
+    def __init__(self, unit: Unit) -> None:
+        super().__init__()
+        block = unit.block
+        kernel, trained = block.kernel_size, block.branches > 0
+        branches: list[nn.Module] = []
+        if trained and block.stride == 1 and unit.in_channels == block.out_channels:
+            branches.append(nn.BatchNorm2d(block.out_channels))
+        for size in [kernel] * max(1, block.branches) + ([1] if trained and kernel > 1 else []):
+            branches.append(
+                ConvBnAct(unit.in_channels, block.out_channels, size, block.stride, block.groups, norm=trained)
+            )
+        self.branches = nn.ModuleList(branches)
+        self.rest = nn.Sequential(*squeeze_excitation(unit, block.out_channels), ACTIVATION_MODULES[block.activation]())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to (n, out_channels, ceil(h / stride), ceil(w / stride))."""
+        total = self.branches[0](x)
+        for branch in self.branches[1:]:
+            total = total + branch(x)
+        out: Tensor = self.rest(total)
+        return out

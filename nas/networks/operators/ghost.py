@@ -1,0 +1,67 @@
+"""What do the blocks of GhostNet and RepGhostNet consist of?"""
+
+from __future__ import annotations
+
+from nas.errors import NasError
+from nas.networks.architecture import Block
+from nas.networks.operators.graph import Graph, Tensor
+from nas.networks.operators.mobile import squeezed
+
+# Of the cheap operations: the papers' d, which is 3 in all their networks.
+CHEAP_KERNEL_SIZE = 3
+
+
+def ghost(graph: Graph, x: Tensor, block: Block) -> Tensor:
+    """GhostNet's bottleneck (arXiv:1911.11907, figure 3): a ghost module expands, a second one reduces.
+
+    A ghost module (figure 2b) makes half of its channels by a 1×1 and the other half from these by a depthwise 3×3.
+    Between the two stand, for stride 2, a depthwise k×k and squeeze-and-excitation. The input is added, after a
+    depthwise k×k and a 1×1 where stride or channels change. Elsewhere no convolution is k×k.
+    """
+    for name, channels in (("hidden_channels", block.hidden_channels), ("out_channels", block.out_channels)):
+        if channels % 2:
+            raise NasError(f"{name} of a ghost block must be even, but got {channels}")
+
+    def module(h: Tensor, channels: int, activation: str) -> Tensor:
+        primary = graph.conv(h, channels // 2, activation=activation)
+        return graph.concat(primary, graph.depthwise(primary, CHEAP_KERNEL_SIZE, activation=activation))
+
+    h = module(x, block.hidden_channels, block.activation)
+    h = _strided(graph, h, block)
+    h = module(h, block.out_channels, "none")
+    return graph.add(h, _shortcut(graph, x, block))
+
+
+def rep_ghost(graph: Graph, x: Tensor, block: Block) -> Tensor:
+    """RepGhostNet's bottleneck (arXiv:2211.06088, section 3): as `ghost`, but its modules add instead of concatenating.
+
+    A module is a 1×1, then a depthwise 3×3 with, while it is trained (`branches` 1), batch normalisation alone beside
+    it. With `branches` 0 it has taken that into its depthwise convolution, which then has a bias.
+    """
+    if block.branches > 1:
+        raise NasError(f"branches of a rep_ghost block must be 0 or 1, but got {block.branches}")
+
+    def module(h: Tensor, channels: int, activation: str) -> Tensor:
+        primary = graph.conv(h, channels, activation=activation)
+        if not block.branches:
+            return graph.depthwise(primary, CHEAP_KERNEL_SIZE, activation=activation, norm=False)
+        return graph.add(graph.norm(primary), graph.depthwise(primary, CHEAP_KERNEL_SIZE), activation=activation)
+
+    h = module(x, block.hidden_channels, block.activation)
+    h = _strided(graph, h, block)
+    h = module(h, block.out_channels, "none")
+    return graph.add(h, _shortcut(graph, x, block))
+
+
+def _strided(graph: Graph, h: Tensor, block: Block) -> Tensor:
+    """What stands between the two modules."""
+    if block.stride > 1:
+        h = graph.depthwise(h, block.kernel_size, block.stride)
+    return squeezed(graph, h, block)
+
+
+def _shortcut(graph: Graph, x: Tensor, block: Block) -> Tensor:
+    """The input, in the shape of the output."""
+    if block.stride == 1 and x.channels == block.out_channels:
+        return x
+    return graph.conv(graph.depthwise(x, block.kernel_size, block.stride), block.out_channels)

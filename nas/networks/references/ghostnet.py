@@ -1,0 +1,104 @@
+"""Which networks are the GhostNets and RepGhostNets?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nas.networks.architecture import Architecture, Block
+from nas.networks.scaling import make_divisible
+
+
+class GhostRow(NamedTuple):
+    """A row ("G-bneck") of GhostNet's table 1."""
+
+    kernel_size: int
+    hidden_channels: int
+    out_channels: int
+    se: bool
+    stride: int
+
+
+# GhostNet, arXiv:1911.11907, table 1; the kernels, which it leaves out, are those of the authors' code.
+GHOSTNET = (
+    GhostRow(3, 16, 16, False, 1),
+    GhostRow(3, 48, 24, False, 2),
+    GhostRow(3, 72, 24, False, 1),
+    GhostRow(5, 72, 40, True, 2),
+    GhostRow(5, 120, 40, True, 1),
+    GhostRow(3, 240, 80, False, 2),
+    GhostRow(3, 200, 80, False, 1),
+    GhostRow(3, 184, 80, False, 1),
+    GhostRow(3, 184, 80, False, 1),
+    GhostRow(3, 480, 112, True, 1),
+    GhostRow(3, 672, 112, True, 1),
+    GhostRow(5, 672, 160, True, 2),
+    GhostRow(5, 960, 160, False, 1),
+    GhostRow(5, 960, 160, True, 1),
+    GhostRow(5, 960, 160, False, 1),
+    GhostRow(5, 960, 160, True, 1),
+)
+
+# RepGhostNet, arXiv:2211.06088: its modules add instead of concatenating, so half of the hidden channels do.
+REPGHOSTNET = (
+    GhostRow(3, 8, 16, False, 1),
+    GhostRow(3, 24, 24, False, 2),
+    GhostRow(3, 36, 24, False, 1),
+    GhostRow(5, 36, 40, True, 2),
+    GhostRow(5, 60, 40, True, 1),
+    GhostRow(3, 120, 80, False, 2),
+    GhostRow(3, 100, 80, False, 1),
+    GhostRow(3, 120, 80, False, 1),
+    GhostRow(3, 120, 80, False, 1),
+    GhostRow(3, 240, 112, True, 1),
+    GhostRow(3, 336, 112, True, 1),
+    GhostRow(5, 336, 160, True, 2),
+    GhostRow(5, 480, 160, False, 1),
+    GhostRow(5, 480, 160, True, 1),
+    GhostRow(5, 480, 160, False, 1),
+    GhostRow(5, 480, 160, True, 1),
+)
+
+LAST_CONV_CHANNELS = 960
+LAST_FEATURES = 1280
+
+
+def ghostnet(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
+    """GhostNet. The last linear layers have 1280 features at every width."""
+    return _network("ghost", GHOSTNET, 0, width, resolution, classes)
+
+
+def repghostnet(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
+    """RepGhostNet as it is trained; `nas.networks.reparameterise` has the form that is deployed."""
+    return _network("rep_ghost", REPGHOSTNET, 1, width, resolution, classes)
+
+
+def _network(
+    op: str, rows: tuple[GhostRow, ...], branches: int, width: float, resolution: int, classes: int
+) -> Architecture:
+    blocks = [Block("conv", _rounded(16 * width), kernel_size=3, stride=2, activation="relu")]
+    for row in rows:
+        hidden_channels = _rounded(row.hidden_channels * width)
+        blocks.append(
+            Block(
+                op,
+                _rounded(row.out_channels * width),
+                kernel_size=row.kernel_size,
+                stride=row.stride,
+                hidden_channels=hidden_channels,
+                se_channels=_rounded(hidden_channels / 4) if row.se else 0,
+                se_gate="hsigmoid" if row.se else "",
+                activation="relu",
+                branches=branches,
+            )
+        )
+    blocks += [
+        Block("conv", _rounded(LAST_CONV_CHANNELS * width), activation="relu"),
+        Block("pool"),
+        Block("linear", LAST_FEATURES, activation="relu"),
+        Block("linear", classes),
+    ]
+    return Architecture(resolution, classes, tuple(blocks))
+
+
+def _rounded(channels: float) -> int:
+    return make_divisible(channels, 4)
