@@ -3,73 +3,143 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas import console
-from nas.errors import NasError, unknown_name
+from nas.errors import NasError, RunFailedError, nearest_first
 from nas.networks.architecture import Architecture
-from nas.networks.operators import Unit, estimate_costs, units
 from nas.networks.references import REFERENCES, find_network
 
 if TYPE_CHECKING:
     from nas.networks.space import SearchSpace
-    from nas.networks.space_format import LayerFormat
 
 EXAMPLES = """\
 examples:
-  python -m nas.networks show mobilenet_v3_large
+  python -m nas.networks list
+  python -m nas.networks show mobilenet_v3_large --svg mobilenet_v3_large.svg
   python -m nas.networks show mbv3 --json
+  python -m nas.networks show mbv3 --member largest
   python -m nas.networks show runs/mbv3-pixel_lut-digits/architectures/knee.json
+  python -m nas.networks explain
+  python -m nas.networks explain mobilenet_v2
   python -m nas.networks check search_spaces/mbv3.yaml
 """
+NAMES = "a published network (see list), a search space, or a .json or .yaml file"
+# The layer that MobileNetV1 takes as its example (arXiv:1704.04861, table 3).
+CONVOLUTION = {"kernel": 3, "in_channels": 512, "out_channels": 512, "size": 14}
+NEAREST = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = _parser().parse_args(argv)
-    return console.run(lambda: _show(arguments) if arguments.command == "show" else _check(arguments))
+    commands = {"list": _list, "show": _show, "explain": _explain, "check": _check}
+    return console.run(lambda: commands[arguments.command](arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m nas.networks",
-        description="Networks and search spaces: parameters, multiply-accumulates (MACs), sizes. Needs no device.",
+        description="Networks and search spaces: parameters, multiply-accumulates (MACs), memory. Needs no device.",
         epilog=EXAMPLES,
         formatter_class=formatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    show = commands.add_parser(
+
+    def add(name: str, text: str, description: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=description, epilog=EXAMPLES, formatter_class=formatter)
+
+    listing = add("list", "every published network with its costs", "List the published networks by family.")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    show = add(
         "show",
-        help="a network's units and costs, or a space's decisions and size",
-        description="Show a published network, a search space, or the architecture in a JSON file.",
-        epilog=EXAMPLES,
-        formatter_class=formatter,
+        "a network's units and costs, or a space's decisions and size",
+        "Show a published network, a search space, or the architecture in a JSON file.",
     )
-    show.add_argument("name", metavar="NAME", help=f"{', '.join(REFERENCES)}, a search space, or a .json or .yaml file")
+    show.add_argument("name", metavar="NAME", help=NAMES)
     show.add_argument("--json", action="store_true", help="print JSON")
-    check = commands.add_parser(
+    show.add_argument("--member", choices=("smallest", "largest"), help="show this member of a search space")
+    show.add_argument("--svg", metavar="FILE", help="also draw the network (of a space: the --member)")
+    explain = add(
+        "explain",
+        "what depthwise separable convolutions save, layer by layer",
+        "Compare depthwise separable convolutions with standard ones: those of a network, or one of a given shape. "
+        "For a network also the share of each kind of operation.",
+    )
+    explain.add_argument("name", metavar="NAME", nargs="?", help="a published network (see list) or a .json file")
+    explain.add_argument("--json", action="store_true", help="print JSON")
+    for option, default in CONVOLUTION.items():
+        flag = f"--{option.replace('_', '-')}"
+        explain.add_argument(flag, type=int, metavar="N", help=f"without NAME: default {default}")
+    check = add(
         "check",
-        help="every problem of a search space's file",
-        description="Check a search space's file: one line for each problem, exit code 2 if there is one.",
-        epilog=EXAMPLES,
-        formatter_class=formatter,
+        "every problem of a search space's file",
+        "Check a search space's file: one line for each problem, exit code 2 if there is one.",
     )
     check.add_argument("file", metavar="FILE.yaml", help="the search space")
     return parser
 
 
+def _list(arguments: argparse.Namespace) -> int:
+    from nas.networks.show import list_networks
+
+    list_networks(as_json=arguments.json)
+    return 0
+
+
 def _show(arguments: argparse.Namespace) -> int:
+    from nas.networks.show import show_network, show_space
+
     name: str = arguments.name
-    if name in REFERENCES or name.endswith(".json"):
-        _show_network(Path(name).stem, find_network(name), as_json=arguments.json)
+    if _is_network(name):
+        if arguments.member:
+            raise NasError(f"--member is for search spaces, but {name} is a network")
+        shown, network = Path(name).stem, find_network(name)
     else:
-        _show_space(_find_space(name), as_json=arguments.json)
+        space = _find_space(name)
+        if not arguments.member:
+            if arguments.svg:
+                raise NasError(f"{space.name} is a search space: add --member smallest or --member largest to draw one")
+            show_space(space, as_json=arguments.json)
+            return 0
+        smallest = arguments.member == "smallest"
+        shown = f"{arguments.member} member of {space.name}"
+        network = space.decode(space.smallest_parameters() if smallest else space.largest_parameters())
+    show_network(shown, network, as_json=arguments.json)
+    if arguments.svg:
+        _draw(arguments.svg, network, shown)
+    return 0
+
+
+def _draw(file: str, network: Architecture, title: str) -> None:
+    from nas.networks.drawing import draw_network
+
+    try:
+        Path(file).write_text(draw_network(network, title), encoding="utf-8")
+    except OSError as error:
+        raise RunFailedError(f"cannot write {file}: {error.strerror}") from error
+    print(f"wrote {file}", file=sys.stderr)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from nas.networks.show import explain_convolutions, explain_network
+
+    given = {option: getattr(arguments, option) for option in CONVOLUTION if getattr(arguments, option) is not None}
+    if arguments.name is None:
+        kernel, in_channels, out_channels, size = (CONVOLUTION | given).values()
+        explain_convolutions(kernel, in_channels, out_channels, size, as_json=arguments.json)
+        return 0
+    if given:
+        options = ", ".join(f"--{option.replace('_', '-')}" for option in given)
+        raise NasError(f"{options} cannot be given for a network, whose convolutions have their own shapes")
+    if not _is_network(arguments.name):
+        raise NasError(_unknown("network", arguments.name, REFERENCES))
+    explain_network(Path(arguments.name).stem, find_network(arguments.name), as_json=arguments.json)
     return 0
 
 
@@ -83,6 +153,10 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _is_network(name: str) -> bool:
+    return name in REFERENCES or name.endswith(".json")
+
+
 def _find_space(name: str) -> SearchSpace:
     # Imported here, because it brings NumPy and pydantic, which a reference network has no use for.
     from nas.files import known_names
@@ -90,84 +164,13 @@ def _find_space(name: str) -> SearchSpace:
 
     spaces = known_names("search_spaces")
     if re.fullmatch(r"\w+", name) and name not in spaces:
-        raise NasError(unknown_name("network or search space", name, [*REFERENCES, *spaces]))
+        raise NasError(_unknown("network or search space", name, [*REFERENCES, *spaces]))
     return load_space(name)
 
 
-def _show_network(name: str, architecture: Architecture, *, as_json: bool) -> None:
-    rows = units(architecture)
-    costs = _costs(architecture)
-    if as_json:
-        listed = [
-            {"unit": u.key, "params": u.params, "macs": u.macs, "output": [u.out_channels, u.out_height, u.out_width]}
-            for u in rows
-        ]
-        _print_json(
-            {
-                "name": name,
-                "fingerprint": architecture.fingerprint,
-                "resolution": architecture.resolution,
-                "classes": architecture.classes,
-                **costs,
-                "units": listed,
-                "architecture": architecture.to_json(),
-            }
-        )
-        return
-    print(f"{name}: {architecture.resolution} pixels, {architecture.classes} classes, {architecture.fingerprint}\n")
-    columns = ("unit", "params", "MACs", "output")
-    table = [(u.key, f"{u.params:,}", f"{u.macs:,}", _shape(u)) for u in rows]
-    table.append(("total", f"{costs['params']:,}", f"{costs['macs']:,}", ""))
-    console.print_table(columns, table, numbers=("params", "MACs"))
-    print(f"\npeak activation memory: {costs['peak_activation_bytes']:,} bytes (one float32 image, block after block)")
-
-
-def _show_space(space: SearchSpace, *, as_json: bool) -> None:
-    members = {
-        "smallest": _costs(space.decode(space.smallest_parameters())),
-        "largest": _costs(space.decode(space.largest_parameters())),
-    }
-    layout = space.format
-    if as_json:
-        parameters = [{"name": p.name, "choices": list(p.choices)} for p in space.parameters]
-        _print_json({"name": space.name, "size": space.size, "parameters": parameters, **members})
-        return
-    print(f"{space.name}: {space.size:,} networks, {len(space.parameters)} parameters")
-    print(f"resolution {_choice(layout.resolution)}; width {_choice(layout.width)}; {layout.classes} classes\n")
-    columns = ("row", "op", "out", "stride", "depth", "kernel", "expand", "se", "act")
-    table = [_layer_row("stem", layout.stem)]
-    for number, stage in enumerate(layout.stages, start=1):
-        choices = (stage.depth, stage.kernel, stage.expand, stage.se, stage.act)
-        row = (f"stage{number}", _choice(stage.op), _choice(stage.out), str(stage.stride))
-        table.append((*row, *(_choice(choice) for choice in choices)))
-    table += [_layer_row("head", layer) for layer in layout.head]
-    console.print_table(columns, table)
-    print()
-    for name, costs in members.items():
-        print(f"{name} member: {costs['params']:,} params, {costs['macs']:,} MACs")
-
-
-def _layer_row(name: str, layer: LayerFormat) -> tuple[str, ...]:
-    stride, kernel = (str(layer.stride), str(layer.kernel)) if layer.op == "conv" else ("", "")
-    out, act = "" if layer.out is None else str(layer.out), "" if layer.op == "pool" else layer.act
-    return (name, layer.op, out, stride, "", kernel, "", "", act)
-
-
-def _costs(architecture: Architecture) -> dict[str, int]:
-    costs = estimate_costs(architecture)
-    return {"params": costs.params, "macs": costs.macs, "peak_activation_bytes": costs.peak_activation_bytes}
-
-
-def _shape(unit: Unit) -> str:
-    return f"{unit.out_channels}x{unit.out_height}x{unit.out_width}"
-
-
-def _choice(choices: Sequence[int | float | str]) -> str:
-    return "|".join(f"{choice:g}" if isinstance(choice, float) else str(choice) for choice in choices)
-
-
-def _print_json(data: Mapping[str, Any]) -> None:
-    print(json.dumps(data, indent=2))
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    nearest = ", ".join(nearest_first(name, known)[:NEAREST])
+    return f"unknown {kind} {name!r}. Nearest: {nearest}. `python -m nas.networks list` shows all networks."
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from nas.networks.architecture import Architecture, Block
 from nas.networks.describe import describe
@@ -20,6 +21,77 @@ def test_mobilenet_v3_large_reads_as_in_the_paper() -> None:
         " | 80 ×4 s2 k3 e6-2.5-2.3-2.3 hswish | 112 ×2 k3 e6 SE hswish | 160 ×3 s2 k5 e6 SE hswish"
         " | conv960 hswish | pool | fc1280 hswish | fc1000"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (
+            "mobilenet_v1",
+            "224px · conv32 k3 s2 relu6 | ds_conv 64 ×1 k3 relu6 | ds_conv 128 ×2 s2 k3 relu6 | ds_conv 256 ×2 s2 k3"
+            " relu6 | ds_conv 512 ×6 s2 k3 relu6 | ds_conv 1024 ×2 s2 k3 relu6 | pool | fc1000",
+        ),
+        (
+            "mobilenet_v4_conv_small",
+            "224px · conv32 k3 s2 relu | conv32 k3 s2 relu | conv32 relu | conv96 k3 s2 relu | conv64 relu"
+            " | uib 96 ×6 s2 k5+5-3-3-3-3-3+0 e3-2-2-2-2-4 relu | uib 128 ×6 s2 k3+3-5+5-5-5-3-3 e6-4-4-3-4-4 relu"
+            " | conv960 relu | pool | conv1280 relu | fc1000",
+        ),
+        (
+            "efficientnet_v2_s",
+            "384px · conv24 k3 s2 silu | fused_mbconv 24 ×2 k3 e1 silu | fused_mbconv 48 ×4 s2 k3 e4 silu"
+            " | fused_mbconv 64 ×4 s2 k3 e4 silu | 128 ×6 s2 k3 e4 SE silu | 160 ×9 k3 e6 SE silu"
+            " | 256 ×15 s2 k3 e6 SE silu | conv1280 silu | pool | fc1000",
+        ),
+        (
+            "fbnet_c",
+            "224px · conv16 k3 s2 relu | fbnet 16 ×1 k3 e1 relu | fbnet 24 ×3 s2 k3 e6-1-1 relu"
+            " | fbnet 32 ×4 s2 k5-5-5-3 e6-3-6-6 relu | fbnet 64 ×4 s2 k5 e6-3-6-6 relu | fbnet 112 ×4 k5 e6-6-6-3 relu"
+            " | fbnet 184 ×4 s2 k5 e6 relu | fbnet 352 ×1 k3 e6 relu | conv1984 relu | pool | fc1000",
+        ),
+        (
+            "mixnet_s",
+            "224px · conv16 k3 s2 relu | 16 ×1 k3 e1 relu | mixconv 24 ×2 s2 k3 e6-3 g2 relu"
+            " | mixconv 40 ×4 s2 k3..7-3..5-3..5-3..5 e6 g1-2-2-2 SE silu"
+            " | mixconv 80 ×3 s2 k3..7-3..5-3..5 e6 g2 SE silu"
+            " | mixconv 120 ×3 k3..7-3..9-3..9 e6-3-3 g2 SE silu | mixconv 200 ×3 s2 k3..11-3..9-3..9 e6 g1-2-2 SE silu"
+            " | conv1536 relu | pool | fc1000",
+        ),
+        (
+            "shufflenet_v1_g3",
+            "224px · conv24 k3 s2 relu | max_pool k3 s2 | shuffle_v1 240 ×4 s2 k3 g3 relu"
+            " | shuffle_v1 480 ×8 s2 k3 g3 relu | shuffle_v1 960 ×4 s2 k3 g3 relu | pool | fc1000",
+        ),
+        (
+            "repghostnet_100",
+            "224px · conv16 k3 s2 relu | rep_ghost 16 ×1 k3 e0.5 b1 relu | rep_ghost 24 ×2 s2 k3 e1.5 b1 relu"
+            " | rep_ghost 40 ×2 s2 k5 e1.5 b1 SE relu | rep_ghost 80 ×4 s2 k3 e3-1.25-1.5-1.5 b1 relu"
+            " | rep_ghost 112 ×2 k3 e3 b1 SE relu | rep_ghost 160 ×5 s2 k5 e3 b1 SE(1,3,5) relu"
+            " | conv960 relu | pool | fc1280 relu | fc1000",
+        ),
+        (
+            "mobileone_s0",
+            "224px · mobile_one 48 ×1 s2 k3 b1 relu | mobile_one 48 ×2 s2 k3 b4 relu | mobile_one 128 ×8 s2 k3 b4 relu"
+            " | mobile_one 256 ×10 s2 k3 b4 relu | mobile_one 1024 ×1 s2 k3 b4 relu | pool | fc1000",
+        ),
+        (
+            "mobilevit_xxs",
+            "256px · conv16 k3 s2 silu | 16 ×1 k3 e2 silu | 24 ×3 s2 k3 e2 silu | 48 ×1 s2 k3 e2 silu"
+            " | mobile_vit48 k3 t64×2 silu | 64 ×1 s2 k3 e2 silu | mobile_vit64 k3 t80×4 silu | 80 ×1 s2 k3 e2 silu"
+            " | mobile_vit80 k3 t96×3 silu | conv320 silu | pool | fc1000",
+        ),
+        (
+            "efficientvit_b0",
+            "224px · conv8 k3 s2 hswish | 8 ×1 k3 e1 hswish | 16 ×2 s2 k3 e4 hswish | 32 ×2 s2 k3 e4 hswish"
+            " | 64 ×1 s2 k3 e4 hswish | lite_mla64 k5 t64 | 64 ×1 k3 e4 hswish | lite_mla64 k5 t64 | 64 ×1 k3 e4 hswish"
+            " | 128 ×1 s2 k3 e4 hswish | lite_mla128 k5 t128 | 128 ×1 k3 e4 hswish | lite_mla128 k5 t128"
+            " | 128 ×1 k3 e4 hswish | conv1024 hswish | pool | fc1280 hswish | fc1000",
+        ),
+    ],
+)
+def test_each_familys_blocks_read_as_in_its_paper(name: str, line: str) -> None:
+    """Blocks but inverted residuals are named; repetitions, kernels, groups and branches are those of the tables."""
+    assert describe(reference(name)) == line
 
 
 def test_what_differs_within_a_stage_is_written_block_by_block() -> None:

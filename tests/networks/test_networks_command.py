@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -14,6 +17,7 @@ from nas.networks.__main__ import main
 from nas.networks.references import REFERENCES, reference
 from nas.networks.space import load_space
 
+SPACES = Path(__file__).parents[2] / "search_spaces"
 SHOW = [sys.executable, "-m", "nas.networks", "show", "mobilenet_v3_large"]
 
 
@@ -21,8 +25,12 @@ def test_show_network_has_a_row_for_each_unit_and_the_totals(capsys: pytest.Capt
     """Plain words on a pipe: the same on every machine."""
     assert main(["show", "mobilenet_v3_large"]) == 0
     out = capsys.readouterr().out
-    assert "mbconv_112x112_i16_o24_h64_k3_s2_se0_relu           3,440   19,468,288  24x56x56\n" in out
-    assert "total                                           5,483,032  216,589,760\n" in out
+    rows = {words[0]: words[1:] for words in map(str.split, out.splitlines()) if words}
+    assert rows["mbconv_112x112_i16_o24_h64_k3_s2_se0_relu"] == ["24x56x56", "3,440", "19,468,288", "4,014,080", "2.13"]
+    assert rows["total"] == ["5,483,032", "216,589,760", "4,014,080", "3.09"]
+    # 5,451,272 weights, 19,686 biases and output channels: bytes / 1e6.
+    assert [rows[precision][0] for precision in ("float32", "float16", "int8")] == ["21.88", "10.94", "5.61"]
+    assert max(map(len, out.splitlines())) <= 120
     assert "\x1b" not in out
 
 
@@ -35,6 +43,10 @@ def test_show_json_adds_up(name: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert data["fingerprint"] == reference(name).fingerprint
     assert data["params"] == sum(unit["params"] for unit in data["units"])
     assert data["macs"] == sum(unit["macs"] for unit in data["units"])
+    assert data["peak_activation_bytes"] == max(unit["peak_activation_bytes"] for unit in data["units"])
+    for precision in ("float32", "float16", "int8"):
+        for key in ("model_bytes", "activation_bytes"):
+            assert data[key][precision] == sum(unit[key][precision] for unit in data["units"])
 
 
 def test_show_takes_the_json_of_a_pick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,10 +71,103 @@ def test_show_space_has_its_size_parameters_and_ends(capsys: pytest.CaptureFixtu
     assert data["smallest"]["params"] < data["largest"]["params"]
 
 
+@pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_show_every_shipped_space(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row for each layer and stage, what variants and tied decisions choose, and both members."""
+    assert main(["show", str(path)]) == 0
+    out = capsys.readouterr().out
+    layout = load_space(str(path)).format
+    rows = [line.split()[0] for line in out.splitlines() if re.match(r"stem|stage|head", line)]
+    stages = [f"stage{number}" for number in range(1, len(layout.stages) + 1)]
+    assert rows == ["stem"] * len(layout.stem) + stages + ["head"] * len(layout.head)
+    assert all(f"\n  {label}: " in out for stage in layout.stages for label in stage.variants or {})
+    assert all(f"\n{group.name} decides {group.keys[0]}" in out for group in layout.tied)
+    assert "\nsmallest member: " in out
+    assert "\nlargest member: " in out
+
+
+@pytest.mark.parametrize("member", ["smallest", "largest"])
+def test_show_a_member_of_a_space(member: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As any network."""
+    assert main(["show", "mbv3", "--member", member, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert main(["show", "mbv3", "--json"]) == 0
+    costs = json.loads(capsys.readouterr().out)[member]
+    assert {key: shown[key] for key in ("params", "macs", "peak_activation_bytes")} == costs
+
+
+def test_show_draws_what_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table stays on stdout; that a file was written is said on stderr."""
+    path = tmp_path / "picture.svg"
+    for words in (["mobilenet_v2"], ["mbv3", "--member", "largest"]):
+        assert main(["show", *words, "--svg", str(path)]) == 0
+        caught = capsys.readouterr()
+        assert caught.err == f"wrote {path}\n"
+        assert "total" in caught.out
+        assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert "largest member of mbv3" in path.read_text(encoding="utf-8")
+    assert main(["show", "mobilenet_v2", "--svg", str(tmp_path / "none" / "x.svg")]) == 1
+    assert capsys.readouterr().err.startswith("error: cannot write ")
+
+
+def test_list_has_every_published_network(capsys: pytest.CaptureFixture[str]) -> None:
+    """With its costs, by family, as words and as JSON."""
+    assert main(["list", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in data] == list(REFERENCES)
+    found = next(row for row in data if row["name"] == "mobilenet_v3_large")
+    assert (found["family"], found["resolution"], found["params"]) == ("mobilenet_v3", 224, 5_483_032)
+    families = [family for family, _ in itertools.groupby(row["family"] for row in data)]
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(REFERENCES) + 1
+    assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == families
+    assert max(map(len, lines)) <= 110
+
+
+def test_explain_compares_one_convolution(capsys: pytest.CaptureFixture[str]) -> None:
+    """MobileNetV1's example, and any other."""
+    assert main(["explain"]) == 0
+    assert "8.84 times fewer weights and MACs: 1/N + 1/k² = 1/512 + 1/9 = 0.1131 " in capsys.readouterr().out
+    assert main(["explain", "--kernel", "5", "--out-channels", "100", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["share"] == pytest.approx(1 / 100 + 1 / 25)
+    assert data["convolutions"]["standard"]["macs"] == 25 * 512 * 100 * 14 * 14
+    assert data["ratio"] == pytest.approx(20)
+
+
+def test_explain_takes_a_network_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """Pair by pair and in sum, in words and in JSON; the shares as in the paper."""
+    assert main(["explain", "mobilenet_v1"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[-1] for line in out.splitlines()[3:7]] == ["7.89", "8.41", "8.41", "8.69"]
+    assert "1x1 convolution        539,492,352   94.86%  3,139,584      74.59%\n" in out
+    assert "5,042,688 relu6" in out
+    assert main(["explain", "mobilenet_v1", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    saved = sum(row["standard_macs"] - row["macs"] for row in data["separables"])
+    assert data["network"]["standard_macs"] == data["network"]["macs"] + saved == 4_867_293_184
+    assert data["network"]["weights"] + data["biases_and_normalisation"] == 4_231_976
+
+
+def test_explain_says_where_there_is_nothing_to_compare(capsys: pytest.CaptureFixture[str]) -> None:
+    """MobileOne has sums of branches between its convolutions while it is trained."""
+    assert main(["explain", "mobileone_s0"]) == 0
+    assert "mobileone_s0 has no pointwise convolution that reads depthwise ones alone." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["show", "mobilenet_v4"], "error: unknown network or search space 'mobilenet_v4'. Known: mobilenet_v2, "),
+        (
+            ["show", "mobilenet_v3_larg"],
+            "error: unknown network or search space 'mobilenet_v3_larg'. Nearest: mobilenet_v3_large, ",
+        ),
+        (["show", "mobilenet_v2", "--member", "largest"], "error: --member is for search spaces, but mobilenet_v2 is"),
+        (["show", "mbv3", "--svg", "x.svg"], "error: mbv3 is a search space: add --member smallest or --member larg"),
+        (["explain", "mbv3"], "error: unknown network 'mbv3'. Nearest: "),
+        (["explain", "mobilenet_v2", "--kernel", "3"], "error: --kernel cannot be given for a network, whose"),
+        (["explain", "--kernel", "4"], "error: kernel_size must be odd and at least 1, but got 4"),
         (["show", "../../x"], "error: search space must be a name"),
         (["show", "x.yaml"], "error: there is no search space file 'x.yaml'"),
         (["show", "x.json"], "error: cannot read x.json"),
@@ -126,6 +231,9 @@ def test_show_imports_nothing_heavy(name: str) -> None:
         "nas.networks.references",
         "nas.networks.scaling",
         "nas.networks.proxy",
+        "nas.networks.explain",
+        "nas.networks.drawing",
+        "nas.networks.show",
         "nas.latency.table",
         "nas.search.pareto",
         "nas.console",

@@ -6,16 +6,20 @@ from math import prod
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from strategies import architectures
+from torch import nn
 
-from nas.networks.architecture import Architecture
+from nas.networks.architecture import OPERATORS, Architecture, Block
 from nas.networks.build import build_network
-from nas.networks.operators import units
+from nas.networks.operators import estimate_costs, units
 from nas.networks.proxy import ProxySettings, proxy_architecture
-from nas.networks.references.mobilenet import mobilenet_v2, mobilenet_v3_large
+from nas.networks.references import REFERENCES, reference
+from nas.networks.references.mobilenet_v2 import mobilenet_v2
+from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 from nas.networks.space import load_space
 
 
@@ -80,6 +84,63 @@ def test_the_last_map_of_mbv3s_proxies_is_more_than_a_pixel() -> None:
         )
         pool = next(unit for unit in units(proxy) if unit.block.op == "pool")
         assert pool.height >= 2
+
+
+@pytest.mark.parametrize("settings", [ProxySettings(), ProxySettings(resolution=32, max_stride=8)], ids=["16", "32"])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_every_published_network_has_a_proxy_with_its_weights(name: str, settings: ProxySettings) -> None:
+    """Block after block but for the classifier, and the image is still there at the end."""
+    candidate = reference(name)
+    proxy = proxy_architecture(candidate, settings, largest_resolution=candidate.resolution, classes=10)
+    assert proxy.resolution == settings.resolution
+    for new, old in zip(units(proxy)[:-1], units(candidate)[:-1], strict=True):
+        assert (new.in_channels, new.out_channels, new.params) == (old.in_channels, old.out_channels, old.params)
+    assert stride(proxy) in (settings.max_stride, 16)
+    assert units(proxy)[-2].in_channels == units(candidate)[-2].in_channels
+
+
+@pytest.mark.parametrize(
+    ("block", "kept"),
+    [
+        (Block("mbconv", 8, 3, 2, 16, activation="relu"), 1),
+        (Block("shuffle_v2", 8, 3, 2, 4, activation="relu"), 2),
+        (Block("shuffle_v2", 16, 3, 2, 8, activation="relu"), 1),
+        (Block("shuffle_v1", 16, 3, 2, 4, activation="relu"), 1),
+        (Block("ghost", 16, 5, 2, 24, activation="relu"), 2),
+        (Block("mobile_one", 8, 3, 2, branches=1, activation="relu"), 2),
+        (Block("mobile_one", 8, 3, 2, branches=0, activation="relu"), 1),
+        (Block("uib", 16, 3, 2, 24, start_kernel_size=5, activation="relu"), 1),
+        (Block("max_pool", kernel_size=3, stride=2), 1),
+    ],
+)
+def test_a_stride_stays_where_other_weights_would_be_needed_without_it(block: Block, kept: int) -> None:
+    """A proxy is trained for the weights of its candidate, so a block must remain that block."""
+    candidate = Architecture(64, 5, (Block("conv", 8), block, Block("pool"), Block("linear", 5)))
+    proxy = proxy_architecture(candidate, ProxySettings(max_stride=1), largest_resolution=64, classes=5)
+    assert proxy.blocks[1].stride == kept
+
+
+def smallest_with(op: str) -> Architecture:
+    """The published network of fewest MACs that has a block of `op`, or a network with one block of ShuffleNet's."""
+    having = [network for network in (build() for build in REFERENCES.values()) if op in {b.op for b in network.blocks}]
+    if having:
+        return min(having, key=lambda network: estimate_costs(network).macs)
+    assert op == "shuffle_xception"
+    blocks = (Block("conv", 8, 3, 2), Block(op, 16, 3, 2, 8, activation="relu"), Block("pool"), Block("linear", 9))
+    return Architecture(64, 9, blocks)
+
+
+@pytest.mark.parametrize("op", sorted(OPERATORS.keys() - {"conv", "pool", "linear"}))
+def test_a_proxy_of_each_operator_learns(op: str) -> None:
+    """One training step of two images at the default settings: every weight gets a gradient, and the loss is finite."""
+    candidate = smallest_with(op)
+    proxy = proxy_architecture(candidate, ProxySettings(), largest_resolution=candidate.resolution, classes=2)
+    network = build_network(proxy)
+    images = torch.randn(2, 3, proxy.resolution, proxy.resolution, generator=torch.Generator().manual_seed(0))
+    loss = nn.functional.cross_entropy(network(images), torch.tensor([0, 1]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
 
 
 @pytest.mark.parametrize("wrong", [True, "16", 16.0])

@@ -6,18 +6,30 @@ arithmetic on integers: no torch. A new operator is a function in one of the fil
 `OPERATIONS` (trace.py) and in `OPERATORS` (architecture.py), and a torch module in `nas.networks.blocks`.
 """
 
-from nas.networks.operators.costs import FLOAT_BYTES, Costs, estimate_costs
+from nas.networks.operators.costs import (
+    FLOAT_BYTES,
+    PRECISIONS,
+    Costs,
+    DetailedCosts,
+    estimate_costs,
+    total_costs,
+    unit_costs,
+)
 from nas.networks.operators.graph import Primitive
 from nas.networks.operators.unit import INPUT_CHANNELS, Unit, parse_unit, primitives, units
 
 __all__ = [
     "FLOAT_BYTES",
     "INPUT_CHANNELS",
+    "PRECISIONS",
     "Costs",
+    "DetailedCosts",
     "Primitive",
     "Unit",
     "estimate_costs",
     "parse_unit",
     "primitives",
+    "total_costs",
+    "unit_costs",
     "units",
 ]

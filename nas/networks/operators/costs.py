@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from nas.errors import NasError, unknown_name
 from nas.networks.architecture import Architecture
-from nas.networks.operators.unit import units
+from nas.networks.operators.graph import INPUT, Primitive
+from nas.networks.operators.unit import Unit, primitives, units
 
 FLOAT_BYTES = 4
+
+# Bytes of a weight and of an activation.
+PRECISIONS: Mapping[str, int] = {"float32": 4, "float16": 2, "int8": 1}
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,56 @@ class Costs:
     peak_activation_bytes: int
 
 
+@dataclass(frozen=True)
+class DetailedCosts:
+    """What a unit or a network costs on any device, for one image, in numbers from which bytes follow.
+
+    `product_macs` are the multiply-accumulates between two tensors (attention), which `macs` leave out as the papers
+    do. `weights` are those of convolutions and linear layers; `biases` their biases once batch normalisation is folded
+    into them, and `channels` their output channels; `norms` the scales and shifts of normalisations that cannot be
+    folded. `moved_elements` are the numbers that all primitives read and write, each input and output once; a split
+    moves nothing, and what is part of a convolution (its normalisation and activation) neither.
+    """
+
+    params: int
+    macs: int
+    product_macs: int
+    peak_activation_bytes: int
+    weights: int
+    biases: int
+    channels: int
+    norms: int
+    moved_elements: int
+
+    def model_bytes(self, precision: str = "float32") -> int:
+        """Bytes of what has to be stored to run the network, batch normalisation folded.
+
+        At float32 and float16 every number takes 4 and 2 bytes. At int8 a weight takes 1 byte, a bias 4 (int32:
+        arXiv:1712.05877, section 2.4), each output channel of a convolution or linear layer 4 more (the float32 scale
+        of its weights, quantised per channel: arXiv:1806.08342), and normalisations that cannot be folded stay float32.
+        The structure of a file is not counted, nor the scale and zero point of each activation tensor. Raises NasError
+        for a precision that is not in `PRECISIONS`.
+        """
+        size = _size(precision)
+        if precision == "int8":
+            return self.weights * size + FLOAT_BYTES * (self.biases + self.channels + self.norms)
+        return size * (self.weights + self.biases + self.norms)
+
+    def activation_bytes(self, precision: str = "float32") -> int:
+        """Bytes of activations that are read and written while one image is run."""
+        return self.moved_elements * _size(precision)
+
+    def intensity(self, precision: str = "float32") -> float:
+        """MACs, attention's included, for each byte of model and activations that is moved.
+
+        This is the horizontal axis of the roofline model (Williams, Waterman and Patterson, Communications of the ACM
+        52(4), 2009, doi:10.1145/1498765.1498785): a device whose ratio of MACs a second to bytes a second is above it
+        waits for its memory. Assumption: every tensor goes through the memory, as if nothing stayed in a cache.
+        """
+        moved = self.model_bytes(precision) + self.activation_bytes(precision)
+        return (self.macs + self.product_macs) / moved
+
+
 def estimate_costs(architecture: Architecture) -> Costs:
     """Parameters, MACs and peak activation memory of a network."""
     rows = units(architecture)
@@ -31,3 +87,62 @@ def estimate_costs(architecture: Architecture) -> Costs:
         macs=sum(unit.macs for unit in rows),
         peak_activation_bytes=FLOAT_BYTES * max(unit.peak_elements for unit in rows),
     )
+
+
+def unit_costs(unit: Unit) -> DetailedCosts:
+    """What one unit costs."""
+    rows = primitives(unit)
+    layers = [p for p in rows if p.weights]
+    norms = [p for p in rows if p.kind == "norm"]
+    folded = [p for p in norms if _folds(rows, p)]
+    return DetailedCosts(
+        params=unit.params,
+        macs=unit.macs,
+        product_macs=sum(p.product_macs for p in rows),
+        peak_activation_bytes=FLOAT_BYTES * unit.peak_elements,
+        weights=sum(p.weights for p in layers),
+        biases=sum(p.out_channels for p in [*layers, *folded] if p.normalised or p.biased),
+        channels=sum(p.out_channels for p in layers),
+        norms=sum(p.params for p in norms) - sum(p.params for p in folded),
+        moved_elements=sum(_moved(rows, p) for p in rows),
+    )
+
+
+def total_costs(rows: Iterable[DetailedCosts]) -> DetailedCosts:
+    """What units (at least one) cost together, one after the other."""
+    costs = list(rows)
+    return DetailedCosts(
+        params=sum(c.params for c in costs),
+        macs=sum(c.macs for c in costs),
+        product_macs=sum(c.product_macs for c in costs),
+        peak_activation_bytes=max(c.peak_activation_bytes for c in costs),
+        weights=sum(c.weights for c in costs),
+        biases=sum(c.biases for c in costs),
+        channels=sum(c.channels for c in costs),
+        norms=sum(c.norms for c in costs),
+        moved_elements=sum(c.moved_elements for c in costs),
+    )
+
+
+def _folds(rows: tuple[Primitive, ...], norm: Primitive) -> bool:
+    """Whether a normalisation follows several bare convolutions side by side (MixConv), into which it can be folded."""
+    source = norm.inputs[0]
+    if source == INPUT or rows[source].kind != "concat":
+        return False
+    parts = [rows[i] for i in rows[source].inputs if i != INPUT]
+    bare = all(p.weights and not p.normalised and not p.biased and p.activation == "none" for p in parts)
+    return bare and len(parts) == len(rows[source].inputs)
+
+
+def _moved(rows: tuple[Primitive, ...], primitive: Primitive) -> int:
+    """Numbers that a primitive reads and writes."""
+    if primitive.kind == "split":
+        return 0
+    read = sum(rows[0].in_elements if i == INPUT else rows[i].out_elements for i in primitive.inputs)
+    return read + primitive.out_elements
+
+
+def _size(precision: str) -> int:
+    if precision not in PRECISIONS:
+        raise NasError(unknown_name("precision", precision, PRECISIONS))
+    return PRECISIONS[precision]
