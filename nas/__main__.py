@@ -15,6 +15,7 @@ COMMANDS = {
     "networks": "show a network or a search space, check a space file",
     "latency": "build and show latency tables",
     "accuracy": "measure training throughput",
+    "deploy": "scale a network to a family for a device",
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import console
+from nas.errors import NasError
 
 if TYPE_CHECKING:
     from nas.latency.table import LatencyTable
@@ -21,6 +22,7 @@ examples:
   python -m nas.latency show pixel_lut
   python -m nas.latency show pixel_lut --network mobilenet_v3_large
   python -m nas.latency build pixel_lut --published ~/published
+  python -m nas.latency extend pixel_lut --network efficientnet_b0 --out my_tables
 """
 BUILT = ("pixel_lut",)
 
@@ -28,7 +30,8 @@ BUILT = ("pixel_lut",)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = _parser().parse_args(argv)
-    return console.run(lambda: _show(arguments) if arguments.command == "show" else _build(arguments))
+    command = {"show": _show, "build": _build, "extend": _extend}[arguments.command]
+    return console.run(lambda: command(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("latency_tables"), help="default: %(default)s; overwrites"
     )
+    extend = commands.add_parser(
+        "extend",
+        help="a table with modelled rows for more units",
+        description="Write a table again with rows for the units of more networks and spaces, modelled by the cost "
+        "model that the table holds. Units with operations that the model was not fitted to are refused.",
+        epilog=EXAMPLES,
+        formatter_class=formatter,
+    )
+    extend.add_argument("name", metavar="NAME", help="a table: its name, or the path of its .yaml")
+    extend.add_argument(
+        "--network", metavar="NAME", nargs="+", default=[], help="published networks, or architectures' .json files"
+    )
+    extend.add_argument("--space", metavar="NAME", nargs="+", default=[], help="search spaces")
+    extend.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the table is written; overwrites")
     return parser
 
 
@@ -104,6 +121,26 @@ def _build(arguments: argparse.Namespace) -> int:
         print(f"wrote {path}")
     print()
     _print_rows_and_agreement(table)
+    return 0
+
+
+def _extend(arguments: argparse.Namespace) -> int:
+    from nas.latency.extend import with_modelled
+    from nas.latency.table import load_table, save_table
+    from nas.networks.references import find_network
+    from nas.networks.space import load_space
+
+    if not arguments.network and not arguments.space:
+        raise NasError("say what the table is to be extended for: --network NAME or --space NAME")
+    table = load_table(arguments.name)
+    wanted = [unit for name in arguments.network for unit in _units(find_network(name))]
+    wanted += [unit for name in arguments.space for unit in load_space(name).units()]
+    extended = with_modelled(table, wanted)
+    for path in save_table(extended, arguments.out):
+        print(f"wrote {path}")
+    added = len(extended.rows) - len(table.rows)
+    print(f"added {added:,} modelled {'row' if added == 1 else 'rows'}\n")
+    _print_rows_and_agreement(extended)
     return 0
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from nas.networks.operators import Primitive, Unit, primitives
 
@@ -59,6 +58,10 @@ def _moved(p: Primitive) -> int:
     return p.in_elements + p.out_elements
 
 
+# assumption: SiLU costs at least what h-swish does, which took its place because a sigmoid is slow on phones
+# (arXiv:1905.02244, section 5.2). No sample has it.
+_SWISHES = frozenset({"hswish", "silu"})
+
 # assumption: tensors of more than 2 MB (500,000 float32) do not stay in a phone's caches and cost extra to move.
 CACHE_ELEMENTS = 500_000
 
@@ -76,17 +79,26 @@ AMOUNTS: tuple[Amount, ...] = (
         lambda p: max(0, _moved(p) - CACHE_ELEMENTS) * (p.weights > 0) / _MILLION,
     ),
     Amount("squeezed", "ms per million elements", lambda p: p.in_elements * (p.kind in ("pool", "gate")) / _MILLION),
-    Amount("hswish", "ms per million elements", lambda p: p.out_elements * (p.activation == "hswish") / _MILLION),
+    Amount("hswish", "ms per million elements", lambda p: p.out_elements * (p.activation in _SWISHES) / _MILLION),
     Amount("operations", "ms each", lambda _: 1.0),
 )
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Coefficients for AMOUNTS, and for each source how much slower (above 1) its device or runtime was."""
+    """Coefficients for AMOUNTS, and for each source how much slower (above 1) its device or runtime was.
+
+    `operations` are the kinds that its samples had (`operation_name`): of others it knows nothing.
+    """
 
     coefficients: tuple[float, ...]
     scales: Mapping[str, float]
+    operations: frozenset[str]
+
+    def unknown_operations(self, unit: Unit) -> tuple[str, ...]:
+        """What the unit consists of that no sample had, each kind once."""
+        names = dict.fromkeys(operation_name(primitive) for primitive in primitives(unit))
+        return tuple(name for name in names if name not in self.operations)
 
     def estimate_ms(self, units: Iterable[Unit]) -> float:
         """The modelled latency of some units, in milliseconds, at a scale of 1."""
@@ -104,6 +116,11 @@ class FitError:
     bias: float
     mape: float
     worst: float
+
+
+def operation_name(primitive: Primitive) -> str:
+    """What an operation is to a model: its kind, grouped convolutions being one of their own."""
+    return "grouped_conv" if primitive.kind == "conv" and primitive.groups > 1 else primitive.kind
 
 
 def amounts(units: Iterable[Unit]) -> Array:
@@ -159,6 +176,9 @@ def _rows(samples: Sequence[Sample]) -> Array:
 def _fit(
     samples: Sequence[Sample], rows: Array, free: Sequence[str], weights: Mapping[str, float], rounds: int
 ) -> CostModel:
+    # Imported here: estimating does without it.
+    from scipy.optimize import nnls
+
     groups = np.array([sample.group for sample in samples])
     if not set(free) <= set(groups):
         raise ValueError(f"no sample fits the scale of {', '.join(sorted(set(free) - set(groups)))}")
@@ -172,7 +192,13 @@ def _fit(
         for group in free:
             inside = groups == group
             scales[group] = float(np.exp(np.mean(np.log(published[inside] / (rows[inside] @ coefficients)))))
-    return CostModel(tuple(float(value) for value in coefficients), scales)
+    operations = {operation_name(p) for sample in samples for unit in sample.units for p in primitives(unit)}
+    return CostModel(tuple(_short(value) for value in coefficients), scales, frozenset(operations))
+
+
+def _short(value: float) -> float:
+    """Ten digits: more than a fit can know, and few enough to be the same on every machine."""
+    return float(f"{value:.10g}")
 
 
 def _scale_name(sample: Sample) -> str:

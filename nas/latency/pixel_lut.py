@@ -27,7 +27,7 @@ from nas.latency.published import (
     single_path_nas,
     squeeze_excitation_pairs,
 )
-from nas.latency.table import Citation, LatencyTable, Row, TableFormat
+from nas.latency.table import Citation, Coefficient, LatencyTable, ModelFormat, Row, TableFormat
 from nas.networks.operators import Unit, units
 from nas.networks.references import reference
 
@@ -138,18 +138,19 @@ def _conditions(model: CostModel, errors: dict[str, FitError]) -> TableFormat:
         protocol="not measured by this project: published figures, and a model fitted to them "
         "(nas/latency/pixel_lut.py); runs is the number of published figures behind a row, spread_ms half their range",
         sources={"published": _PUBLISHED, "modelled": _MODELLED},
-        model={
-            "coefficients": {
-                amount.name: f"{value:.4g} {amount.unit}"
+        model=ModelFormat(
+            coefficients={
+                amount.name: Coefficient(value=value, unit=amount.unit)
                 for amount, value in zip(AMOUNTS, model.coefficients, strict=True)
             },
-            "scale_of_source": {source: round(scale, 4) for source, scale in model.scales.items()},
-            "cross_validated": {
+            operations=tuple(sorted(model.operations)),
+            scale_of_source={source: round(scale, 4) for source, scale in model.scales.items()},
+            cross_validated={
                 "protocol": "10 folds; all resolutions of a network, and all variants of a block's shape, are held "
                 "out together; error is model / published - 1",
                 **{source: _error(error) for source, error in errors.items()},
             },
-        },
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 import yaml
@@ -25,6 +25,9 @@ from nas.errors import ConfigError, NasError, nearest_first
 from nas.files import find_file, shown
 from nas.networks.architecture import Architecture
 from nas.networks.operators import Unit, parse_unit, units
+
+if TYPE_CHECKING:
+    from nas.networks.space_table import Members
 
 Source = Literal["measured", "published", "modelled"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -51,6 +54,25 @@ class Citation(Settings):
     use: StrictStr
 
 
+class Coefficient(Settings):
+    """What one amount of a cost model costs, such as 0.17 "ms per million MACs"."""
+
+    value: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    unit: StrictStr
+
+
+class ModelFormat(Settings):
+    """The cost model behind a table's modelled rows (nas/latency/cost_model.py), exact enough to model more.
+
+    `operations` are the kinds of operations that it was fitted to.
+    """
+
+    coefficients: dict[StrictStr, Coefficient]
+    operations: tuple[StrictStr, ...]
+    scale_of_source: dict[StrictStr, float] = Field(default_factory=dict)
+    cross_validated: dict[StrictStr, Any] = Field(default_factory=dict)
+
+
 class TableFormat(Settings):
     """The conditions of a table: what its figures hold for, and how they came about."""
 
@@ -68,7 +90,7 @@ class TableFormat(Settings):
     calibration: Calibration = Calibration()
     validation: dict[str, Any] = Field(default_factory=dict)
     sources: dict[Source, tuple[Citation, ...]]
-    model: dict[str, Any] = Field(default_factory=dict)
+    model: ModelFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +143,8 @@ class LatencyTable:
             raise NasError(
                 f"the latency table {self.name} has no row for {len(missing)} "
                 f"{'unit' if len(missing) == 1 else 'units'}: {named}. "
-                f"Add rows for them to {self.name}.csv (latency_tables/README.md says how each table is made)."
+                f"Add rows for them to {self.name}.csv (latency_tables/README.md says how each table is made)"
+                + (" or model them: python -m nas.latency extend." if self.conditions.model else ".")
             )
 
     def estimate(self, architecture: Architecture) -> LatencyEstimate:
@@ -137,6 +160,22 @@ class LatencyTable:
     def estimate_many(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """The latencies of many networks, in milliseconds."""
         return np.array([self.estimate(architecture).latency_ms for architecture in architectures])
+
+    def estimate_members(self, members: Members) -> NDArray[np.float64]:
+        """The latencies of members of a space that were drawn together, in milliseconds: `estimate`, all at once.
+
+        Raises NasError for a unit that is missing, whether or not one of these members has it.
+        """
+        calibration = self.conditions.calibration
+        return calibration.offset_ms + calibration.scale * members.total(self.unit_latency_ms)
+
+    def unit_latency_ms(self, unit: Unit) -> float:
+        """The latency of one unit, before calibration. Raises NasError where it is missing."""
+        found = self._latency_ms.get(unit.key)
+        if found is None:
+            self.require([unit])
+        assert found is not None
+        return found
 
     def _calibrated(self, total_ms: float) -> float:
         calibration = self.conditions.calibration

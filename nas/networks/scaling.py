@@ -1,12 +1,374 @@
-"""How do widths follow a multiplier?"""
+"""How does a network become wider, deeper and larger, as the papers do it?
+
+Each of the three takes any `Architecture`: nothing is needed but its blocks, whose ratios are kept. Scaled by 1 a
+network is itself. Where a family's own table was scaled in the same way, the results agree block for block.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
-def make_divisible(channels: float, divisor: int = 8) -> int:
-    """`channels` rounded to a multiple of `divisor`, never below it and never down by more than a tenth.
+from nas.errors import NasError
+from nas.networks.architecture import Architecture, Block
+from nas.networks.operators.trace import trace
+from nas.networks.operators.unit import INPUT_CHANNELS
+from nas.networks.operators.vision_transformer import PATCH
+
+DIVISOR = 8
+
+# EfficientNet's published resolutions are multiples of it.
+RESOLUTION_MULTIPLE = 4
+
+# Layers that no paper repeats (stems, heads, transitions), and those with layers inside to repeat.
+_NEVER_REPEATED = frozenset({"conv", "max_pool", "pool", "linear", "mobile_vit"})
+# Blocks with as many hidden channels as their output needs, whatever comes in.
+_HIDDEN_OF_OUTPUT = frozenset({"shuffle_v1", "shuffle_v2", "shuffle_xception"})
+# Blocks that cut their channels in halves.
+_HALVING = frozenset({"shuffle_v2", "shuffle_xception", "ghost"})
+# Blocks that can be one depthwise convolution.
+_DEPTHWISE = frozenset({"conv", "mobile_one"})
+# 11.000000000000002 blocks are 11.
+_ROUNDING = 1e-9
+
+# What becomes of the layer before the classifier when a network gets another width.
+Head = Literal["scale", "widen", "keep"]
+
+
+def make_divisible(channels: float, divisor: int = DIVISOR, least: float = 0.9) -> int:
+    """`channels` rounded to a multiple of `divisor`, never below it and never to less than the share `least`.
 
     The rule of the MobileNets' reference code, which MobileNetV2 and V3 need for their published parameter counts.
     """
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+    return rounded + divisor if rounded < least * channels else rounded
+
+
+class Factors(NamedTuple):
+    """By how much a network gets deeper, wider, and larger."""
+
+    depth: float
+    width: float
+    resolution: float
+
+
+@dataclass(frozen=True)
+class CompoundScaling:
+    """Depth `alpha`, width `beta` and resolution `gamma` to the power of one number (arXiv:1905.11946, equation 3).
+
+    Raises NasError for a base below 1, with which a larger network would be smaller.
+    """
+
+    alpha: float
+    beta: float
+    gamma: float
+
+    def __post_init__(self) -> None:
+        for name, value in (("alpha", self.alpha), ("beta", self.beta), ("gamma", self.gamma)):
+            if not (math.isfinite(value) and value >= 1):
+                raise NasError(f"{name} must be a number of at least 1, but got {value}")
+
+    def factors(self, phi: float) -> Factors:
+        """The three factors at `phi`; 0 leaves a network as it is, below 0 it shrinks."""
+        return Factors(self.alpha**phi, self.beta**phi, self.gamma**phi)
+
+
+# What the authors' grid search found for EfficientNet-B0 (section 4.2), by FLOPs.
+EFFICIENTNET_SCALING = CompoundScaling(alpha=1.2, beta=1.1, gamma=1.15)
+
+
+def compound_scale(
+    architecture: Architecture,
+    scaling: CompoundScaling,
+    phi: float,
+    *,
+    divisor: int = DIVISOR,
+    multiple: int | None = None,
+    head: Head = "scale",
+) -> Architecture:
+    """`architecture` scaled in depth, width and resolution at once; see the three functions for the options."""
+    if not math.isfinite(phi):
+        raise NasError(f"phi must be a finite number, but got {phi}")
+    depth, width, resolution = scaling.factors(phi)
+    deeper = scale_depth(architecture, depth)
+    wider = scale_width(deeper, width, divisor, head=head)
+    return scale_resolution(wider, resolution, multiple)
+
+
+def scale_resolution(architecture: Architecture, factor: float, multiple: int | None = None) -> Architecture:
+    """`architecture` for images `factor` times as large, rounded to the nearest multiple of `multiple` pixels.
+
+    By default that is 4; for MobileViT, whose feature maps must fold into patches of 2×2, it is twice what they are
+    smaller than the image.
+    """
+    _check_factor(factor)
+    if factor == 1:
+        return architecture
+    if multiple is None:
+        multiple = _default_multiple(architecture)
+    if multiple < 1:
+        raise NasError(f"the multiple of a resolution must be at least 1, but got {multiple}")
+    resolution = multiple * max(1, math.floor(architecture.resolution * factor / multiple + 0.5))
+    return replace(architecture, resolution=resolution)
+
+
+def scale_depth(architecture: Architecture, factor: float) -> Architecture:
+    """`architecture` with `factor` times as many blocks in each stage, rounded up, as EfficientNet does.
+
+    A stage is a run of blocks of one operator and one number of output channels, begun by a stride of 2 or a change
+    of either. Deeper, the stage's last block is repeated with stride 1; where its input had other channels than its
+    output, the copies take the output's, with hidden and squeezed channels in proportion. Shallower, the stage loses
+    its last blocks. The first block and plain convolutions are never repeated; the layers inside a MobileViT block
+    are a stage of their own. A depthwise block of MobileOne and an attention block of EfficientViT count as one with
+    the block after them.
+    """
+    _check_factor(factor)
+    if factor == 1:
+        return architecture
+    first, *rest = _placed(architecture.blocks)
+    rules = _rules(architecture.blocks, DIVISOR)
+    blocks = [first.block]
+    for stage in _stages(_modules(rest)):
+        repeats = stage[0][0].block.op not in _NEVER_REPEATED
+        count = math.ceil(len(stage) * factor - _ROUNDING) if repeats else len(stage)
+        blocks += [placed.block for module in stage[:count] for placed in module]
+        blocks += _repeated(stage[-1], rules) * (count - len(stage))
+    return replace(architecture, blocks=tuple(_with_layers(block, factor) for block in blocks))
+
+
+def scale_width(
+    architecture: Architecture, factor: float, divisor: int = DIVISOR, *, head: Head = "scale"
+) -> Architecture:
+    """`architecture` with `factor` times as many channels, rounded by `make_divisible` to multiples of `divisor`.
+
+    Hidden channels keep their ratio to the block's input, or to its output in ShuffleNet's blocks; squeezed ones the
+    rule that the whole network follows: a share of the input's channels, rounded down (EfficientNet), or of the
+    channels that are squeezed, rounded to multiples of 8 (MobileNetV3) or 4 (GhostNet) or down (MobileOne), else in
+    proportion. Groups stay, the channels around them being rounded to multiples of them too, and depthwise convolutions
+    stay depthwise. MobileViT's attention keeps its number of heads, EfficientViT's their width. The classifier stays.
+    `head` is about the layer before it: EfficientNet scales it as all others, MobileNetV2 only ever widens it, and
+    MobileNetV3's authors and MnasNet keep it. Close to 1, rounding may move channels the other way.
+    """
+    _check_factor(factor)
+    if divisor < 1:
+        raise NasError(f"the divisor of channels must be at least 1, but got {divisor}")
+    if factor == 1:
+        return architecture
+    rules = _rules(architecture.blocks, divisor)
+    head_index = _head_index(architecture.blocks)
+    head_factor = {"scale": factor, "widen": max(1.0, factor), "keep": 1.0}[head]
+    blocks: list[Block] = []
+    in_channels = INPUT_CHANNELS
+    for index, placed in enumerate(_placed(architecture.blocks[:-1])):
+        own_factor = head_factor if index == head_index else factor
+        out_channels = rules.scaled(placed.block.out_channels, own_factor)
+        blocks.append(_resized(placed, in_channels, out_channels, own_factor, rules))
+        in_channels = blocks[-1].out_channels or in_channels
+    return replace(architecture, blocks=(*blocks, architecture.blocks[-1]))
+
+
+class _Placed(NamedTuple):
+    """A block with the channels of its input."""
+
+    block: Block
+    in_channels: int
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether it is a depthwise convolution, which follows its input.
+
+        Over the image, which never gets wider, it is a convolution in three groups like any other.
+        """
+        own = self.block.groups == self.in_channels == self.block.out_channels
+        return own and self.block.op in _DEPTHWISE and self.in_channels not in (1, INPUT_CHANNELS)
+
+    @property
+    def parts(self) -> int:
+        """What its channels must be multiples of."""
+        groups = 1 if self.depthwise else math.lcm(self.block.groups, self.block.expand_groups)
+        return math.lcm(groups, 2 if self.block.op in _HALVING else 1)
+
+
+class _SqueezeRule(NamedTuple):
+    """How a network's squeezed channels follow from others: a share of `of`, rounded to multiples of `divisor`.
+
+    A divisor of 1 rounds down.
+    """
+
+    of: Literal["input", "squeezed"]
+    divisor: int
+
+    def channels(self, placed: _Placed, share: float) -> int:
+        """The squeezed channels that follow."""
+        whole = placed.in_channels if self.of == "input" else _squeezed(placed)
+        return max(1, int(whole * share)) if self.divisor == 1 else make_divisible(whole * share, self.divisor)
+
+
+class _Rules(NamedTuple):
+    """What holds for all of a network's channels: `divisors` for those of its tensors that need more than `divisor`."""
+
+    divisor: int
+    divisors: Mapping[int, int]
+    squeeze: _SqueezeRule | None
+
+    def scaled(self, channels: int, factor: float) -> int:
+        """`channels` times `factor`; as many channels always become as many, so that what could be added still can."""
+        if factor == 1 or not channels:
+            return channels
+        return make_divisible(channels * factor, self.divisors.get(channels, self.divisor))
+
+
+_SQUEEZE_RULES = (
+    _SqueezeRule("input", 1),
+    _SqueezeRule("squeezed", 8),
+    _SqueezeRule("squeezed", 4),
+    _SqueezeRule("squeezed", 1),
+)
+# Of several shares that explain a width, the usual one first.
+_SHARES = (1 / 4, 1 / 2, 1 / 8, 1 / 16)
+
+
+def _check_factor(factor: float) -> None:
+    if not (math.isfinite(factor) and factor > 0):
+        raise NasError(f"a network can be scaled by a number above 0, but not by {factor}")
+
+
+def _placed(blocks: Iterable[Block]) -> Iterator[_Placed]:
+    in_channels = INPUT_CHANNELS
+    for block in blocks:
+        yield _Placed(block, in_channels)
+        in_channels = block.out_channels or in_channels
+
+
+def _head_index(blocks: Sequence[Block]) -> int | None:
+    """The layer before the classifier, if there is one: a linear layer, or a 1×1 convolution before the pooling."""
+    index = len(blocks) - 2
+    while blocks[index].op == "pool":
+        index -= 1
+    block = blocks[index]
+    return index if block.op == "linear" or (block.op == "conv" and block.kernel_size == 1) else None
+
+
+def _modules(blocks: Iterable[_Placed]) -> Iterator[tuple[_Placed, ...]]:
+    """Blocks that are repeated together."""
+    module: list[_Placed] = []
+    for placed in blocks:
+        module.append(placed)
+        if not (placed.block.op == "lite_mla" or (placed.block.op == "mobile_one" and placed.depthwise)):
+            yield tuple(module)
+            module = []
+    if module:
+        yield tuple(module)
+
+
+def _stages(modules: Iterable[tuple[_Placed, ...]]) -> Iterator[list[tuple[_Placed, ...]]]:
+    stage: list[tuple[_Placed, ...]] = []
+    for module in modules:
+        if stage and not _continues(stage[-1], module):
+            yield stage
+            stage = []
+        stage.append(module)
+    if stage:
+        yield stage
+
+
+def _continues(before: tuple[_Placed, ...], module: tuple[_Placed, ...]) -> bool:
+    """Whether `module` belongs to the stage that `before` is in."""
+    same = [placed.block.op for placed in before] == [placed.block.op for placed in module]
+    strided = any(placed.block.stride == 2 for placed in module)
+    return same and not strided and before[-1].block.out_channels == module[-1].block.out_channels
+
+
+def _repeated(module: tuple[_Placed, ...], rules: _Rules) -> list[Block]:
+    """`module` once more, after itself."""
+    out_channels = module[-1].block.out_channels
+    once = [placed._replace(block=replace(placed.block, stride=1)) for placed in module]
+    # All before the last only prepare its input.
+    return [_resized(placed, out_channels, out_channels, 1.0, rules) for placed in once]
+
+
+def _with_layers(block: Block, depth: float) -> Block:
+    """`block` with `depth` times as many layers inside it, where it has any."""
+    if not block.transformer_depth:
+        return block
+    return replace(block, transformer_depth=math.ceil(block.transformer_depth * depth - _ROUNDING))
+
+
+def _resized(placed: _Placed, in_channels: int, out_channels: int, factor: float, rules: _Rules) -> Block:
+    """The block for other input and output channels, with what lies between them in proportion.
+
+    `factor` is that of channels which follow from neither (a transformer's).
+    """
+    block = placed.block
+    if factor == 1 and (in_channels, out_channels) == (placed.in_channels, block.out_channels):
+        return block
+    changes: dict[str, int] = {"out_channels": out_channels}
+    if placed.depthwise:
+        changes = {"groups": in_channels, "out_channels": in_channels}
+    if block.op == "lite_mla":
+        size = block.transformer_channels // block.heads
+        heads = max(1, in_channels * block.heads // placed.in_channels)
+        changes |= {"heads": heads, "transformer_channels": heads * size}
+    elif block.transformer_channels:
+        divisor = math.lcm(rules.divisor, block.heads)
+        changes["transformer_channels"] = make_divisible(block.transformer_channels * factor, divisor)
+    if block.hidden_channels:
+        changes["hidden_channels"] = _hidden_channels(placed, in_channels, changes, rules)
+    resized = replace(block, **changes)  # type: ignore[arg-type] # all of them are numbers
+    if not block.se_channels:
+        return resized
+    return replace(resized, se_channels=_se_channels(placed, _Placed(resized, in_channels), rules))
+
+
+def _hidden_channels(placed: _Placed, in_channels: int, changes: Mapping[str, int], rules: _Rules) -> int:
+    """Those in the same ratio as before to what they follow from."""
+    block = placed.block
+    if block.op in _HIDDEN_OF_OUTPUT:
+        groups = math.lcm(block.groups, block.expand_groups)
+        return make_divisible(changes["out_channels"] * block.hidden_channels / block.out_channels, groups)
+    if block.transformer_channels:
+        return make_divisible(changes["transformer_channels"] * block.hidden_channels / block.transformer_channels, 1)
+    if block.hidden_channels == placed.in_channels:
+        return in_channels
+    divisor = math.lcm(rules.divisor, placed.parts)
+    return make_divisible(in_channels * block.hidden_channels / placed.in_channels, divisor)
+
+
+def _se_channels(before: _Placed, after: _Placed, rules: _Rules) -> int:
+    rule = rules.squeeze
+    if rule is None:
+        return max(1, math.floor(before.block.se_channels * _squeezed(after) / _squeezed(before) + 0.5))
+    share = _share(rule, before)
+    assert share is not None, before
+    return rule.channels(after, share)
+
+
+def _squeezed(placed: _Placed) -> int:
+    """How many channels squeeze-and-excitation scales."""
+    graph = trace(placed.block, placed.in_channels, 1, 1).primitives
+    return next(primitive.out_channels for primitive in graph if primitive.kind == "gate")
+
+
+def _rules(blocks: Sequence[Block], divisor: int) -> _Rules:
+    placed = list(_placed(blocks))
+    divisors: dict[int, int] = {}
+    for one in placed:
+        for channels in (one.in_channels, one.block.out_channels):
+            divisors[channels] = math.lcm(divisors.get(channels, divisor), one.parts)
+    squeezing = [one for one in placed if one.block.se_channels]
+    fitting = (rule for rule in _SQUEEZE_RULES if all(_share(rule, one) is not None for one in squeezing))
+    return _Rules(divisor, divisors, next(fitting, None))
+
+
+def _share(rule: _SqueezeRule, placed: _Placed) -> float | None:
+    """The share by which `rule` gives the block's squeezed channels."""
+    return next((s for s in _SHARES if rule.channels(placed, s) == placed.block.se_channels), None)
+
+
+def _default_multiple(architecture: Architecture) -> int:
+    folding = [index for index, block in enumerate(architecture.blocks) if block.op == "mobile_vit"]
+    if not folding:
+        return RESOLUTION_MULTIPLE
+    return PATCH * math.prod(block.stride for block in architecture.blocks[: folding[-1]])

@@ -50,7 +50,7 @@ def latency_basis(result: SearchResult) -> str:
     text = f"latency of the front on {result.setting.device}: {parts}"
     if shares["modelled"]:
         text += " (modelled is not measured)"
-    checked = result.setting.device_conditions.get("model", {}).get("cross_validated", {})
+    checked = (result.setting.device_conditions.get("model") or {}).get("cross_validated", {})
     errors = [f"{source} {error['mean_absolute']}" for source, error in checked.items() if isinstance(error, dict)]
     if shares["modelled"] and errors:
         text += f"; mean error of the model, cross-validated: {', '.join(errors)}"

@@ -12,7 +12,7 @@ import pytest
 from nas.latency.__main__ import main
 from nas.latency.table import load_table
 from nas.networks.operators import units
-from nas.networks.references.mobilenet import mobilenet_v3_large
+from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 
 
 def test_show_has_conditions_sources_and_agreement(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +58,7 @@ def re_line(text: str, start: str) -> list[str]:
         (["build", "pixel_lut", "--published", "nowhere"], "error: cannot read the published latencies in nowhere"),
         (
             ["build", "pixel_lut", "--published", ".", "--space", "mbv9"],
-            "error: unknown search space 'mbv9'. Known: mbv3",
+            "error: unknown search space 'mbv9'. Known: mbv",
         ),
     ],
 )

@@ -26,12 +26,14 @@ from nas.latency.table import (
 )
 from nas.networks.operators import Unit, units
 from nas.networks.references import reference
-from nas.networks.references.mobilenet import mobilenet_v2, mobilenet_v3_large
+from nas.networks.references.mobilenet_v2 import mobilenet_v2
+from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 from nas.networks.space import load_space
 
 HEADER = "unit,latency_ms,spread_ms,runs,source\n"
 UNIT = "mbconv_112x112_i16_o24_h64_k3_s2_se0_relu"
 CITATION = Citation(title="t", url="u", licence="MIT", use="rows")
+MODEL = {"coefficients": {"macs": {"value": 0.1 + 0.2, "unit": "ms"}}, "operations": ["conv"]}
 
 
 def conditions(**changes: object) -> TableFormat:
@@ -62,7 +64,7 @@ def test_a_table_comes_back_and_gives_the_same_bytes(
 ) -> None:
     """Saved, read, saved again: equal values, equal files."""
     folder = tmp_path_factory.mktemp("table")
-    table = LatencyTable("t", conditions(calibration={"scale": 1.25, "offset_ms": -1}, model={"a": [1]}), contents)
+    table = LatencyTable("t", conditions(calibration={"scale": 1.25, "offset_ms": -1}, model=MODEL), contents)
     first = [path.read_bytes() for path in save_table(table, folder)]
     again = read_table(folder / "t.yaml")
     assert again == table
