@@ -1,0 +1,68 @@
+"""Which tensors are in a file of weights?"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from nas.errors import NasError
+
+# Where training scripts put the state dict in what they save.
+_NESTED = ("state_dict", "model")
+# What DistributedDataParallel puts before each name.
+_WRAPPER = "module."
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a .safetensors file or in one that `torch.save` wrote, on the CPU.
+
+    Nothing but plain data and tensors is read. Raises NasError for anything else, and for a file that cannot be read.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            data: Any = load_file(path)
+        else:
+            with warnings.catch_warnings():
+                # That a later pickle protocol may not be readable: if so, torch says so with an error.
+                warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+                data = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise NasError(f"cannot read {path}: {error}") from error
+    except pickle.UnpicklingError as error:
+        raise NasError(
+            f"{path} must hold tensors alone, but holds something else, which could run code when it is read. "
+            "Ask for the state dict, best as a .safetensors file."
+        ) from error
+    # A file that is cut short or of another kind: torch raises any of these.
+    except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        raise NasError(f"{path} is not a file of weights, or a damaged one: {error}") from error
+    try:
+        return tensors_of(data)
+    except NasError as error:
+        raise NasError(f"{error} ({path})") from error
+
+
+def tensors_of(data: Any) -> dict[str, Tensor]:
+    """The state dict in `data`, which may lie under "state_dict" or "model", with "module." before its names.
+
+    Raises NasError where there is none.
+    """
+    for key in _NESTED:
+        if isinstance(data, Mapping) and isinstance(data.get(key), Mapping):
+            data = data[key]
+    if not isinstance(data, Mapping):
+        raise NasError(f"not a state dict: it must map names to tensors, but is a {type(data).__name__}")
+    odd = [name for name, value in data.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    if odd or not data:
+        what = f"{odd[0]!r} is a {type(data[odd[0]]).__name__}" if odd else "is empty"
+        raise NasError(f"not a state dict: it must map names to tensors, but {what}")
+    wrapped = all(name.startswith(_WRAPPER) for name in data)
+    return {name.removeprefix(_WRAPPER) if wrapped else name: tensor for name, tensor in data.items()}
