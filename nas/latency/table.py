@@ -144,8 +144,12 @@ class LatencyTable:
                 f"the latency table {self.name} has no row for {len(missing)} "
                 f"{'unit' if len(missing) == 1 else 'units'}: {named}. "
                 f"Add rows for them to {self.name}.csv (latency_tables/README.md says how each table is made)"
-                + (" or model them: python -m nas.latency extend." if self.conditions.model else ".")
+                + (f", or model them: {self._extension}." if self.conditions.model else ".")
             )
+
+    @property
+    def _extension(self) -> str:
+        return f"python -m nas.latency extend {self.name} --space NAME --out latency_tables (or --network NAME)"
 
     def estimate(self, architecture: Architecture) -> LatencyEstimate:
         """The latency of one network. Raises NasError for units that are missing."""

@@ -2,31 +2,32 @@
 
 A `SearchSpace` is read from YAML. Its parameters are what a sampler suggests: every decision with more than one choice,
 always all of them, whether or not the depth chosen leaves a block unused (so that every trial has the same parameters).
-`decode` turns them into an `Architecture`, in which unused decisions do not exist.
+`decode` turns them into an `Architecture`, in which unused decisions do not exist. Whatever is said of the space's
+networks rather than its parameters (how many, which of them at random) comes from its automaton (space_automaton.py).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 
-from nas.config import check, load_document
-from nas.errors import NasError, unknown_name
+from nas.config import Key, check, load_document
+from nas.errors import ConfigError, NasError, unknown_name
 from nas.files import find_file
 from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import INPUT_CHANNELS, Unit
-from nas.networks.scaling import make_divisible
-from nas.networks.space_format import BLOCK_KEYS, LayerFormat, SpaceFormat, StageFormat
+from nas.networks.space_automaton import Automaton, Decisions, State, Step, choices
+from nas.networks.space_blocks import Choice
+from nas.networks.space_format import SpaceFormat
 
-Choice = int | float | str
 Parameters = dict[str, Choice]
+# Operators that every setting fits, whatever comes before them.
+_FIT_ALWAYS = frozenset({"mbconv", "ds_conv"})
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,6 @@ class Parameter:
 
     name: str
     choices: tuple[Choice, ...]
-
-
-class _State(NamedTuple):
-    """How much of a network is decided: `position` blocks of stage `stage` stand; `shared` is decided for all of it."""
-
-    width: float
-    stage: int
-    position: int
-    shared: tuple[tuple[str, Choice], ...]
-    in_channels: int
 
 
 @dataclass(frozen=True)
@@ -64,89 +55,95 @@ class SearchSpace:
         return max(self.format.resolution)
 
     @cached_property
+    def automaton(self) -> Automaton:
+        """What reads and counts the space's networks."""
+        return Automaton(self.format)
+
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """Every decision with more than one choice, in a fixed order."""
-        found = [Parameter("resolution", self.format.resolution), Parameter("width", self.format.width)]
+        automaton = self.automaton
+        found = [Parameter(group.name, tuple(group.rows)) for group in self.format.tied]
+        if not automaton.is_tied("resolution"):
+            found.append(Parameter("resolution", self.format.resolution))
+        if not automaton.is_tied("width"):
+            found.append(Parameter("width", self.format.width))
         for index, stage in enumerate(self.format.stages):
             prefix = f"stage{index + 1}"
-            found.append(Parameter(f"{prefix}.depth", stage.depth))
-            found += [Parameter(f"{prefix}.{key}", _choices(stage, key)) for key in self._shared_keys(stage)]
+            if not automaton.is_tied(f"{prefix}.depth"):
+                found.append(Parameter(f"{prefix}.depth", stage.depth))
+            found += [Parameter(f"{prefix}.{key}", choices(stage, key)) for key in automaton.shared_keys(index)]
             for block in range(max(stage.depth)):
                 found += [
-                    Parameter(f"{prefix}.block{block + 1}.{key}", _choices(stage, key))
-                    for key in self._block_keys(stage)
+                    Parameter(f"{prefix}.block{block + 1}.{key}", choices(stage, key))
+                    for key in automaton.block_keys(index)
                 ]
         return tuple(parameter for parameter in found if len(parameter.choices) > 1)
 
     @cached_property
     def size(self) -> int:
-        """The exact number of different architectures.
-
-        The networks are the words that a finite automaton accepts, a block a letter; counting them is counting paths
-        of its determinised form, so that two ways to spell one network are counted once.
-        """
-        by_stem: dict[Block, set[_State]] = {}
-        for width in self.format.width:
-            start = self._start(width)
-            by_stem.setdefault(self._layer(self.format.stem, width), set()).add(start)
-        # How many different rows of blocks lead to each set of states.
-        frontier = Counter(frozenset(states) for states in by_stem.values())
-        total = 0
-        while frontier:
-            following: Counter[frozenset[_State]] = Counter()
-            for states, rows in frontier.items():
-                total += rows * len({self._head(state.width) for state in states if self._may_end(state)})
-                followers: dict[Block, set[_State]] = {}
-                for state in states:
-                    for block, follower in self._successors(state):
-                        followers.setdefault(block, set()).add(follower)
-                for group in followers.values():
-                    following[frozenset(group)] += rows
-            frontier = following
-        return len(self.format.resolution) * total
+        """The exact number of different architectures."""
+        return sum(self.automaton.counts[start.node] for start in self.automaton.starts)
 
     def decode(self, parameters: Mapping[str, Choice]) -> Architecture:
         """The architecture that `parameters` describe. Raises NasError for a missing, unknown or impossible one."""
         self._check(parameters)
-        width = float(self._value(parameters, "width", self.format.width))
-        blocks = [self._layer(self.format.stem, width)]
-        for index, stage in enumerate(self.format.stages):
+        automaton = self.automaton
+        number = self._whole(parameters)
+        whole = automaton.wholes[number]
+        state = automaton.first_state(number)
+        blocks = list(automaton.stem(whole))
+        in_channels = state.in_channels
+        for index in range(len(self.format.stages)):
             prefix = f"stage{index + 1}"
-            shared = {
-                key: self._value(parameters, f"{prefix}.{key}", _choices(stage, key))
-                for key in self._shared_keys(stage)
-            }
-            for position in range(int(self._value(parameters, f"{prefix}.depth", stage.depth))):
-                own = {
-                    key: self._value(parameters, f"{prefix}.block{position + 1}.{key}", _choices(stage, key))
-                    for key in self._block_keys(stage)
-                }
-                blocks.append(self._block(stage, width, blocks[-1].out_channels, position, {**shared, **own}))
-        blocks += self._head(width)
-        resolution = int(self._value(parameters, "resolution", self.format.resolution))
-        return Architecture(resolution, self.format.classes, tuple(blocks))
+            shared = _picked(parameters, prefix, automaton.shared_keys(index))
+            depths = automaton.depths(state, index)
+            for position in range(int(parameters[f"{prefix}.depth"]) if len(depths) > 1 else depths[0]):
+                own = _picked(parameters, f"{prefix}.block{position + 1}", automaton.block_keys(index))
+                blocks.append(automaton.block(number, index, in_channels, position, shared + own))
+                in_channels = blocks[-1].out_channels
+        resolution = int(parameters["resolution"]) if len(whole.resolutions) > 1 else whole.resolutions[0]
+        return Architecture(resolution, self.format.classes, (*blocks, *automaton.head(whole)))
 
     def encode(self, architecture: Architecture) -> Parameters:
         """Parameters that decode to `architecture`; unused decisions stand at their first choice.
 
         Raises NasError when the space does not contain it.
         """
-        found = self._find(architecture)
-        if found is None:
-            raise NasError(f"the search space {self.name} does not contain architecture {architecture.fingerprint}")
+        found = self._used(architecture)
         return {parameter.name: found.get(parameter.name, parameter.choices[0]) for parameter in self.parameters}
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether some choice of parameters gives `architecture`."""
         return self._find(architecture) is not None
 
+    def member(self, index: int) -> Architecture:
+        """Member number `index`, from 0 to `size` - 1, in a fixed order."""
+        if not 0 <= index < self.size:
+            raise NasError(f"the space {self.name} has members 0 to {self.size - 1}, but got {index}")
+        counts = self.automaton.counts
+        for start in self.automaton.starts:
+            if index < counts[start.node]:
+                break
+            index -= counts[start.node]
+        blocks, node, heads = list(start.stem), start.node, self.automaton.ends(start.node)
+        while index >= len(heads):
+            index -= len(heads)
+            for block, follower in self.automaton.followers(node).items():
+                if index < counts[follower]:
+                    blocks.append(block)
+                    break
+                index -= counts[follower]
+            node, heads = follower, self.automaton.ends(follower)
+        return Architecture(start.resolution, self.format.classes, (*blocks, *heads[index]))
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """A member, each with the same probability."""
+        return self.member(_below(self.size, rng))
+
     def sample_parameters(self, rng: np.random.Generator) -> Parameters:
         """Each decision drawn uniformly and independently."""
         return {p.name: p.choices[int(rng.integers(len(p.choices)))] for p in self.parameters}
-
-    def sample(self, rng: np.random.Generator) -> Architecture:
-        """A member, each decision drawn uniformly and independently."""
-        return self.decode(self.sample_parameters(rng))
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
         """The members that differ from `architecture` in one decision, each once."""
@@ -159,41 +156,92 @@ class SearchSpace:
                     seen.add(neighbour)
                     yield neighbour
 
+    def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
+        """A member that has each decision of either `first` or `second`, by the toss of a coin.
+
+        Where one of the two has no use for a decision (about a block that it does not have), it is the other's.
+        """
+        one, other = self._used(first), self._used(second)
+        child: Parameters = {}
+        for parameter, tails in zip(self.parameters, rng.random(len(self.parameters)) < 0.5, strict=True):
+            mother, father = (other, one) if tails else (one, other)
+            child[parameter.name] = {**father, **mother}.get(parameter.name, parameter.choices[0])
+        return self.decode(child)
+
     def smallest_parameters(self) -> Parameters:
-        """Every decision at its least: numbers at their minimum, names at their first choice."""
-        return {p.name: p.choices[0] if isinstance(p.choices[0], str) else min(p.choices) for p in self.parameters}
+        """Those of the member of fewest MACs, then parameters; unused decisions stand at their least."""
+        return {p.name: _least(p) for p in self.parameters} | self._extreme("smallest")
 
     def largest_parameters(self) -> Parameters:
-        """Every decision at its most: numbers at their maximum, names at their last choice."""
-        return {p.name: p.choices[-1] if isinstance(p.choices[0], str) else max(p.choices) for p in self.parameters}
+        """Those of the member of most MACs, then parameters; unused decisions stand at their most."""
+        return {p.name: _most(p) for p in self.parameters} | self._extreme("largest")
 
     def units(self) -> tuple[Unit, ...]:
         """Every unit that any member contains, once each: largest resolution first, then by width, then as they run."""
-        found = (
-            unit
-            for resolution in sorted(self.format.resolution, reverse=True)
-            for width in self.format.width
-            for unit in self._units_of(resolution, width)
-        )
-        return tuple(dict.fromkeys(found))
+        automaton = self.automaton
+        found: dict[Unit, None] = {}
+        for resolution in sorted(self.format.resolution, reverse=True):
+            for number, whole in enumerate(automaton.wholes):
+                if resolution in whole.resolutions:
+                    found |= dict.fromkeys(self._units_of(resolution, number))
+        return tuple(found)
 
-    def _units_of(self, resolution: int, width: float) -> Iterator[Unit]:
-        stem = Unit(self._layer(self.format.stem, width), INPUT_CHANNELS, resolution, resolution)
-        yield stem
-        frontier = {self._start(width): stem.out_height}
+    def misfits(self) -> list[tuple[Key, str]]:
+        """Settings that make no block, or none for the input that it gets, by the key of their stage or layer."""
+        if {op for stage in self.format.stages for op in stage.operators} <= _FIT_ALWAYS and not any(
+            layer.groups > 1 for layer in (*self.format.stem, *self.format.head)
+        ):
+            return []
+        found: dict[tuple[Key, str], None] = {}
+
+        def note(index: int, error: NasError) -> None:
+            found.setdefault((("stages", index), str(error)))
+
+        automaton = Automaton(self.format, note)
+        for whole in automaton.wholes:
+            for name, layers in (("stem", automaton.stem), ("head", automaton.head)):
+                try:
+                    layers(whole)
+                except NasError as error:
+                    found.setdefault(((name,), str(error)))
+        if found:
+            return list(found)
+        for state in automaton.states:
+            side = halved(min(automaton.wholes[state.whole].resolutions), automaton.halvings(state))
+            for step in automaton.steps(state):
+                try:
+                    Unit(step.block, state.in_channels, side, side)
+                except NasError as error:
+                    note(step.state.stage, error)
+            if automaton.may_end(state):
+                for problem in _row_problems(automaton.head(automaton.wholes[state.whole]), state.in_channels, side):
+                    found.setdefault((("head",), problem))
+        for whole in automaton.wholes:
+            for problem in _row_problems(automaton.stem(whole), INPUT_CHANNELS, min(whole.resolutions)):
+                found.setdefault((("stem",), problem))
+        return list(found)
+
+    def _units_of(self, resolution: int, number: int) -> Iterator[Unit]:
+        automaton = self.automaton
+        whole = automaton.wholes[number]
+        yield from row_units(automaton.stem(whole), INPUT_CHANNELS, resolution)
+        frontier = [automaton.first_state(number)]
+        seen: set[State] = set()
         while frontier:
-            following: dict[_State, int] = {}
-            for state, side in frontier.items():
-                for block, follower in self._successors(state):
-                    unit = Unit(block, state.in_channels, side, side)
-                    yield unit
-                    following[follower] = unit.out_height
-                if self._may_end(state):
-                    yield from _row(self._head(width), state.in_channels, side)
-            frontier = following
+            following: dict[State, None] = {}
+            for state in frontier:
+                side = halved(resolution, automaton.halvings(state))
+                for step in automaton.steps(state):
+                    yield Unit(step.block, state.in_channels, side, side)
+                    following[step.state] = None
+                if automaton.may_end(state):
+                    yield from row_units(automaton.head(whole), state.in_channels, side)
+            # Another way to a state that was seen before brings no new units.
+            frontier = [state for state in following if state not in seen]
+            seen |= following.keys()
 
     def _check(self, parameters: Mapping[str, Choice]) -> None:
-        known = {parameter.name: parameter.choices for parameter in self.parameters}
+        known = self._choices
         problems = [unknown_name("parameter", name, known) for name in parameters if name not in known]
         problems += [f"the parameter {name} is missing" for name in known if name not in parameters]
         problems += [
@@ -204,134 +252,90 @@ class SearchSpace:
         if problems:
             raise NasError("\n".join(problems))
 
-    @staticmethod
-    def _value(parameters: Mapping[str, Choice], name: str, choices: tuple[Choice, ...]) -> Choice:
-        return parameters[name] if len(choices) > 1 else choices[0]
-
-    def _block_keys(self, stage: StageFormat) -> tuple[str, ...]:
-        per_block = self.format.per_block if stage.per_block is None else stage.per_block
-        return tuple(key for key in BLOCK_KEYS if key in per_block)
-
-    def _shared_keys(self, stage: StageFormat) -> tuple[str, ...]:
-        return ("out", *(key for key in BLOCK_KEYS if key not in self._block_keys(stage)))
-
-    def _start(self, width: float) -> _State:
-        """The state in which only the stem stands."""
-        return _State(width, -1, 0, (), self._layer(self.format.stem, width).out_channels)
-
-    def _successors(self, state: _State) -> Iterator[tuple[Block, _State]]:
-        """Every block that may come next, with what is decided then."""
-        if state.stage >= 0 and state.position < max(self.format.stages[state.stage].depth):
-            yield from self._blocks_after(state)
-        next_stage = state.stage + 1
-        if next_stage < len(self.format.stages) and self._may_leave_stage(state):
-            stage = self.format.stages[next_stage]
-            for shared in _assignments(stage, self._shared_keys(stage)):
-                yield from self._blocks_after(_State(state.width, next_stage, 0, shared, state.in_channels))
-
-    def _blocks_after(self, state: _State) -> tuple[tuple[Block, _State], ...]:
-        """The blocks that may follow within the stage of `state`; kept, because many paths lead to one state."""
-        if state not in self._kept_blocks:
-            stage = self.format.stages[state.stage]
-            found = []
-            for own in _assignments(stage, self._block_keys(stage)):
-                settings = dict(state.shared) | dict(own)
-                block = self._block(stage, state.width, state.in_channels, state.position, settings)
-                found.append((block, state._replace(position=state.position + 1, in_channels=block.out_channels)))
-            self._kept_blocks[state] = tuple(found)
-        return self._kept_blocks[state]
-
     @cached_property
-    def _kept_blocks(self) -> dict[_State, tuple[tuple[Block, _State], ...]]:
-        return {}
+    def _choices(self) -> dict[str, tuple[Choice, ...]]:
+        return {parameter.name: parameter.choices for parameter in self.parameters}
 
-    def _may_leave_stage(self, state: _State) -> bool:
-        return state.stage < 0 or state.position in self.format.stages[state.stage].depth
+    def _whole(self, parameters: Mapping[str, Choice]) -> int:
+        """The number of the way to decide what is decided for the whole network."""
+        for number, whole in enumerate(self.automaton.wholes):
+            if all(parameters.get(name, value) == value for name, value in whole.decisions):
+                return number
+        raise AssertionError("checked parameters decide everything")
 
-    def _may_end(self, state: _State) -> bool:
-        return state.stage == len(self.format.stages) - 1 and self._may_leave_stage(state)
-
-    def _layer(self, layer: LayerFormat, width: float) -> Block:
-        if layer.op == "pool":
-            return Block("pool")
-        if layer.out == "classes":
-            return Block("linear", self.format.classes, activation=layer.act)
-        assert isinstance(layer.out, int)
-        out_channels = make_divisible(layer.out * width, self.format.divisor) if layer.scale else layer.out
-        if layer.op == "linear":
-            return Block("linear", out_channels, activation=layer.act)
-        return Block("conv", out_channels, layer.kernel, layer.stride, activation=layer.act)
-
-    def _head(self, width: float) -> tuple[Block, ...]:
-        return tuple(self._layer(layer, width) for layer in self.format.head)
-
-    def _block(
-        self, stage: StageFormat, width: float, in_channels: int, position: int, settings: Mapping[str, Choice]
-    ) -> Block:
-        """One block of a stage, resolved. SE widths round as in MobileNetV3 (a quarter of the hidden channels)."""
-        out, expand, se = int(settings["out"]), float(settings["expand"]), float(settings["se"])
-        divisor = self.format.divisor
-        hidden = in_channels if expand == 1 else make_divisible(in_channels * expand, divisor)
-        return Block(
-            op=str(settings["op"]),
-            out_channels=make_divisible(out * width, divisor) if stage.scale else out,
-            kernel_size=int(settings["kernel"]),
-            stride=stage.stride if position == 0 else 1,
-            hidden_channels=hidden,
-            se_channels=make_divisible(hidden * se, divisor) if se else 0,
-            se_gate=stage.gate if se else "",
-            activation=str(settings["act"]),
-        )
+    def _used(self, architecture: Architecture) -> Parameters:
+        """The decisions that give `architecture`, without those that it has no use for."""
+        found = self._find(architecture)
+        if found is None:
+            raise NasError(f"the search space {self.name} does not contain architecture {architecture.fingerprint}")
+        return found
 
     def _find(self, architecture: Architecture) -> Parameters | None:
-        """The decisions that lead to `architecture`, or None."""
-        if architecture.resolution not in self.format.resolution or architecture.classes != self.format.classes:
+        """The decisions that lead to `architecture`, or None: the automaton reads it."""
+        automaton, blocks = self.automaton, architecture.blocks
+        if architecture.classes != self.format.classes:
             return None
-        for width in self.format.width:
-            stem = self._layer(self.format.stem, width)
-            if architecture.blocks[0] != stem:
-                continue
-            found = self._match(architecture.blocks, 1, 0, width, stem.out_channels)
-            if found is not None:
-                return {"resolution": architecture.resolution, "width": width, **found}
+        before, after = len(self.format.stem), len(blocks) - len(self.format.head)
+        frontier: dict[State, Decisions] = {}
+        for number, whole in enumerate(automaton.wholes):
+            if architecture.resolution in whole.resolutions and automaton.stem(whole) == blocks[:before]:
+                decisions = (("resolution", architecture.resolution), *whole.decisions)
+                frontier[automaton.first_state(number)] = decisions
+        for block in blocks[before:after]:
+            following: dict[State, Decisions] = {}
+            for state, decisions in frontier.items():
+                for step in automaton.steps(state):
+                    if step.block == block:
+                        following.setdefault(step.state, decisions + step.decisions)
+            frontier = following
+        for state, decisions in frontier.items():
+            if automaton.may_end(state) and automaton.head(automaton.wholes[state.whole]) == blocks[after:]:
+                return {k: v for k, v in (*decisions, *automaton.closing(state)) if k in self._choices}
         return None
 
-    def _match(
-        self, blocks: tuple[Block, ...], start: int, stage_index: int, width: float, in_channels: int
-    ) -> Parameters | None:
-        """The decisions of the stages from `stage_index` on that give `blocks[start:]`, or None."""
-        if stage_index == len(self.format.stages):
-            return {} if blocks[start:] == self._head(width) else None
-        stage = self.format.stages[stage_index]
-        prefix = f"stage{stage_index + 1}"
-        for shared in _assignments(stage, self._shared_keys(stage)):
-            found: Parameters = {f"{prefix}.{key}": value for key, value in shared}
-            channels = in_channels
-            for position, block in enumerate(blocks[start : start + max(stage.depth)]):
-                own = self._match_block(stage, width, channels, position, dict(shared), block)
-                if own is None:
-                    break
-                found |= {f"{prefix}.block{position + 1}.{key}": value for key, value in own}
-                channels = block.out_channels
-                if position + 1 in stage.depth:
-                    rest = self._match(blocks, start + position + 1, stage_index + 1, width, channels)
-                    if rest is not None:
-                        return {**found, f"{prefix}.depth": position + 1, **rest}
-        return None
+    def _extreme(self, which: _End) -> Parameters:
+        """The decisions of the member of fewest or most MACs, then parameters: dynamic programming over the states.
 
-    def _match_block(
-        self,
-        stage: StageFormat,
-        width: float,
-        in_channels: int,
-        position: int,
-        shared: Parameters,
-        block: Block,
-    ) -> tuple[tuple[str, Choice], ...] | None:
-        for own in _assignments(stage, self._block_keys(stage)):
-            if self._block(stage, width, in_channels, position, shared | dict(own)) == block:
-                return own
-        return None
+        Among equals, names stand at their first choice for the smallest, at their last for the largest.
+        """
+        best: tuple[_Cost, Parameters] | None = None
+        for number, whole in enumerate(self.automaton.wholes):
+            # More pixels are never fewer MACs.
+            resolution = min(whole.resolutions) if which == "smallest" else max(whole.resolutions)
+            cost, decisions = self._extreme_of(number, resolution, which)
+            if best is None or _better(cost, best[0], which):
+                named = dict((("resolution", resolution), *whole.decisions, *decisions))
+                best = cost, {name: value for name, value in named.items() if name in self._choices}
+        assert best is not None
+        return best[1]
+
+    def _extreme_of(self, number: int, resolution: int, which: _End) -> tuple[_Cost, Decisions]:
+        automaton = self.automaton
+        whole = automaton.wholes[number]
+        found: dict[State, tuple[_Cost, Step | None]] = {}
+        for state in reversed([state for state in automaton.states if state.whole == number]):
+            side = halved(resolution, automaton.halvings(state))
+            best: tuple[_Cost, Step | None] | None = None
+            if automaton.may_end(state):
+                best = _total(row_units(automaton.head(whole), state.in_channels, side)), None
+            for step in automaton.steps(state):
+                unit = Unit(step.block, state.in_channels, side, side)
+                macs, params = found[step.state][0]
+                cost = (macs + unit.macs, params + unit.params)
+                if best is None or _better(cost, best[0], which):
+                    best = cost, step
+            assert best is not None
+            found[state] = best
+        state = automaton.first_state(number)
+        macs, params = _total(row_units(automaton.stem(whole), INPUT_CHANNELS, resolution))
+        cost = (macs + found[state][0][0], params + found[state][0][1])
+        decisions: list[tuple[str, Choice]] = []
+        following = found[state][1]
+        while following is not None:
+            decisions += following.decisions
+            state = following.state
+            following = found[state][1]
+        return cost, (*decisions, *automaton.closing(state))
 
 
 def load_space(name: str) -> SearchSpace:
@@ -343,21 +347,65 @@ def load_space(name: str) -> SearchSpace:
 
 
 def read_space(path: Path) -> SearchSpace:
-    """The search space in the file at `path`."""
-    return SearchSpace(check(SpaceFormat, load_document(path)))
+    """The search space in the file at `path`. Raises ConfigError with every problem of the file."""
+    document = load_document(path)
+    space = SearchSpace(check(SpaceFormat, document))
+    problems = [document.problem(key, text) for key, text in space.misfits()]
+    if problems:
+        raise ConfigError(problems)
+    return space
 
 
-def _choices(stage: StageFormat, key: str) -> tuple[Choice, ...]:
-    return tuple(getattr(stage, key))
-
-
-def _assignments(stage: StageFormat, keys: tuple[str, ...]) -> list[tuple[tuple[str, Choice], ...]]:
-    """Every way to decide `keys` together."""
-    return [tuple(zip(keys, values, strict=True)) for values in itertools.product(*(_choices(stage, k) for k in keys))]
-
-
-def _row(blocks: tuple[Block, ...], in_channels: int, side: int) -> Iterator[Unit]:
+def row_units(blocks: tuple[Block, ...], in_channels: int, side: int) -> Iterator[Unit]:
+    """The units of blocks that follow each other."""
     for block in blocks:
         unit = Unit(block, in_channels, side, side)
         yield unit
         in_channels, side = unit.out_channels, unit.out_height
+
+
+_Cost = tuple[int, int]  # MACs and parameters
+_End = Literal["smallest", "largest"]
+
+
+def _better(cost: _Cost, than: _Cost, which: _End) -> bool:
+    return cost < than if which == "smallest" else cost >= than
+
+
+def _total(units: Iterator[Unit]) -> _Cost:
+    rows = tuple(units)
+    return sum(unit.macs for unit in rows), sum(unit.params for unit in rows)
+
+
+def _row_problems(blocks: tuple[Block, ...], in_channels: int, side: int) -> list[str]:
+    try:
+        tuple(row_units(blocks, in_channels, side))
+    except NasError as error:
+        return [str(error)]
+    return []
+
+
+def _picked(parameters: Mapping[str, Choice], prefix: str, keys: tuple[str, ...]) -> Decisions:
+    return tuple((key, parameters[f"{prefix}.{key}"]) for key in keys)
+
+
+def halved(side: int, times: int) -> int:
+    """Halved upwards, as strides do: 7, 4, 2, 1."""
+    return -((-side) >> times)
+
+
+def _least(parameter: Parameter) -> Choice:
+    return parameter.choices[0] if isinstance(parameter.choices[0], str) else min(parameter.choices)
+
+
+def _most(parameter: Parameter) -> Choice:
+    return parameter.choices[-1] if isinstance(parameter.choices[0], str) else max(parameter.choices)
+
+
+def _below(limit: int, rng: np.random.Generator) -> int:
+    """A whole number from 0 to `limit` - 1, uniformly, of any size."""
+    bits = limit.bit_length()
+    while True:
+        drawn = int.from_bytes(rng.bytes(-(-bits // 8))) >> (-bits % 8)
+        if drawn < limit:
+            return drawn

@@ -121,7 +121,7 @@ def test_what_cannot_be_extended_writes_nothing(
 def test_a_missing_row_names_the_remedy(table: LatencyTable) -> None:
     """Modelling, where the table has a model."""
     wanted = units(mobilenet_v3_large(resolution=256))
-    with pytest.raises(NasError, match=r"or model them: python -m nas\.latency extend\."):
+    with pytest.raises(NasError, match=r"or model them: python -m nas\.latency extend "):
         table.require(wanted)
     with pytest.raises(NasError, match=r"how each table is made\)\.$"):
         with_model(table, None).require(wanted)

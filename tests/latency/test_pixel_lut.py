@@ -51,11 +51,14 @@ def test_the_readme_has_the_agreement() -> None:
 def test_the_readme_has_the_rows_the_amounts_and_the_citations() -> None:
     """Counts by source, the model's terms with their coefficients, every source with its commit and licence."""
     table = load_table("pixel_lut")
+    model = table.conditions.model
+    assert model is not None
     counts = {source: sum(row.source == source for row in table.rows.values()) for source in ("published", "modelled")}
     assert f"{counts['published']} rows are `published`, {counts['modelled']:,} `modelled`" in README
     for amount in AMOUNTS:
-        assert (amount.name, table.conditions.model["coefficients"][amount.name]) in {row[:2] for row in told_rows(3)}
-    assert f"{table.conditions.model['scale_of_source']['nn_meter']:.2f}" in README
+        coefficient = model.coefficients[amount.name]
+        assert (amount.name, f"{coefficient.value:.4g} {coefficient.unit}") in {row[:2] for row in told_rows(3)}
+    assert f"{model.scale_of_source['nn_meter']:.2f}" in README
     for citation in table.conditions.sources["modelled"]:
         assert citation.url in README
         assert citation.version in README

@@ -3,22 +3,62 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import time
+from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from strategies import tiny_spaces
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
+from nas.networks.build import build_network
 from nas.networks.operators import estimate_costs, units
-from nas.networks.references.mobilenet import mobilenet_v3_large
+from nas.networks.references import REFERENCES, reference
+from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 from nas.networks.space import Parameters, SearchSpace, load_space, read_space
 
+# Published networks that are members of the space of their family.
+FAMILIES = {
+    "mbv1": ["mobilenet_v1", "mobilenet_v1_025", "mobilenet_v1_050", "mobilenet_v1_075"],
+    "mbv2": [
+        "mobilenet_v2",
+        "mobilenet_v2_035",
+        "mobilenet_v2_050",
+        "mobilenet_v2_075",
+        "mobilenet_v2_130",
+        "mobilenet_v2_140",
+    ],
+    "mbv3_small": ["mobilenet_v3_small", "mobilenet_v3_small_075"],
+    "mbv4": ["mobilenet_v4_conv_small"],
+    "shufflenetv1": [f"shufflenet_v1_g{groups}" for groups in (1, 2, 3, 4, 8)],
+    "efficientnet": [f"efficientnet_b{number}" for number in range(8)],
+    "mnasnet": [name for name in REFERENCES if name.startswith(("mnasnet_a1", "mnasnet_b1"))],
+    "fbnet": ["fbnet_c"],
+    "proxyless": ["proxyless_mobile"],
+    "ofa_mbv3": [
+        "ofa_mbv3_w10_largest",
+        "ofa_mbv3_w10_smallest",
+        "ofa_mbv3_w12_largest",
+        "ofa_mbv3_w12_smallest",
+    ],
+}
+SPACES = sorted(path.stem for path in (Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 README = Path(__file__).parents[2] / "search_spaces" / "README.md"
+
+
+@cache
+def loaded(name: str) -> SearchSpace:
+    """A shipped space, with what has been found out about it already."""
+    return load_space(name)
 
 
 def spellings(space: SearchSpace) -> list[Parameters]:
@@ -52,6 +92,65 @@ def test_neighbours_are_the_members_one_decision_away(space: SearchSpace) -> Non
     parameters = space.encode(member)
     changed = ({**parameters, p.name: choice} for p in space.parameters for choice in p.choices)
     assert set(neighbours) == {space.decode(other) for other in changed} - {member}
+
+
+@settings(max_examples=20)
+@given(tiny_spaces())
+def test_every_number_below_the_size_is_a_member_of_its_own(space: SearchSpace) -> None:
+    """Uniform numbers make uniform samples; there is no member beyond them."""
+    members = [space.member(number) for number in range(space.size)]
+    assert len(set(members)) == space.size
+    assert set(members) == {space.decode(parameters) for parameters in spellings(space)}
+    for number in (-1, space.size):
+        with pytest.raises(NasError, match=f"the space tiny has members 0 to {space.size - 1}, but got {number}"):
+            space.member(number)
+
+
+@settings(max_examples=20)
+@given(tiny_spaces())
+def test_smallest_and_largest_are_those_of_all_members(space: SearchSpace) -> None:
+    """In MACs, and among equals in parameters."""
+    costs = [estimate_costs(space.decode(parameters)) for parameters in spellings(space)]
+    sizes = [(cost.macs, cost.params) for cost in costs]
+    for parameters, size in ((space.smallest_parameters(), min(sizes)), (space.largest_parameters(), max(sizes))):
+        cost = estimate_costs(space.decode(parameters))
+        assert (cost.macs, cost.params) == size
+
+
+@settings(max_examples=30)
+@given(tiny_spaces(), st.integers(0, 2**32))
+def test_a_child_has_every_decision_of_a_parent(space: SearchSpace, seed: int) -> None:
+    """It is a member, and what both parents agree on stays; a parent with itself is its own child."""
+    rng = np.random.default_rng(seed)
+    first, second = space.sample(rng), space.sample(rng)
+    child = space.crossover(first, second, rng)
+    assert space.contains(child)
+    assert child.resolution in (first.resolution, second.resolution)
+    assert len(child.blocks) <= max_blocks(space, first, second)
+    assert space.crossover(first, first, rng) == first
+
+
+def max_blocks(space: SearchSpace, first: Architecture, second: Architecture) -> int:
+    """The most blocks that a child can have: of each stage as many as the parent with more."""
+    tied = {key.removesuffix(".depth") for group in space.format.tied for key in group.keys}
+    one, other = space.encode(first), space.encode(second)
+    rest = len(space.format.stem) + len(space.format.head)
+    for number, stage in enumerate(space.format.stages, start=1):
+        name = f"stage{number}.depth"
+        if f"stage{number}" in tied:
+            rest += max(stage.depth)
+        else:
+            rest += int(max(one.get(name, stage.depth[0]), other.get(name, stage.depth[0])))
+    return rest
+
+
+def test_samples_are_uniform_over_networks_not_over_parameters(tmp_path: Path) -> None:
+    """12 networks, 9 of them of depth 2, in 6,000 samples: chi-squared below its 99.9 % point for 11 degrees."""
+    space = read_space(write(tmp_path, "", "{op: mbconv, out: 16, depth: [1, 2], kernel: [3, 5, 7], act: relu}"))
+    rng = np.random.default_rng(0)
+    seen = Counter(space.sample(rng) for _ in range(6000))
+    assert len(seen) == 12
+    assert sum((count - 500) ** 2 / 500 for count in seen.values()) < 31.26
 
 
 def test_widths_that_round_to_the_same_channels_are_one_network(tmp_path: Path) -> None:
@@ -88,15 +187,69 @@ def test_long_stages_are_counted(tmp_path: Path) -> None:
     assert space.size == 2**100
 
 
-def test_samples_of_mbv3_come_back_from_their_parameters() -> None:
-    """decode(encode(a)) == a, and the units of each are among the space's."""
-    space = load_space("mbv3")
+@pytest.mark.parametrize("name", SPACES)
+def test_samples_of_shipped_spaces_come_back(name: str) -> None:
+    """From their parameters and from JSON; and the units of each are among the space's."""
+    space = loaded(name)
     every = set(space.units())
     rng = np.random.default_rng(1)
-    for _ in range(50):
+    for _ in range(10):
         member = space.sample(rng)
         assert space.decode(space.encode(member)) == member
+        assert Architecture.from_json(json.loads(json.dumps(member.to_json()))) == member
         assert set(units(member)) <= every
+        assert space.contains(space.decode(space.sample_parameters(rng)))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_smallest_of_a_shipped_space_can_be_built(name: str) -> None:
+    """As modules with the parameters that it was costed with."""
+    space = loaded(name)
+    smallest = space.decode(space.smallest_parameters())
+    with torch.device("meta"):
+        network = build_network(smallest)
+    assert sum(parameter.numel() for parameter in network.parameters()) == estimate_costs(smallest).params
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_neighbours_and_children_in_shipped_spaces_are_members(name: str) -> None:
+    """Each neighbour differs from the network, and each child is within the space."""
+    space, rng = loaded(name), np.random.default_rng(2)
+    first, second = space.sample(rng), space.sample(rng)
+    neighbours = list(space.neighbours(first))
+    assert len(neighbours) == len(set(neighbours)) > 0
+    assert first not in neighbours
+    for index in rng.choice(len(neighbours), 5):
+        assert space.contains(neighbours[index])
+    assert all(space.contains(space.crossover(first, second, rng)) for _ in range(5))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_shipped_space_is_counted_and_sampled_at_once(name: str) -> None:
+    """However many members it has: in a few seconds of CPU time on any machine, for all of these."""
+    before = time.process_time()
+    space = load_space(name)
+    assert space.size >= 2
+    for seed in range(20):
+        space.sample(np.random.default_rng(seed))
+    assert time.process_time() - before < 5
+
+
+@pytest.mark.parametrize(
+    ("space", "network"), [(space, network) for space, group in FAMILIES.items() for network in group]
+)
+def test_a_family_has_its_published_networks(space: str, network: str) -> None:
+    """What the paper's authors found can be found again."""
+    assert loaded(space).contains(reference(network))
+
+
+def test_published_sizes() -> None:
+    """Once-for-all's 2×10^19 for each width and resolution, Single Path One-Shot's 4^20, FBNet's layers and skips."""
+    stage = sum(9**depth for depth in (2, 3, 4))
+    assert loaded("ofa_mbv3").size == stage**5 * 25 * 2
+    assert round(stage**5 / 1e19) == 2
+    assert loaded("shufflenetv2").size == 4**20
+    assert loaded("fbnet").size == (1 + 8) * sum(8**depth for depth in (1, 2, 3, 4)) ** 5 * 8
 
 
 def test_the_parameters_of_mbv3_stay() -> None:
@@ -159,8 +312,7 @@ def test_the_readme_has_the_size_of_every_shipped_space() -> None:
     """The table of shipped spaces names each file, its parameters and its exact size."""
     rows = re.findall(r"^\| `([\w-]+)` \| ([\d,]+) \| ([\d,]+) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     told = {name: (int(parameters.replace(",", "")), int(size.replace(",", ""))) for name, parameters, size in rows}
-    spaces = {path.stem: read_space(path) for path in README.parent.glob("*.yaml")}
-    assert told == {name: (len(space.parameters), space.size) for name, space in spaces.items()}
+    assert told == {name: (len(loaded(name).parameters), loaded(name).size) for name in SPACES}
 
 
 def test_the_example_of_the_readme_is_a_space(tmp_path: Path) -> None:

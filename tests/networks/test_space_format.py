@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from nas.errors import ConfigError, NasError
+from nas.networks.architecture import OPERATORS
+from nas.networks.operators import units
 from nas.networks.space import load_space, read_space
-from nas.networks.space_format import LayerFormat, SpaceFormat, StageFormat
+from nas.networks.space_blocks import BUILDERS
+from nas.networks.space_format import STAGE_OPERATORS, LayerFormat, SpaceFormat, StageFormat, TiedFormat
 
 GOOD = """name: good
 classes: 3
@@ -60,19 +63,23 @@ head:
     assert problems(text, tmp_path) == [
         "name must be up to 100 letters, digits, '_', '-' or '.', but got '../../x' (x.yaml:1, name)",
         "a choice must not repeat a value, but got 32 more than once (x.yaml:3, resolution)",
-        "unknown per_block key 'kernal'. Known: kernel, expand, se, act, op (x.yaml:5, per_block[0])",
-        "the stem must be a conv, but is a linear (x.yaml:4, stem)",
-        "unknown operator 'mbcnv'. Known: mbconv (x.yaml:7, stages[0].op)",
+        "unknown per_block key 'kernal'. Known: kernel, start_kernel, heads, expand, hidden, variant, se, transformer, "
+        "act, expand_groups, transformer_depth, groups, branches, op (x.yaml:5, per_block[0])",
+        "the stem must be of conv and max_pool, but has a linear (x.yaml:4, stem)",
+        "unknown operator 'mbcnv'. Known: mbconv, conv, mixconv, fused_mbconv, ds_conv, fbnet, mobile_one, "
+        "mobile_vit, uib, shuffle_xception, lite_mla, shuffle_v1, shuffle_v2, ghost, rep_ghost "
+        "(x.yaml:7, stages[0].op)",
         "a choice needs at least one value, but got an empty list (x.yaml:7, stages[0].out)",
         "unknown activation 'rellu'. Known: relu, relu6, silu, none, hsigmoid, hswish, sigmoid "
         "(x.yaml:7, stages[0].act)",
-        "unknown key 'kernell'. Known, nearest first: kernel, per_block, expand, se, gate, depth, scale, stride, act, "
-        "op, out (x.yaml:7, stages[0].kernell)",
+        "unknown key 'kernell'. Known, nearest first: kernel, start_kernel, per_block, expand, hidden, variants, "
+        "transformer_depth, se_divisor, se, transformer, expand_groups, hidden_divisor, gate, norm, depth, heads, "
+        "scale, se_of, groups, se_act, stride, branches, act, op, out (x.yaml:7, stages[0].kernell)",
         "depth must be a whole number, but got True (x.yaml:9, stages[1].depth)",
         "kernel must be odd and at least 1, but got 4. Common choices: 3, 5, 7 (x.yaml:9, stages[1].kernel[1])",
         "stages[2] must be a group of keys and values, but got 'conv' (x.yaml:10, stages[2])",
         "a pool has neither kernel nor stride (x.yaml:13, head[1])",
-        "unknown key 'clases'. Known, nearest first: classes, stages, name, stem, resolution, head, divisor, "
+        "unknown key 'clases'. Known, nearest first: classes, stages, name, stem, resolution, head, tied, divisor, "
         "per_block, width (x.yaml:2, clases)",
     ]
 
@@ -146,8 +153,8 @@ head:
         ("  - {op: pool}\n", "", "head[0] is a linear layer, but no pool stands before it (x.yaml:7, head)"),
         (
             "  - {op: pool}\n",
-            "  - {op: pool}\n  - {op: conv, out: 8}\n",
-            "head[1] is a conv, but only linear layers can follow the pool (x.yaml:7, head)",
+            "  - {op: pool}\n  - {op: pool}\n",
+            "head[1] is a pool, but only conv and linear layers can follow the pool (x.yaml:7, head)",
         ),
         (
             "  - {op: pool}\n",
@@ -173,6 +180,255 @@ def test_each_mistake_has_its_line(old: str, new: str, expected: str, tmp_path: 
     """One mistake, one line."""
     assert GOOD.count(old) == 1
     assert problems(GOOD.replace(old, new), tmp_path) == [expected]
+
+
+STAGE = "{op: mbconv, out: 16, act: relu}"
+STEM = "{op: conv, out: 16, kernel: 3, stride: 2, act: relu}"
+POOL = "  - {op: pool}\n"
+GROUPED = "conv, fused_mbconv, fbnet, shuffle_v1, mixconv, mobile_one"
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (
+            "{op: uib, out: 16, act: relu, se: 0.25}",
+            [
+                "se is not a key of uib, but only of ds_conv, mbconv, fused_mbconv, mixconv, ghost, rep_ghost, "
+                "mobile_one (x.yaml:6, stages[0].se)"
+            ],
+        ),
+        (
+            "{op: [uib, shuffle_v2], out: 16, act: relu, groups: 2, norm: last}",
+            [
+                f"groups is not a key of uib or shuffle_v2, but only of {GROUPED} (x.yaml:6, stages[0].groups)",
+                "norm is not a key of uib or shuffle_v2, but only of mbconv (x.yaml:6, stages[0].norm)",
+            ],
+        ),
+        ("{op: lite_mla, out: 16}", ["the key 'transformer' is missing (x.yaml:6, stages[0])"]),
+        (
+            "{op: mbconv, out: 16, act: relu, kernel: 0}",
+            [
+                "kernel must be odd and at least 1, but got 0 (no convolution), which only uib can have "
+                "(x.yaml:6, stages[0].kernel)"
+            ],
+        ),
+        (
+            "{op: mbconv, out: 16, act: relu, stride: 2, depth: [0, 1]}",
+            ["only a stage of stride 1 can have depth 0, but its stride is 2 (x.yaml:6, stages[0])"],
+        ),
+        (
+            "{op: mbconv, out: 16, act: relu, scale: down}",
+            ["scale must be true, false or up, but got 'down' (x.yaml:6, stages[0].scale)"],
+        ),
+        (
+            "{op: mbconv, out: 16, act: relu, se_act: sigmoid, se_of: in}",
+            [
+                "se_of must be 'expanded' or 'input', but got 'in' (x.yaml:6, stages[0].se_of)",
+                "unknown se_act 'sigmoid'. Known: silu, hswish, relu (x.yaml:6, stages[0].se_act)",
+            ],
+        ),
+        # What no network of the stage could be built from.
+        (
+            "{op: uib, out: 16, act: relu, stride: 2, kernel: [0, 3]}",
+            [
+                "a uib block of stride 2 needs a depthwise convolution, but has neither kernel_size nor "
+                "start_kernel_size (x.yaml:6, stages[0])"
+            ],
+        ),
+        (
+            "{op: fbnet, out: 16, act: relu, groups: [1, 3]}",
+            ["groups must divide out_channels, but got 3 and 16 (x.yaml:6, stages[0])"],
+        ),
+        (
+            "{op: [mbconv, shuffle_v2], out: 17, act: relu, scale: false}",
+            ["out_channels of a shuffle_v2 block must be even, but got 17 (x.yaml:6, stages[0])"],
+        ),
+        # Variants.
+        (
+            "{op: mbconv, out: 16, act: relu, variants: {}}",
+            ["at least one row is needed, but the list is empty (x.yaml:6, stages[0].variants)"],
+        ),
+        (
+            "{op: mbconv, out: 16, act: relu, variants: {a: {kernel: 4}, b: {kernl: 3}}}",
+            [
+                "kernel must be odd and at least 1, but got 4. Common choices: 3, 5, 7 "
+                "(x.yaml:6, stages[0].variants.a.kernel)",
+                "unknown key 'kernl'. Known, nearest first: kernel, start_kernel, expand, hidden, se, transformer, "
+                "expand_groups, heads, groups, transformer_depth, branches, act, op "
+                "(x.yaml:6, stages[0].variants.b.kernl)",
+            ],
+        ),
+        (
+            "{op: mbconv, out: 16, act: relu, kernel: [3, 5], variants: {a: {kernel: 3}}}",
+            [
+                "kernel is decided by the variants, so it cannot be a choice of the stage, too "
+                "(x.yaml:6, stages[0].kernel)"
+            ],
+        ),
+        (
+            "{op: mbconv, out: 16, act: relu, variants: {a: {groups: 2}, b: {op: uib, groups: 2}}}",
+            [
+                f"variant a: groups is not a key of mbconv, but only of {GROUPED} (x.yaml:6, stages[0].variants)",
+                f"variant b: groups is not a key of uib, but only of {GROUPED} (x.yaml:6, stages[0].variants)",
+            ],
+        ),
+        (
+            "{op: mbconv, out: 16, variants: {a: {act: relu}, b: {kernel: 5}}}",
+            ["the key 'act' is missing (x.yaml:6, stages[0])"],
+        ),
+    ],
+)
+def test_a_stage_says_what_its_operators_cannot_have(stage: str, expected: list[str], tmp_path: Path) -> None:
+    """All at once, with the operators that have it."""
+    assert problems(GOOD.replace(STAGE, stage), tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (STEM, "[{op: max_pool, kernel: 3}]", "the stem must begin with a conv (x.yaml:4, stem)"),
+        (STEM, "[]", "the stem must begin with a conv (x.yaml:4, stem)"),
+        (
+            STEM,
+            "[{op: conv, out: 8}, {op: max_pool, kernel: 3, act: relu}]",
+            "a max_pool has no act (x.yaml:4, stem[1])",
+        ),
+        (
+            STEM,
+            "[{op: conv, out: 8}, {op: conv, out: 16, groups: 3}]",
+            "groups must divide out_channels, but got 3 and 16 (x.yaml:4, stem)",
+        ),
+        (
+            STEM,
+            "[{op: conv, out: 8}, {op: conv, out: 48, groups: 3}]",
+            "groups must divide the input's channels, but got 3 and 8 (x.yaml:4, stem)",
+        ),
+        (
+            POOL,
+            "  - {op: conv, out: 48, groups: 3}\n" + POOL,
+            "groups must divide the input's channels, but got 3 and 16 (x.yaml:7, head)",
+        ),
+        (
+            POOL,
+            POOL + "  - {op: conv, out: 8, kernel: 3}\n",
+            "head[1] sees a single pixel after the pool, but its kernel is 3 (x.yaml:7, head)",
+        ),
+        (
+            POOL,
+            POOL + "  - {op: linear, out: 8}\n  - {op: conv, out: 8}\n",
+            "head[2] is a conv, but only linear layers can follow a linear layer (x.yaml:7, head)",
+        ),
+        (POOL, "  - {op: pool, bias: false}\n", "a pool has no bias to leave out (x.yaml:8, head[0])"),
+        (POOL, "  - {op: pool, groups: 2}\n", "a pool has no groups (x.yaml:8, head[0])"),
+    ],
+)
+def test_layers_say_what_they_cannot_be(old: str, new: str, expected: str, tmp_path: Path) -> None:
+    """In the stem and in the head."""
+    assert problems(GOOD.replace(old, new), tmp_path) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("keys", "rows", "expected"),
+    [
+        (
+            "[stage1.out]",
+            "{s: [16], l: [24]}",
+            ["stage1.out is tied to size, so it must not be given elsewhere, but is [16] there (x.yaml:2, tied)"],
+        ),
+        (
+            "[stage1.depth, width]",
+            "{s: [1, 1.0], l: [200, x], m: [1]}",
+            [
+                "row l: stage1.depth must be less than or equal to 100, but got 200 (x.yaml:2, tied[0].rows)",
+                "row l: width must be a valid number, but got 'x' (x.yaml:2, tied[0].rows)",
+                "row m must have 2 values, one for each key, but has 1 (x.yaml:2, tied[0].rows)",
+            ],
+        ),
+        (
+            "[stage1.kernel]",
+            "{s: [4]}",
+            [
+                "row s: stage1.kernel: kernel must be odd and at least 1, but got 4. Common choices: 3, 5, 7 "
+                "(x.yaml:2, tied[0].rows)"
+            ],
+        ),
+        ("[stage7.depth]", "{s: [1]}", ["stage7.depth is tied, but there are only 1 stages (x.yaml:2, tied)"]),
+        ("[stage1.depth]", "{}", ["at least one row is needed, but the list is empty (x.yaml:2, tied[0].rows)"]),
+        (
+            "[stage1.expand]",
+            "{s: [[1, 2]]}",
+            ["row s: stage1.expand must be one value in each row, but got [1, 2] (x.yaml:2, tied[0].rows)"],
+        ),
+        (
+            "[stage1.groups]",
+            "{s: [2]}",
+            [f"groups is not a key of mbconv, but only of {GROUPED} (x.yaml:6, stages[0])"],
+        ),
+        (
+            "[stage1.depth]",
+            "{1: [1]}",
+            ["rows[1] must be text, but got 1; put it in quotes (x.yaml:2, tied[0].rows[1])"],
+        ),
+    ],
+)
+def test_tied_decisions_say_what_is_wrong_with_them(keys: str, rows: str, expected: list[str], tmp_path: Path) -> None:
+    """Each row and key is named."""
+    tied = f"tied: [{{name: size, keys: {keys}, rows: {rows}}}]"
+    assert problems(GOOD.replace("classes: 3", tied), tmp_path) == expected
+
+
+def test_tied_decisions_exclude_each_other(tmp_path: Path) -> None:
+    """One name and one key each; stages and the whole space have their names already; what cannot be tied is said."""
+    group = "{name: a, keys: [stage1.depth], rows: {s: [1]}}"
+    assert problems(GOOD.replace("classes: 3", f"tied: [{group}, {group}]"), tmp_path) == [
+        "two tied decisions are called a (x.yaml:2, tied)",
+        "stage1.depth is tied twice (x.yaml:2, tied)",
+    ]
+    for name in ("width", "stage1", "a.b"):
+        (problem,) = problems(
+            GOOD.replace("classes: 3", f"tied: [{group.replace('name: a', f'name: {name}')}]"), tmp_path
+        )
+        assert problem.startswith(f"a tied decision cannot be called {name!r}")
+    (problem,) = problems(GOOD.replace("classes: 3", f"tied: [{group.replace('depth', 'stride')}]"), tmp_path)
+    assert problem.startswith("'stage1.stride' cannot be tied. Known: resolution, width, stage1.depth, stage1.out, ")
+
+
+@pytest.mark.parametrize("op", STAGE_OPERATORS)
+def test_every_operator_makes_blocks_that_can_be_built(op: str, tmp_path: Path) -> None:
+    """Of the keys that it needs; the units of the smallest network have parameters."""
+    keys = "".join(f", {key}: {value}" for key, value in NEEDED.items() if key in STAGE_OPERATORS[op])
+    path = tmp_path / "x.yaml"
+    path.write_text(GOOD.replace(STAGE, f"{{op: {op}, out: 32{keys}}}"), encoding="utf-8")
+    space = read_space(path)
+    (member,) = [space.decode({})]
+    assert member.blocks[1].op == op
+    assert all(unit.params > 0 for unit in units(member) if unit.block.op != "pool")
+
+
+# One value for each key, with which all operators can be built on 16 channels.
+NEEDED = {
+    "kernel": 3,
+    "start_kernel": 3,
+    "stride": 2,
+    "expand": 2,
+    "groups": 2,
+    "expand_groups": 1,
+    "transformer": 16,
+    "transformer_depth": 2,
+    "heads": 2,
+    "branches": 1,
+    "se": 0.25,
+    "act": "relu",
+}
+
+
+def test_the_table_of_operators_is_whole() -> None:
+    """Every operator that is not a layer can be a stage's, has a builder, and the README's row has its keys."""
+    assert set(STAGE_OPERATORS) == set(BUILDERS) == set(OPERATORS) - {"max_pool", "pool", "linear"}
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    told = {op: frozenset(re.findall(r"`(\w+)`", keys)) for op, keys in rows if op in STAGE_OPERATORS}
+    assert told == STAGE_OPERATORS
 
 
 @pytest.mark.parametrize(
@@ -224,7 +480,7 @@ def test_aliases_that_multiply_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "", ".", "..", "a/b", "x. y", "a\0b", "x" * 300, "~", "-"])
 def test_a_name_cannot_lead_out_of_its_folder(name: str) -> None:
     """It is refused, and the known spaces are named."""
-    with pytest.raises(NasError, match=r"search space must be a name \(.*Known: mbv3") as caught:
+    with pytest.raises(NasError, match=r"search space must be a name \(.*Known: .*mbv3") as caught:
         load_space(name)
     assert "\n" not in str(caught.value)
 
@@ -232,7 +488,7 @@ def test_a_name_cannot_lead_out_of_its_folder(name: str) -> None:
 @pytest.mark.parametrize("name", ["../../x.yaml", "x" * 300 + ".yaml", "a\0.yaml", "tests.yaml"])
 def test_a_file_that_is_not_there_is_said(name: str) -> None:
     """The known spaces are named."""
-    with pytest.raises(NasError, match=r"there is no search space file .*Known: mbv3"):
+    with pytest.raises(NasError, match=r"there is no search space file .*Known: .*mbv3"):
         load_space(name)
 
 
@@ -240,7 +496,7 @@ def test_the_readme_explains_every_key() -> None:
     """Each key of a space, a stage and a layer has its row, with the default that the code has."""
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
     told = {(key, default.strip()) for key, default in rows}
-    for model in (SpaceFormat, StageFormat, LayerFormat):
+    for model in (SpaceFormat, StageFormat, LayerFormat, TiedFormat):
         for key, field in model.model_fields.items():
             assert (key, default_words(field.default, required=field.is_required())) in told
 
@@ -249,7 +505,7 @@ def default_words(default: object, *, required: bool) -> str:
     """A default as the README writes it."""
     if required:
         return "required"
-    if default is None:
+    if default is None or default == ():
         return "none"
     if isinstance(default, bool):
         return f"`{default}`".lower()
