@@ -1,4 +1,4 @@
-"""Where are the spaces, tables and experiments that a name stands for?
+"""Where are the spaces, tables and experiments that a name stands for, and how are results written?
 
 A name is looked up in the current folder first, then among the files that came with the package, so that a user's
 own `search_spaces/mbv3.yaml` goes before ours.
@@ -7,10 +7,12 @@ own `search_spaces/mbv3.yaml` goes before ours.
 from __future__ import annotations
 
 import re
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from nas.errors import NasError, known_names_text, unknown_name
+from nas.errors import NasError, RunFailedError, known_names_text, unknown_name
 
 Kind = Literal["search_spaces", "latency_tables", "experiments"]
 
@@ -52,6 +54,35 @@ def folders(kind: Kind) -> list[Path]:
     """The folders in which names are looked up, first come first served."""
     candidates = [Path.cwd() / kind, _PACKAGE / "_shipped" / kind, _PACKAGE.parent / kind]
     return [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
+
+
+def check_writable(folder: Path) -> None:
+    """Raise RunFailedError unless files can be written into `folder`, or into where it would be made.
+
+    Nothing is left behind: asked before long work, whose result must not be lost for want of a folder.
+    """
+    try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise RunFailedError(f"cannot write into {shown(folder)}: {error.strerror}") from error
+
+
+def write_files(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write each text into the file of its name in `folder`, which is made where it is missing; returns the paths.
+
+    Raises RunFailedError, naming the file or folder, where that cannot be.
+    """
+    paths = [folder / name for name in texts]
+    written = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for written, text in zip(paths, texts.values(), strict=True):
+            written.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunFailedError(f"cannot write {shown(written)}: {error.strerror}") from error
+    return paths
 
 
 def shown(path: Path) -> str:

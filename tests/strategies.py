@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nas.networks.architecture import ACTIVATIONS, GATES, Architecture, Block
 from nas.networks.operators import Unit
+from nas.networks.operators.ghost import without_unused_kernel
 from nas.networks.operators.graph import Graph
 from nas.networks.space import SearchSpace
 from nas.networks.space_format import SpaceFormat
@@ -125,7 +126,13 @@ _VARIED_STAGE = {key: value for key, value in _PLAIN_STAGE.items() if key not in
     ),
     "per_block": some("variant", "act"),
 }
-stages = st.one_of(*map(st.fixed_dictionaries, (_PLAIN_STAGE, _OPEN_STAGE, _VARIED_STAGE)))
+# Branches, which make different networks to train and the same ones to deploy; kernels that not every block has.
+_BRANCHED_STAGE = _PLAIN_STAGE | {
+    "op": some("rep_ghost", "mobile_one").map(lambda ops: list(dict.fromkeys(["rep_ghost", *ops]))),
+    "branches": some(0, 1),
+    "per_block": some("op", "kernel", "branches"),
+}
+stages = st.one_of(*map(st.fixed_dictionaries, (_PLAIN_STAGE, _OPEN_STAGE, _VARIED_STAGE, _BRANCHED_STAGE)))
 # Decisions about the whole network: their keys, and rows of which two can be one network.
 tied_decisions = st.sampled_from(
     [
@@ -173,7 +180,7 @@ def tiny_spaces(draw: st.DrawFn, max_spellings: int = 1500) -> SearchSpace:
 
 def _fix_largest(data: dict[str, Any]) -> None:
     stage = max(data["stages"], key=lambda s: sum(isinstance(v, list | dict) and len(v) > 1 for v in s.values()))
-    for key in ("act", "se", "kernel", "out", "expand", "depth", "op", "variants"):
+    for key in ("act", "se", "branches", "kernel", "out", "expand", "depth", "op", "variants"):
         choices = stage.get(key, ())
         if isinstance(choices, list | dict) and len(choices) > 1:
             stage[key] = choices[:1] if isinstance(choices, list) else dict([next(iter(choices.items()))])
@@ -285,7 +292,7 @@ def _ghosts(draw: st.DrawFn, most: int, op: str = "ghost") -> tuple[int, Block]:
     if op == "rep_ghost":
         others["branches"] = draw(st.integers(0, 1))
     block = Block(op, out_channels, draw(kernel_sizes), draw(strides), hidden, activation=draw(activations), **others)
-    return in_channels, block
+    return in_channels, without_unused_kernel(block, in_channels)
 
 
 @st.composite

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import NasError
-from nas.files import find_file, folders, known_names, shown
+from nas.errors import NasError, RunFailedError
+from nas.files import check_writable, find_file, folders, known_names, shown, write_files
 from nas.latency.table import read_table
 from nas.networks.space import read_space
 
@@ -59,3 +59,33 @@ def test_where_no_name_is_known_that_is_said(tmp_path: Path, monkeypatch: pytest
         find_file("latency_tables", "x")
     with pytest.raises(NasError, match=r"but got 'a\. b'\. No device is known\."):
         find_file("latency_tables", "a. b")
+
+
+def test_files_are_written_into_a_folder_that_is_made(tmp_path: Path) -> None:
+    """By name, over what was there."""
+    folder = tmp_path / "new" / "folder"
+    for text in ("first", "größer\n"):
+        assert write_files(folder, {"a.txt": text, "b.txt": ""}) == [folder / "a.txt", folder / "b.txt"]
+    assert (folder / "a.txt").read_text(encoding="utf-8") == "größer\n"
+
+
+def test_where_nothing_can_be_written_is_said_before_and_after(tmp_path: Path) -> None:
+    """A file in the folder's place or above it, and a folder in a file's place; asking makes nothing."""
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        for attempt in (lambda folder=folder: check_writable(folder), lambda folder=folder: write_files(folder, {})):
+            with pytest.raises(RunFailedError, match=r"^cannot write .*file.*: (Not a directory|File exists)$"):
+                attempt()
+    check_writable(tmp_path / "new" / "folder")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(RunFailedError, match=r"^cannot write .*a\.txt: Is a directory$"):
+        write_files(tmp_path, {"a.txt": ""})
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make files")
+def test_a_folder_that_takes_no_files_is_found_out() -> None:
+    """Whoever asks, root too."""
+    for folder in (Path("/proc"), Path("/proc/x")):
+        with pytest.raises(RunFailedError, match=r"^cannot write into /proc"):
+            check_writable(folder)

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from nas.accuracy.evaluate import ShortTraining
     from nas.deploy.scale import Family
     from nas.latency.compound import ScaledNetwork
+    from nas.networks.architecture import Architecture
     from nas.networks.scaling import CompoundScaling
 
 EXAMPLES = """\
 examples:
   python -m nas.deploy scale mobilenet_v3_large --device pixel_lut --multiples 0.5,1,2,4
   python -m nas.deploy scale mobilenet_v3_large --device pixel_lut --data digits --candidates 4 --out family
-  python -m nas.deploy scale runs/mbv3-pixel_lut-digits/architectures/knee.json --scaling 1.2,1.1,1.1
+  python -m nas.deploy scale runs/mbv3-pixel_lut-digits/picks/knee.json --scaling 1.2,1.1,1.1
 """
+# What is about choosing by training, and has no effect without it.
+_TRAINING_OPTIONS = ("epochs", "seed", "candidates", "tolerance")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         help="a family of smaller and larger networks, by the device's latency",
         description="Scale a network in depth (alpha), width (beta) and resolution (gamma) at once, as EfficientNet "
         "does, but so that phi = 1 doubles its latency on the device, not its FLOPs. With --data the scaling is the "
-        "one of a small grid whose network is best after short training; units that the table has no rows for are "
-        "modelled by the table's cost model.",
+        "one of a small grid whose network is best after short training, without it EfficientNet's proportions are "
+        "kept. Units that the table has no rows for are modelled by the table's cost model.",
         epilog=EXAMPLES,
         formatter_class=formatter,
     )
@@ -59,17 +62,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     scale.add_argument("--scaling", metavar="A,B,G", help="alpha, beta and gamma, instead of searching for them")
     scale.add_argument("--data", metavar="SOURCE", help="images to choose by: digits, folder:PATH, cifar10[:PATH]")
-    scale.add_argument("--epochs", metavar="N", type=int, help="epochs that each candidate is trained (default: 3)")
-    scale.add_argument("--seed", metavar="N", type=int, default=0, help="of training (default: 0)")
     scale.add_argument(
-        "--candidates", metavar="N", type=int, default=6, help="scalings of the grid to keep (default: %(default)s)"
+        "--epochs", metavar="N", type=int, help="with --data: epochs that each candidate is trained (default: 3)"
+    )
+    scale.add_argument("--seed", metavar="N", type=int, help="with --data: of training (default: 0)")
+    scale.add_argument(
+        "--candidates", metavar="N", type=int, help="with --data: scalings of the grid to train (default: 6)"
     )
     scale.add_argument(
         "--tolerance",
         metavar="SHARE",
         type=float,
-        default=0.1,
-        help="how far from twice the latency a scaling may be (default: %(default)s)",
+        help="with --data: how far from twice the latency a candidate may be (default: 0.1)",
+    )
+    scale.add_argument(
+        "--divisor",
+        metavar="N",
+        type=int,
+        default=8,
+        help="channels are rounded to multiples of it: 4 in GhostNet (default: %(default)s)",
     )
     scale.add_argument(
         "--head",
@@ -86,28 +97,29 @@ def _parser() -> argparse.ArgumentParser:
 def _scale(arguments: argparse.Namespace) -> int:
     multiples = _numbers("--multiples", arguments.multiples)
     scaling = _scaling(arguments.scaling)
-    if scaling is not None and arguments.data:
-        raise NasError("--scaling and --data exclude one another: the scaling is either given or chosen by training")
+    _check_options(arguments)
 
     from nas.deploy.scale import build_family, family_json, save_family
+    from nas.files import check_writable
     from nas.latency.table import load_table
-    from nas.networks.references import find_network
     from nas.networks.scaling import compound_scale
 
-    base, table = find_network(arguments.network), load_table(arguments.device)
+    base, table = _network(arguments.network), load_table(arguments.device)
+    if arguments.out:
+        check_writable(arguments.out)
     evaluator, epochs, trained = _evaluator(arguments)
     family = build_family(
         Path(arguments.network).stem,
         base,
         table,
         multiples,
-        scale=partial(compound_scale, head=arguments.head),
+        scale=partial(compound_scale, divisor=arguments.divisor, head=arguments.head),
         scaling=scaling,
         evaluator=evaluator,
         epochs=epochs,
-        seed=arguments.seed,
-        most=arguments.candidates,
-        tolerance=arguments.tolerance,
+        seed=0 if arguments.seed is None else arguments.seed,
+        most=6 if arguments.candidates is None else arguments.candidates,
+        tolerance=0.1 if arguments.tolerance is None else arguments.tolerance,
         on_training=_announce,
     )
     paths = save_family(family, arguments.out) if arguments.out else []
@@ -120,9 +132,36 @@ def _scale(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Raise NasError for options that would have no effect, and for those that only training would choke on."""
+    if arguments.data is None:
+        given = [f"--{name}" for name in _TRAINING_OPTIONS if getattr(arguments, name) is not None]
+        if given:
+            raise NasError(f"{', '.join(given)}: only with --data, without which nothing is trained")
+    elif arguments.scaling is not None:
+        raise NasError("--scaling and --data exclude one another: the scaling is either given or chosen by training")
+    if arguments.epochs is not None and arguments.epochs < 1:
+        raise NasError(f"--epochs must be at least 1, but got {arguments.epochs}")
+    if arguments.seed is not None and not 0 <= arguments.seed < 2**31:
+        raise NasError(f"--seed must be a whole number from 0 to {2**31 - 1}, but got {arguments.seed}")
+
+
+def _network(name: str) -> Architecture:
+    """The network called so. Raises NasError for other names, and for spaces, of which a network is to be picked."""
+    from nas.files import known_names
+    from nas.networks.references import REFERENCES, find_network
+
+    if name not in REFERENCES and (name in known_names("search_spaces") or name.endswith((".yaml", ".yml"))):
+        raise NasError(
+            f"{name} is a search space, not a network: search it (python -m nas.search), and give the .json file of "
+            "one of the networks that are found"
+        )
+    return find_network(name)
+
+
 def _evaluator(arguments: argparse.Namespace) -> tuple[Callable[[int], ShortTraining] | None, int, str]:
     """What scores candidates, given their largest resolution; for how many epochs; and a sentence about it."""
-    if not arguments.data:
+    if arguments.data is None:
         return None, 1, ""
     from nas.accuracy.data import load_dataset
     from nas.accuracy.evaluate import ShortTraining
@@ -131,12 +170,11 @@ def _evaluator(arguments: argparse.Namespace) -> tuple[Callable[[int], ShortTrai
 
     training, proxy = TrainingSettings(), ProxySettings()
     epochs = training.epochs if arguments.epochs is None else arguments.epochs
-    if epochs < 1:
-        raise NasError(f"--epochs must be at least 1, but got {epochs}")
     dataset = load_dataset(arguments.data, image_size=proxy.resolution, progress=sys.stderr.isatty())
     trained = (
         f"top-1 after {epochs} epochs on {len(dataset.train):,} images of {dataset.name}, at {proxy.resolution} pixels "
-        f"for the largest resolution, one seed: small differences mean nothing"
+        f"for the largest resolution (a higher gamma is also trained on larger images), one seed: small differences "
+        f"mean nothing"
     )
     return (lambda largest: ShortTraining(dataset, training, proxy, largest)), epochs, trained
 
@@ -160,13 +198,14 @@ def _numbers(option: str, text: str) -> list[float]:
 
 
 def _announce(number: int, total: int, network: ScaledNetwork) -> None:
-    print(f"training {number} of {total}: {_words(network.scaling)}", file=sys.stderr)
+    print(f"training {number} of {total}: {network.scaling}", file=sys.stderr)
 
 
 def _print_family(family: Family, trained: str) -> None:
+    from nas.networks.deployed import deployed
     from nas.networks.operators import estimate_costs
 
-    costs = estimate_costs(family.base)
+    costs = estimate_costs(deployed(family.base))
     latency = family.estimate(family.base).latency_ms
     print(
         f"{family.name} on {family.table.name} ({family.table.conditions.device}): {latency:.2f} ms, "
@@ -175,19 +214,17 @@ def _print_family(family: Family, trained: str) -> None:
     if family.candidates:
         print("\nscalings that about double the latency (a spread of the grid):")
         _print_candidates(family)
-    print(f"\nscaling: {_words(family.scaling)}\n{_why(family, trained)}\n")
+    print(f"\nscaling: {family.scaling}\n{_why(family, trained)}\n")
     _print_members(family)
 
 
 def _print_candidates(family: Family) -> None:
-    columns = ["alpha", "beta", "gamma", "ms", "ratio", "params", "MACs", "pixels"]
-    rows = [
-        [*(f"{base:g}" for base in _bases(candidate.network.scaling)), *_costs(candidate.network)]
-        for candidate in family.candidates
-    ]
-    if family.reason == "top-1":
-        columns.append("top-1")
-        rows = [[*row, _top1(candidate.top1)] for row, candidate in zip(rows, family.candidates, strict=True)]
+    columns = ("alpha", "beta", "gamma", "ms", "ratio", "params", "MACs", "pixels", "top-1")
+    rows = []
+    for candidate in family.candidates:
+        scaling = candidate.network.scaling
+        bases = (f"{base:g}" for base in (scaling.alpha, scaling.beta, scaling.gamma))
+        rows.append((*bases, *_costs(candidate.network), _top1(candidate.top1)))
     console.print_table(columns, rows, numbers=columns)
 
 
@@ -222,16 +259,8 @@ def _costs(network: ScaledNetwork) -> tuple[str, ...]:
     )
 
 
-def _top1(top1: float | None) -> str:
-    return f"{top1:.1f}" if top1 is not None and top1 >= 0 else "failed"
-
-
-def _bases(scaling: CompoundScaling) -> tuple[float, float, float]:
-    return scaling.alpha, scaling.beta, scaling.gamma
-
-
-def _words(scaling: CompoundScaling) -> str:
-    return f"alpha {scaling.alpha:.4g}, beta {scaling.beta:.4g}, gamma {scaling.gamma:.4g}"
+def _top1(top1: float) -> str:
+    return f"{top1:.1f}" if top1 >= 0 else "failed"
 
 
 if __name__ == "__main__":

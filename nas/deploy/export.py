@@ -19,6 +19,8 @@ from torch.nn import functional
 from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
+from nas.networks.deployed import has_branches
+from nas.networks.reparameterise import fused
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
@@ -77,11 +79,18 @@ def deployed_network(
 
     `weights` is the state_dict of the proxy that was trained in its place. Strides have no weights, so all of it fits
     but, for another number of classes, the classifier (the last block); what does not fit is fresh from `seed`.
-    Raises NasError when anything else does not fit: then the weights are of another network.
+    Branches have become one convolution each. Raises NasError when anything else does not fit: then the weights are of
+    another network.
     """
     network = build_network(architecture, seed=seed)
+    sentence = _load(network, architecture, weights, trained_on)
+    return (fused(network) if has_branches(architecture) else network), sentence
+
+
+def _load(network: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor] | None, trained_on: str) -> str:
+    """Put what fits of `weights` into `network`; returns a sentence that says which of its weights are trained."""
     if weights is None:
-        return network, "no trained weights were kept: all weights are fresh from initialisation"
+        return "no trained weights were kept: all weights are fresh from initialisation"
     wanted = network.state_dict()
     fitting = {name: weight for name, weight in weights.items() if _fits(weight, wanted.get(name))}
     classifier = f"{len(architecture.blocks) - 1}."
@@ -95,9 +104,9 @@ def deployed_network(
     network.load_state_dict(fitting, strict=False)
     fresh = [name for name in wanted if name not in fitting]
     if not fresh:
-        return network, f"all weights short-trained on {trained_on}"
+        return f"all weights short-trained on {trained_on}"
     classes = next(len(weight) for name, weight in weights.items() if name.startswith(classifier))
-    return network, (
+    return (
         f"features short-trained on {trained_on}; "
         f"the classifier is untrained: {architecture.classes} classes instead of {classes}"
     )

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nas.errors import RunFailedError
+from nas.errors import NasError, RunFailedError
+from nas.files import write_files
 from nas.latency.compound import (
     ScaledNetwork,
+    check_multiples,
     fit_compound_scaling,
     rescaled,
     scaled_family,
@@ -19,6 +21,7 @@ from nas.latency.compound import (
 from nas.latency.extend import with_modelled
 from nas.latency.table import LatencyEstimate, LatencyTable
 from nas.networks.architecture import Architecture
+from nas.networks.deployed import deployed
 from nas.networks.operators import estimate_costs, units
 from nas.networks.scaling import EFFICIENTNET_SCALING, CompoundScaling
 
@@ -35,10 +38,10 @@ Reason = Literal["top-1", "given", "efficientnet"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A scaling of the grid; `top1` in percent, None where nothing was trained, FAILED where training failed."""
+    """A scaling of the grid; `top1` in percent, FAILED where training failed."""
 
     network: ScaledNetwork
-    top1: float | None = None
+    top1: float
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,9 @@ class Family:
 
 
 def estimate_extended(table: LatencyTable, architecture: Architecture) -> LatencyEstimate:
-    """The latency of a network by a table and its cost model. Raises NasError where that cannot tell."""
-    return with_modelled(table, units(architecture)).estimate(architecture)
+    """The latency of a network, deployed, by a table and its cost model. Raises NasError where these cannot tell."""
+    running = deployed(architecture)
+    return with_modelled(table, units(running)).estimate(running)
 
 
 def build_family(
@@ -80,25 +84,29 @@ def build_family(
 ) -> Family:
     """The family of `base` on the device of `table`.
 
-    A `scaling` that is given is taken as it is. Else a grid is made of those that double the latency (`most`,
-    `tolerance`), and with an `evaluator` (made for the grid's largest resolution) the one with the best top-1 after
-    `epochs` is taken. With neither, EfficientNet's proportions are, rescaled to double the latency.
+    A `scaling` that is given is taken as it is. Else, with an `evaluator` (made for the grid's largest resolution), a
+    grid is made of those that double the latency (`most`, `tolerance`), and the one with the best top-1 after `epochs`
+    is taken. Top-1 is that of proxies, the resolution of which is in proportion to that largest one: a candidate with a
+    high gamma is trained on larger images. With neither, EfficientNet's proportions are taken, rescaled to double the
+    latency. Raises NasError for multiples that would share a name.
     """
+    check_multiples(multiples)
+    _check_names(name, multiples)
 
     def latency_ms(architecture: Architecture) -> float:
         return estimate_extended(table, architecture).latency_ms
 
     candidates: tuple[Candidate, ...] = ()
-    reason: Reason = "given"
-    if scaling is None:
+    reason: Reason
+    if scaling is not None:
+        reason = "given"
+    elif evaluator is None:
+        scaling, reason = rescaled(base, EFFICIENTNET_SCALING, latency_ms, scale=scale), "efficientnet"
+    else:
         grid = scaling_grid(base, latency_ms, most=most, tolerance=tolerance, scale=scale)
-        candidates = tuple(map(Candidate, grid))
-        if evaluator is None:
-            scaling, reason = rescaled(base, EFFICIENTNET_SCALING, latency_ms, scale=scale), "efficientnet"
-        else:
-            largest = max(network.architecture.resolution for network in grid)
-            candidates, scaling = _choose(grid, evaluator(largest), epochs, seed, on_training)
-            reason = "top-1"
+        largest = max(network.architecture.resolution for network in grid)
+        candidates, scaling = _choose(grid, evaluator(largest), epochs, seed, on_training)
+        reason = "top-1"
     members = scaled_family(base, scaling, latency_ms, multiples, scale=scale)
     return Family(name, table, base, candidates, scaling, reason, members)
 
@@ -120,19 +128,28 @@ def family_json(family: Family) -> dict[str, Any]:
 
 
 def save_family(family: Family, folder: Path) -> list[Path]:
-    """Write each member as NAME_x2.json, which every command that takes a network reads. Returns the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for multiple in family.members:
-        path = folder / f"{member_name(family, multiple)}.json"
-        path.write_text(json.dumps(_member_json(family, multiple), indent=2) + "\n", encoding="utf-8")
-        paths.append(path)
-    return paths
+    """Write each member as NAME_x2.json, which every command that takes a network reads. Returns the paths.
+
+    Raises RunFailedError where they cannot be written.
+    """
+    texts = {
+        f"{member_name(family.name, multiple)}.json": json.dumps(_member_json(family, multiple), indent=2) + "\n"
+        for multiple in family.members
+    }
+    return write_files(folder, texts)
 
 
-def member_name(family: Family, multiple: float) -> str:
+def member_name(name: str, multiple: float) -> str:
     """Such as `mobilenet_v3_large_x2`."""
-    return f"{family.name}_x{multiple:g}"
+    return f"{name}_x{multiple:g}"
+
+
+def _check_names(name: str, multiples: Sequence[float]) -> None:
+    by_name: dict[str, float] = {}
+    for multiple in multiples:
+        other = by_name.setdefault(member_name(name, multiple), multiple)
+        if other != multiple:
+            raise NasError(f"multiples must differ in their first six digits, but got {other!r} and {multiple!r}")
 
 
 def _choose(
@@ -169,7 +186,7 @@ def _choose(
 def _member_json(family: Family, multiple: float) -> dict[str, Any]:
     network = family.members[multiple]
     return {
-        "name": member_name(family, multiple),
+        "name": member_name(family.name, multiple),
         "multiple": multiple,
         **_network_json(family, network),
         "architecture": network.architecture.to_json(),
@@ -186,7 +203,7 @@ def _network_json(family: Family, network: ScaledNetwork) -> dict[str, Any]:
 
 
 def _costs_json(family: Family, architecture: Architecture) -> dict[str, Any]:
-    estimate, costs = family.estimate(architecture), estimate_costs(architecture)
+    estimate, costs = family.estimate(architecture), estimate_costs(deployed(architecture))
     return {
         "fingerprint": architecture.fingerprint,
         "resolution": architecture.resolution,

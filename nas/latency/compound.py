@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture
+from nas.networks.deployed import deployed
 from nas.networks.operators import units
 from nas.networks.scaling import CompoundScaling, compound_scale
 
@@ -35,7 +36,10 @@ _PRECISION = 1 / 1024
 
 @dataclass(frozen=True)
 class ScaledNetwork:
-    """A network scaled by `scaling` at `phi`, and what it costs: `ratio` is its latency over the base's."""
+    """A network scaled by `scaling` at `phi`, and what it costs as it is deployed.
+
+    `ratio` is its latency over the base's.
+    """
 
     scaling: CompoundScaling
     phi: float
@@ -72,6 +76,12 @@ def scaling_grid(
     different from one another as there are, the nearest among them. Raises RunFailedError, naming the nearest scaling,
     where none is within the tolerance.
     """
+    if not (math.isfinite(ratio) and ratio > 0):
+        raise NasError(f"a grid's ratio must be a number above 0, but got {ratio}")
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise NasError(f"a grid's tolerance must be a number of at least 0, but got {tolerance}")
+    if most is not None and most < 1:
+        raise NasError(f"a grid must keep at least 1 candidate, but got {most}")
     base_ms = _latency(base, latency_ms)
     found: dict[Architecture, ScaledNetwork] = {}
     for alpha, beta, gamma in itertools.product(alphas, betas, gammas):
@@ -85,10 +95,11 @@ def scaling_grid(
     within = [n for n in nearest_first if abs(n.ratio / ratio - 1) <= tolerance]
     if not within:
         nearest = nearest_first[0]
+        needed = math.ceil(1000 * abs(nearest.ratio / ratio - 1)) / 1000
         raise RunFailedError(
-            f"no scaling of the grid takes {ratio:g} times the base's {base_ms:.4g} ms within {tolerance:.0%}: the "
-            f"nearest, {_named(nearest.scaling)}, takes {nearest.ratio:.3g} times. "
-            "Give a larger tolerance or a finer grid."
+            f"no scaling of the grid takes {ratio:g} times the base's {base_ms:.4g} ms, give or take a share of "
+            f"{tolerance:g}: the nearest, {nearest.scaling}, takes {nearest.ratio:.4g} times. "
+            f"A tolerance of {needed:g} would do."
         )
     return within if most is None else _spread(within, most)
 
@@ -104,7 +115,7 @@ def fit_compound_scaling(candidates: Sequence[ScaledNetwork], score: Callable[[A
     for candidate in candidates:
         value = score(candidate.architecture)
         if math.isnan(value):
-            raise NasError(f"the score of {_named(candidate.scaling)} must be a number, but is {value}")
+            raise NasError(f"the score of {candidate.scaling} must be a number, but is {value}")
         scored.append((candidate, value))
     best, _ = max(scored, key=lambda pair: (pair[1], -pair[0].latency_ms))
     return ScalingFit(best, tuple(scored))
@@ -124,11 +135,16 @@ def scaled_family(
     could (its `ratio`); where a stair leads down, the slowest network that was found below the target counts.
     Raises NasError for a multiple that is not above 0, and RunFailedError where no network is small or large enough.
     """
+    check_multiples(multiples)
+    ladder = _Ladder(base, scaling, latency_ms, scale)
+    return {multiple: ladder.largest_below(multiple) for multiple in multiples}
+
+
+def check_multiples(multiples: Sequence[float]) -> None:
+    """Raise NasError unless each is a number above 0."""
     for multiple in multiples:
         if not (math.isfinite(multiple) and multiple > 0):
             raise NasError(f"a multiple of the base's latency must be a number above 0, but got {multiple}")
-    ladder = _Ladder(base, scaling, latency_ms, scale)
-    return {multiple: ladder.largest_below(multiple) for multiple in multiples}
 
 
 def rescaled(
@@ -141,12 +157,20 @@ def rescaled(
 ) -> CompoundScaling:
     """`scaling` with its bases to one power, so that phi = 1 takes about `ratio` (at most) times the base's latency.
 
-    The proportions between depth, width and resolution stay.
+    The proportions between depth, width and resolution stay. Raises RunFailedError where the smallest step up takes
+    more than that already, as in a network whose stages have one block each, all of which get a second one at once.
     """
-    if not ratio > 1:
+    if not (math.isfinite(ratio) and ratio > 1):
         raise NasError(f"phi = 1 must take more than the base's latency, but got {ratio} times")
-    family = scaled_family(base, scaling, latency_ms, [ratio], scale=scale)
-    return CompoundScaling(*scaling.factors(family[ratio].phi))
+    ladder = _Ladder(base, scaling, latency_ms, scale)
+    found = ladder.largest_below(ratio)
+    if found.phi <= 0:
+        step = ladder.smallest_above(ratio)
+        raise RunFailedError(
+            f"with {scaling}, phi = 1 cannot take {ratio:g} times the base's latency: the smallest step up takes "
+            f"{step.ratio:.3g} times already. The scaling need not be fitted to make a family: give it as it is."
+        )
+    return CompoundScaling(*scaling.factors(found.phi))
 
 
 class _Ladder:
@@ -178,8 +202,13 @@ class _Ladder:
                 high = middle
         return max((n for n in tried if n.ratio <= multiple), key=lambda network: network.ratio)
 
+    def smallest_above(self, multiple: float) -> ScaledNetwork:
+        """The fastest of the networks so far that take more than `multiple`."""
+        above = (network for network in self._by_network.values() if network.ratio > multiple)
+        return min(above, key=lambda network: network.ratio)
+
     def _bracket(self, multiple: float, grows: bool, tried: list[ScaledNetwork]) -> tuple[float, float]:
-        """A phi that is fast enough and a larger one that is too slow."""
+        """A phi that is fast enough and a larger one that is too slow; both are 0 where nothing is."""
         doublings = _MOST_DOUBLINGS if math.isfinite(self._doubling) else 0
         for step in range(doublings):
             inner, outer = ((step + end) * self._doubling * (1 if grows else -1) for end in (0, 1))
@@ -187,9 +216,11 @@ class _Ladder:
             if (tried[-1].ratio > multiple) == grows:
                 return (inner, outer) if grows else (outer, inner)
         reached = max(n.ratio for n in tried) if grows else min(n.ratio for n in tried)
+        if reached == multiple:
+            return 0.0, 0.0
         raise RunFailedError(
-            f"with {_named(self._scaling)}, no network takes {multiple:g} times the base's {self._base_ms:.4g} ms: "
-            f"the {'slowest' if grows else 'fastest'} takes {reached:.3g} times"
+            f"with {self._scaling}, nothing takes {'more' if grows else 'less'} than {reached:.3g} times the base's "
+            f"{self._base_ms:.4g} ms, but {multiple:g} times are asked for"
         )
 
     def at(self, phi: float) -> ScaledNetwork:
@@ -212,15 +243,13 @@ def _latency(architecture: Architecture, latency_ms: Latency) -> float:
 def _scaled(
     scaling: CompoundScaling, phi: float, network: Architecture, latency_ms: float, base_ms: float
 ) -> ScaledNetwork:
-    rows = units(network)
+    rows = units(deployed(network))
     params, macs = sum(unit.params for unit in rows), sum(unit.macs for unit in rows)
     return ScaledNetwork(scaling, phi, network, latency_ms, latency_ms / base_ms, params, macs)
 
 
 def _spread(candidates: Sequence[ScaledNetwork], most: int) -> list[ScaledNetwork]:
     """`most` of them: the first, then time and again the one that is farthest from all that were taken."""
-    if most < 1:
-        raise NasError(f"a grid must keep at least 1 candidate, but got {most}")
     taken = [candidates[0]]
     while len(taken) < min(most, len(candidates)):
         rest = [candidate for candidate in candidates if candidate not in taken]
@@ -242,7 +271,3 @@ def _distance(a: ScaledNetwork, b: ScaledNetwork) -> float:
         )
     ]
     return math.hypot(*logs)
-
-
-def _named(scaling: CompoundScaling) -> str:
-    return f"alpha {scaling.alpha:.4g}, beta {scaling.beta:.4g}, gamma {scaling.gamma:.4g}"

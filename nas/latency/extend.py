@@ -20,7 +20,8 @@ _MOST_NAMED = 5
 def with_modelled(table: LatencyTable, wanted: Iterable[Unit]) -> LatencyTable:
     """`table` with a modelled row for each of `wanted` that it has none for; the rows that it has stay.
 
-    Raises NasError, naming units and reasons, where the table has no model or the model knows nothing about a unit.
+    Raises NasError, naming units and reasons, where the table has no model, or the model knows nothing about a unit or
+    gives no latency above 0 for it.
     """
     by_key = {unit.key: unit for unit in wanted}
     missing = {key: by_key[key] for key in table.missing(by_key.values())}
@@ -28,7 +29,7 @@ def with_modelled(table: LatencyTable, wanted: Iterable[Unit]) -> LatencyTable:
         return table
     model = cost_model_of(table)
     _refuse_unknown(table.name, model, list(missing.values()))
-    modelled = {key: Row(model.estimate_ms([unit]), source="modelled") for key, unit in missing.items()}
+    modelled = {key: Row(_modelled_ms(table.name, model, unit), source="modelled") for key, unit in missing.items()}
     return replace(table, rows={**table.rows, **modelled})
 
 
@@ -52,6 +53,16 @@ def cost_model_of(table: LatencyTable) -> CostModel:
         raise NasError(f"the latency table {table.name} must say under 'sources' what its modelled rows rest on")
     coefficients = tuple(stored.coefficients[amount.name].value for amount in AMOUNTS)
     return CostModel(coefficients, stored.scale_of_source, frozenset(stored.operations))
+
+
+def _modelled_ms(name: str, model: CostModel, unit: Unit) -> float:
+    latency_ms = model.estimate_ms([unit])
+    if not latency_ms > 0:
+        raise NasError(
+            f"the cost model of the latency table {name} must give latencies above 0, but gives {latency_ms:g} ms for "
+            f"{unit.key}: all that it has a coefficient above 0 for is 0 in this unit"
+        )
+    return latency_ms
 
 
 def _refuse_unknown(name: str, model: CostModel, wanted: Sequence[Unit]) -> None:

@@ -22,7 +22,7 @@ from pydantic import Field, StrictStr
 
 from nas.config import Settings, check, load_document
 from nas.errors import ConfigError, NasError, nearest_first
-from nas.files import find_file, shown
+from nas.files import find_file, shown, write_files
 from nas.networks.architecture import Architecture
 from nas.networks.operators import Unit, parse_unit, units
 
@@ -74,7 +74,10 @@ class ModelFormat(Settings):
 
 
 class TableFormat(Settings):
-    """The conditions of a table: what its figures hold for, and how they came about."""
+    """The conditions of a table: what its figures hold for, and how they came about.
+
+    `measurement` is what it takes to measure more under the same conditions: the space, its resolutions, the settings.
+    """
 
     device: StrictStr
     soc: StrictStr
@@ -88,6 +91,7 @@ class TableFormat(Settings):
     date: StrictStr
     protocol: StrictStr
     calibration: Calibration = Calibration()
+    measurement: dict[str, Any] = Field(default_factory=dict)
     validation: dict[str, Any] = Field(default_factory=dict)
     sources: dict[Source, tuple[Citation, ...]]
     model: ModelFormat | None = None
@@ -137,19 +141,28 @@ class LatencyTable:
 
     def require(self, wanted: Iterable[Unit]) -> None:
         """Raise NasError, naming units and the remedy, unless there is a row for each."""
-        missing = self.missing(wanted)
+        by_key = {unit.key: unit for unit in wanted}
+        missing = self.missing(by_key.values())
         if missing:
             named = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             raise NasError(
                 f"the latency table {self.name} has no row for {len(missing)} "
                 f"{'unit' if len(missing) == 1 else 'units'}: {named}. "
                 f"Add rows for them to {self.name}.csv (latency_tables/README.md says how each table is made)"
-                + (f", or model them: {self._extension}." if self.conditions.model else ".")
+                + self._extension([by_key[key] for key in missing])
             )
 
-    @property
-    def _extension(self) -> str:
-        return f"python -m nas.latency extend {self.name} --space NAME --out latency_tables (or --network NAME)"
+    def _extension(self, missing: Iterable[Unit]) -> str:
+        """The end of a sentence on what to do: how to model units, if the table's model knows all of them."""
+        # Imported here, because it imports this module.
+        from nas.latency.extend import with_modelled
+
+        try:
+            with_modelled(self, missing)
+        except NasError:
+            return "."
+        words = f"extend {self.name} --space NAME --out latency_tables (or --network NAME)"
+        return f", or model them: python -m nas.latency {words}."
 
     def estimate(self, architecture: Architecture) -> LatencyEstimate:
         """The latency of one network. Raises NasError for units that are missing."""
@@ -203,18 +216,16 @@ def read_table(path: Path) -> LatencyTable:
 def save_table(table: LatencyTable, folder: Path) -> tuple[Path, Path]:
     """Write NAME.csv and NAME.yaml into `folder`; the same table gives the same bytes. Returns both paths.
 
-    Latencies keep six significant digits and spreads four.
+    Latencies keep six significant digits and spreads four. Raises RunFailedError where they cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    csv_path, yaml_path = folder / f"{table.name}.csv", folder / f"{table.name}.yaml"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for key, row in table.rows.items():
         writer.writerow([key, f"{row.latency_ms:.6g}", f"{row.spread_ms:.4g}", row.runs, row.source])
-    csv_path.write_text(text.getvalue(), encoding="utf-8")
     data = table.conditions.model_dump(mode="json", exclude_defaults=True)
-    yaml_path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
+    conditions = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
+    csv_path, yaml_path = write_files(folder, {f"{table.name}.csv": text.getvalue(), f"{table.name}.yaml": conditions})
     return csv_path, yaml_path
 
 
@@ -233,7 +244,7 @@ def _read_rows(path: Path, conditions: TableFormat) -> dict[str, Row]:
     problems: list[str] = []
     for number, fields in enumerate(lines[1:], start=2):
         try:
-            key, row = _parse_row(fields)
+            key, row = parse_row(fields)
             if key in rows:
                 raise NasError(f"the unit {key} is given twice")
             if row.source not in conditions.sources:
@@ -250,7 +261,7 @@ def _read_rows(path: Path, conditions: TableFormat) -> dict[str, Row]:
     return rows
 
 
-def _parse_row(fields: list[str]) -> tuple[str, Row]:
+def parse_row(fields: list[str]) -> tuple[str, Row]:
     """One line of the CSV. Raises NasError that says what is wrong with it."""
     if len(fields) != len(COLUMNS):
         raise NasError(f"a row must have {len(COLUMNS)} fields ({', '.join(COLUMNS)}), but has {len(fields)}")

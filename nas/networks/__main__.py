@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas import console
-from nas.errors import NasError, RunFailedError, nearest_first
+from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture
-from nas.networks.references import REFERENCES, find_network
+from nas.networks.references import REFERENCES, find_network, unknown_network
 
 if TYPE_CHECKING:
     from nas.networks.space import SearchSpace
@@ -23,7 +23,7 @@ examples:
   python -m nas.networks show mobilenet_v3_large --svg mobilenet_v3_large.svg
   python -m nas.networks show mbv3 --json
   python -m nas.networks show mbv3 --member largest
-  python -m nas.networks show runs/mbv3-pixel_lut-digits/architectures/knee.json
+  python -m nas.networks show runs/mbv3-pixel_lut-digits/picks/knee.json
   python -m nas.networks explain
   python -m nas.networks explain mobilenet_v2
   python -m nas.networks check search_spaces/mbv3.yaml
@@ -31,7 +31,6 @@ examples:
 NAMES = "a published network (see list), a search space, or a .json or .yaml file"
 # The layer that MobileNetV1 takes as its example (arXiv:1704.04861, table 3).
 CONVOLUTION = {"kernel": 3, "in_channels": 512, "out_channels": 512, "size": 14}
-NEAREST = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,8 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("name", metavar="NAME", nargs="?", help="a published network (see list) or a .json file")
     explain.add_argument("--json", action="store_true", help="print JSON")
     for option, default in CONVOLUTION.items():
-        flag = f"--{option.replace('_', '-')}"
-        explain.add_argument(flag, type=int, metavar="N", help=f"without NAME: default {default}")
+        explain.add_argument(_flag(option), type=int, metavar="N", help=f"without NAME: default {default}")
     check = add(
         "check",
         "every problem of a search space's file",
@@ -96,6 +94,8 @@ def _show(arguments: argparse.Namespace) -> int:
     from nas.networks.show import show_network, show_space
 
     name: str = arguments.name
+    if arguments.svg == "":
+        raise NasError("--svg must be the path of a file to write, but is empty")
     if _is_network(name):
         if arguments.member:
             raise NasError(f"--member is for search spaces, but {name} is a network")
@@ -131,16 +131,29 @@ def _explain(arguments: argparse.Namespace) -> int:
 
     given = {option: getattr(arguments, option) for option in CONVOLUTION if getattr(arguments, option) is not None}
     if arguments.name is None:
+        _check_convolution(given)
         kernel, in_channels, out_channels, size = (CONVOLUTION | given).values()
         explain_convolutions(kernel, in_channels, out_channels, size, as_json=arguments.json)
         return 0
     if given:
-        options = ", ".join(f"--{option.replace('_', '-')}" for option in given)
+        options = ", ".join(map(_flag, given))
         raise NasError(f"{options} cannot be given for a network, whose convolutions have their own shapes")
     if not _is_network(arguments.name):
-        raise NasError(_unknown("network", arguments.name, REFERENCES))
+        raise NasError(_no_network(arguments.name))
     explain_network(Path(arguments.name).stem, find_network(arguments.name), as_json=arguments.json)
     return 0
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _check_convolution(given: Mapping[str, int]) -> None:
+    """Raise NasError, in the words of the command, for a shape that no convolution has."""
+    for option, value in given.items():
+        if value < 1 or (option == "kernel" and value % 2 == 0):
+            kind = "odd and at least 1" if option == "kernel" else "at least 1"
+            raise NasError(f"{_flag(option)} must be {kind}, but got {value}")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -151,6 +164,18 @@ def _check(arguments: argparse.Namespace) -> int:
     space = load_space(arguments.file)
     print(f"{arguments.file}: no problems. {space.name} holds {space.size:,} networks.")
     return 0
+
+
+def _no_network(name: str) -> str:
+    """Why `name` is none, for a command that takes nothing else."""
+    from nas.files import known_names
+
+    if name.endswith((".yaml", ".yml")) or name in known_names("search_spaces"):
+        return (
+            f"{name} is a search space, but explain takes a network. A member of it is written to a file by "
+            f"`python -m nas.networks show {name} --member largest --json > largest.json`"
+        )
+    return unknown_network("network", name, REFERENCES)
 
 
 def _is_network(name: str) -> bool:
@@ -164,13 +189,8 @@ def _find_space(name: str) -> SearchSpace:
 
     spaces = known_names("search_spaces")
     if re.fullmatch(r"\w+", name) and name not in spaces:
-        raise NasError(_unknown("network or search space", name, [*REFERENCES, *spaces]))
+        raise NasError(unknown_network("network or search space", name, [*REFERENCES, *spaces]))
     return load_space(name)
-
-
-def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    nearest = ", ".join(nearest_first(name, known)[:NEAREST])
-    return f"unknown {kind} {name!r}. Nearest: {nearest}. `python -m nas.networks list` shows all networks."
 
 
 if __name__ == "__main__":

@@ -59,8 +59,7 @@ class Block:
     `op` names the operator; what each computes, with its paper, stands in `nas.networks.operators` (its costs) and in
     `nas.networks.blocks` (its torch module). Everything is resolved: `hidden_channels` are those of the expansion,
     `se_channels` those that squeeze-and-excitation squeezes to (0: none), `groups` those of the (last) convolution,
-    `branches` those that are trained side by side (0: they have become one convolution, see
-    `nas.networks.reparameterise`).
+    `branches` those that are trained side by side (0: they have become one convolution, see `nas.networks.deployed`).
     `pool` is global average pooling; its `out_channels` and those of `max_pool` are 0, meaning as many as come in.
     """
 
@@ -88,6 +87,10 @@ class Block:
         if problem:
             raise NasError(problem)
 
+    def keeps_shape(self, in_channels: int) -> bool:
+        """Whether the output has the shape of an input of `in_channels`, so that one can be added to the other."""
+        return self.stride == 1 and self.out_channels == in_channels
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -101,6 +104,9 @@ class Architecture:
         for name, value in (("resolution", self.resolution), ("classes", self.classes)):
             if type(value) is not int or value < 1:
                 raise NasError(f"{name} must be a whole number, at least 1, but got {value!r}")
+        # A list would make a network that cannot be hashed.
+        if not isinstance(self.blocks, tuple) or not all(isinstance(block, Block) for block in self.blocks):
+            raise NasError(f"the blocks of an architecture must be a tuple of Blocks, but got {self.blocks!r}")
         problem = _row_problem(self.blocks, self.classes)
         if problem:
             raise NasError(problem)
@@ -122,13 +128,17 @@ class Architecture:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Architecture:
         """The inverse of `to_json`. Raises NasError where the data is not an architecture."""
-        whole = isinstance(data, Mapping) and {"resolution", "classes", "blocks"} <= data.keys()
+        whole = isinstance(data, Mapping) and data.keys() >= set(_KEYS)
         if not whole or not isinstance(data["blocks"], list):
             raise NasError("not an architecture: it must have the keys resolution, classes and blocks (a list)")
+        for name in data:
+            if name not in _KEYS:
+                raise NasError(f"not an architecture: {unknown_name('key', name, _KEYS)}")
         blocks = tuple(_block_from_json(index, block) for index, block in enumerate(data["blocks"]))
         return cls(data["resolution"], data["classes"], blocks)
 
 
+_KEYS = ("resolution", "classes", "blocks")
 _BLOCK_DEFAULTS = {field.name: field.default for field in fields(Block)}
 _NUMBERS = tuple(name for name, default in _BLOCK_DEFAULTS.items() if type(default) is int)
 

@@ -74,13 +74,19 @@ def _stage(stage: Sequence[_Row]) -> str:
         return _words([name, _single_kernel(block), stride, _groups(rows), _transformer(block), _activations(rows)])
     name = "" if block.op == "mbconv" else block.op
     repeats = f"{stage[0].last.out_channels} ×{len(stage)}"
-    shape = [stride, _joined("k", [_kernel(row.block) for row in rows]), _expansions(rows), _groups(rows)]
+    shape = [stride, _kernels(rows), _expansions(rows), _groups(rows)]
     branches = f"b{block.branches}" if block.branches else ""
     return _words([name, repeats, *shape, branches, _squeezed(rows), _activations(rows)])
 
 
 def _single_kernel(block: Block) -> str:
     return f"k{block.kernel_size}" if block.kernel_size > 1 else ""
+
+
+def _kernels(rows: Sequence[Unit]) -> str:
+    """Those of all blocks that have one: most of GhostNet's have none of their own."""
+    having = [unit.block for unit in rows if "ghost" not in unit.block.op or unit.block.kernel_size > 1]
+    return _joined("k", [_kernel(block) for block in having])
 
 
 def _kernel(block: Block) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from nas.networks.architecture import Architecture
+from nas.networks.deployed import has_branches
 from nas.networks.operators import Unit, estimate_costs, primitives, units
 from nas.networks.operators.mixed import kernel_parts
 
@@ -77,7 +78,7 @@ class _Bar:
 
 
 class _Scale(NamedTuple):
-    """Channels to pixels: `least` and `most` are powers of two that hold all of them."""
+    """Channels to pixels: `least` and `most` are two powers of two that hold all of them."""
 
     least: int
     most: int
@@ -113,7 +114,8 @@ def draw_network(architecture: Architecture, title: str) -> str:
     _rectangle(svg, 0, 0, width, height, "#ffffff")
     _heading(svg, architecture, title)
     channels = [unit.out_channels for unit in rows]
-    scale = _Scale(2 ** math.floor(math.log2(min(channels))), 2 ** math.ceil(math.log2(max(2, *channels))))
+    least = 2 ** math.floor(math.log2(min(channels)))
+    scale = _Scale(least, max(2 * least, 2 ** math.ceil(math.log2(max(channels)))))
     _bands(svg, bars)
     _grid(svg, scale, bars[-1].x + bars[-1].width)
     for before, bar in zip([None, *bars], bars, strict=False):
@@ -154,6 +156,7 @@ def _heading(svg: ElementTree.Element, architecture: Architecture, title: str) -
         f"{architecture.resolution}×{architecture.resolution} pixels, {architecture.classes} classes · "
         f"{costs.params / 1e6:.2f} M parameters · {costs.macs / 1e6:,.0f} M MACs · "
         f"{costs.peak_activation_bytes / 1e6:.2f} MB peak of activations (float32)"
+        f"{' · as it is trained' if has_branches(architecture) else ''}"
     )
     _text(svg, _LEFT, 56, facts, size=12.5, anchor="start", fill=_GREY)
 
@@ -229,7 +232,7 @@ def _label(unit: Unit) -> str:
         sizes = [size for size, _ in kernel_parts(block)]
         kernels = f"{sizes[0]}–{sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}×{sizes[0]}"
     else:
-        # GhostNet's k×k convolutions are in blocks of stride 2 only, whatever the table says of the others.
+        # GhostNet's blocks without a k×k convolution have the 3×3 of their modules.
         size = block.kernel_size if block.op == "max_pool" else _kernel(unit)
         kernels = f"{size}×{size}"
     expansion = f"{_expansion(unit):.2g}" if block.hidden_channels and "Shuffle" not in name else ""

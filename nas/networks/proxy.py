@@ -20,6 +20,7 @@ from pydantic import Field
 from nas.config import Settings
 from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import Unit, primitives, units
+from nas.networks.operators.ghost import without_unused_kernel
 
 RESOLUTION_STEP = 2
 
@@ -56,9 +57,10 @@ def _with_stride(architecture: Architecture, max_stride: int) -> tuple[Block, ..
     for index, unit in enumerate(units(architecture)):
         if prod(block.stride for block in adapted) <= max_stride:
             break
-        without = replace(unit, block=replace(unit.block, stride=1))
+        block = without_unused_kernel(replace(unit.block, stride=1), unit.in_channels)
+        without = replace(unit, block=block)
         if _weight_shapes(without) == _weight_shapes(unit):
-            adapted[index] = without.block
+            adapted[index] = block
     return tuple(adapted)
 
 

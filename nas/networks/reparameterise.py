@@ -1,30 +1,20 @@
-"""What does a network with branches become when it is deployed?
+"""How do the branches of a trained network become one convolution each?
 
-MobileOne (arXiv:2206.04040, section 3.2) and RepGhostNet (arXiv:2211.06088, section 3) are trained with branches side
-by side that are linear in evaluation mode, so that their sum is one convolution. `deployed` gives the architecture in
-which they are one (`branches` 0), `fused` the network.
+The architecture that this gives, and the papers, stand in `nas.networks.deployed`.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas.networks.architecture import Architecture
 from nas.networks.blocks.ghost import RepGhostModule
 from nas.networks.blocks.layers import ConvBnAct
 from nas.networks.blocks.mobile_one import MobileOne
-
-
-def deployed(architecture: Architecture) -> Architecture:
-    """`architecture` with each block's branches become one convolution; itself where no block has branches."""
-    blocks = tuple(replace(block, branches=0) if block.branches else block for block in architecture.blocks)
-    return replace(architecture, blocks=blocks)
 
 
 def fused(network: nn.Sequential) -> nn.Sequential:

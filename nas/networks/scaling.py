@@ -1,7 +1,17 @@
 """How does a network become wider, deeper and larger, as the papers do it?
 
 Each of the three takes any `Architecture`: nothing is needed but its blocks, whose ratios are kept. Scaled by 1 a
-network is itself. Where a family's own table was scaled in the same way, the results agree block for block.
+network is itself. Where a family's own table was scaled in the same way, the results agree with it block for block:
+
+- EfficientNet-B0 to B7, EfficientNetV2-B0 to B2, MobileNetV1 and Once-for-all's MobileNetV3 at any width
+- MobileNetV2 with `head="widen"`; MnasNet, MixNet and LCNet with `head="keep"`
+- MobileNetV3 with `head="keep"`, but for its last convolution: the authors make it six times its rounded input
+- GhostNet and RepGhostNet with `divisor=4, head="keep"` at 0.5, 1.5 and 2; at widths such as 1.3, which round the
+  channels between blocks, some hidden channels differ, for the authors scale those by themselves
+- ShuffleNetV1 with `divisor=4` at 0.5 and 2; at 1.5 the stem differs, which stays as it is at 1
+
+They do not for widths that were chosen by hand (ShuffleNetV2, MobileOne), rounded to less than nine tenths
+(EfficientNetV2-B3, ProxylessNAS-1.4), or not scaled throughout (EfficientNet-Lite and -EdgeTPU).
 """
 
 from __future__ import annotations
@@ -9,10 +19,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
+from nas.networks.operators.ghost import without_unused_kernel
 from nas.networks.operators.trace import trace
 from nas.networks.operators.unit import INPUT_CHANNELS
 from nas.networks.operators.vision_transformer import PATCH
@@ -36,6 +47,9 @@ _ROUNDING = 1e-9
 # What becomes of the layer before the classifier when a network gets another width.
 Head = Literal["scale", "widen", "keep"]
 
+# Far more than any family has, and few enough blocks and channels to be written down.
+_LARGEST_FACTOR = 10_000
+
 
 def make_divisible(channels: float, divisor: int = DIVISOR, least: float = 0.9) -> int:
     """`channels` rounded to a multiple of `divisor`, never below it and never to less than the share `least`.
@@ -52,6 +66,22 @@ class Factors(NamedTuple):
     depth: float
     width: float
     resolution: float
+
+
+class FamilySize(Protocol):
+    """A row of a family's table, as `EFFICIENTNET_SIZES` has them."""
+
+    @property
+    def depth(self) -> float:
+        """How many times as many blocks in each stage."""
+
+    @property
+    def width(self) -> float:
+        """How many times as many channels."""
+
+    @property
+    def resolution(self) -> int:
+        """Of the images, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +101,24 @@ class CompoundScaling:
                 raise NasError(f"{name} must be a number of at least 1, but got {value}")
 
     def factors(self, phi: float) -> Factors:
-        """The three factors at `phi`; 0 leaves a network as it is, below 0 it shrinks."""
-        return Factors(self.alpha**phi, self.beta**phi, self.gamma**phi)
+        """The three factors at `phi`; 0 leaves a network as it is, below 0 it shrinks.
+
+        Raises NasError for a `phi` that is no number, or with which a factor is none.
+        """
+        if not math.isfinite(phi):
+            raise NasError(f"phi must be a finite number, but got {phi}")
+        try:
+            return Factors(self.alpha**phi, self.beta**phi, self.gamma**phi)
+        except OverflowError as error:
+            raise NasError(f"phi = {phi:g} is too large for {self}") from error
+
+    def __str__(self) -> str:
+        return f"alpha {self.alpha:.4g}, beta {self.beta:.4g}, gamma {self.gamma:.4g}"
 
 
-# What the authors' grid search found for EfficientNet-B0 (section 4.2), by FLOPs.
+# What the authors' grid search found for EfficientNet-B0 (section 4.2), by FLOPs. Its powers only come close to the
+# published B1 to B7 (phi = 1 gives B2's blocks, for 256 pixels instead of 260; no whole phi gives another's): those are
+# rows of a table, EFFICIENTNET_SIZES, which `scale_to_size` follows exactly.
 EFFICIENTNET_SCALING = CompoundScaling(alpha=1.2, beta=1.1, gamma=1.15)
 
 
@@ -89,12 +132,32 @@ def compound_scale(
     head: Head = "scale",
 ) -> Architecture:
     """`architecture` scaled in depth, width and resolution at once; see the three functions for the options."""
-    if not math.isfinite(phi):
-        raise NasError(f"phi must be a finite number, but got {phi}")
-    depth, width, resolution = scaling.factors(phi)
-    deeper = scale_depth(architecture, depth)
-    wider = scale_width(deeper, width, divisor, head=head)
-    return scale_resolution(wider, resolution, multiple)
+    return scale(architecture, scaling.factors(phi), divisor=divisor, multiple=multiple, head=head)
+
+
+def scale_to_size(
+    architecture: Architecture, size: FamilySize, *, divisor: int = DIVISOR, head: Head = "scale"
+) -> Architecture:
+    """`architecture` scaled as a family's table scales its first network.
+
+    With B0 and EFFICIENTNET_SIZES["b3"] (nas/networks/references/efficientnet.py) this is EfficientNet-B3.
+    """
+    factors = Factors(size.depth, size.width, size.resolution / architecture.resolution)
+    return scale(architecture, factors, divisor=divisor, multiple=1, head=head)
+
+
+def scale(
+    architecture: Architecture,
+    factors: Factors,
+    *,
+    divisor: int = DIVISOR,
+    multiple: int | None = None,
+    head: Head = "scale",
+) -> Architecture:
+    """`architecture` scaled by each of three factors; see the three functions for the options."""
+    deeper = scale_depth(architecture, factors.depth, divisor)
+    wider = scale_width(deeper, factors.width, divisor, head=head)
+    return scale_resolution(wider, factors.resolution, multiple)
 
 
 def scale_resolution(architecture: Architecture, factor: float, multiple: int | None = None) -> Architecture:
@@ -114,21 +177,22 @@ def scale_resolution(architecture: Architecture, factor: float, multiple: int | 
     return replace(architecture, resolution=resolution)
 
 
-def scale_depth(architecture: Architecture, factor: float) -> Architecture:
+def scale_depth(architecture: Architecture, factor: float, divisor: int = DIVISOR) -> Architecture:
     """`architecture` with `factor` times as many blocks in each stage, rounded up, as EfficientNet does.
 
     A stage is a run of blocks of one operator and one number of output channels, begun by a stride of 2 or a change
     of either. Deeper, the stage's last block is repeated with stride 1; where its input had other channels than its
-    output, the copies take the output's, with hidden and squeezed channels in proportion. Shallower, the stage loses
-    its last blocks. The first block and plain convolutions are never repeated; the layers inside a MobileViT block
-    are a stage of their own. A depthwise block of MobileOne and an attention block of EfficientViT count as one with
-    the block after them.
+    output, the copies take the output's, with hidden and squeezed channels in proportion (rounded with `divisor` as in
+    `scale_width`). Shallower, the stage loses its last blocks. The first block and plain convolutions are never
+    repeated; the layers inside a MobileViT block are a stage of their own. A depthwise block of MobileOne and an
+    attention block of EfficientViT count as one with the block after them.
     """
     _check_factor(factor)
+    _check_divisor(divisor)
     if factor == 1:
         return architecture
     first, *rest = _placed(architecture.blocks)
-    rules = _rules(architecture.blocks, DIVISOR)
+    rules = _rules(architecture.blocks, divisor)
     blocks = [first.block]
     for stage in _stages(_modules(rest)):
         repeats = stage[0][0].block.op not in _NEVER_REPEATED
@@ -143,17 +207,19 @@ def scale_width(
 ) -> Architecture:
     """`architecture` with `factor` times as many channels, rounded by `make_divisible` to multiples of `divisor`.
 
-    Hidden channels keep their ratio to the block's input, or to its output in ShuffleNet's blocks; squeezed ones the
-    rule that the whole network follows: a share of the input's channels, rounded down (EfficientNet), or of the
-    channels that are squeezed, rounded to multiples of 8 (MobileNetV3) or 4 (GhostNet) or down (MobileOne), else in
-    proportion. Groups stay, the channels around them being rounded to multiples of them too, and depthwise convolutions
-    stay depthwise. MobileViT's attention keeps its number of heads, EfficientViT's their width. The classifier stays.
+    Hidden channels keep their ratio to the block's input, or to its output in ShuffleNet's blocks. Squeezed ones follow
+    the first of these rules that the whole network follows: a share of the input's channels, rounded down
+    (EfficientNet), or of the channels that are squeezed, rounded to multiples of 8 (MobileNetV3, MobileOne) or 4
+    (GhostNet) or down (timm's first MobileNetV3); else they stay in proportion. Groups stay, the channels around them
+    being rounded to multiples of them too, and depthwise convolutions stay depthwise. MobileViT's attention keeps its
+    number of heads, EfficientViT's their width. The classifier stays.
     `head` is about the layer before it: EfficientNet scales it as all others, MobileNetV2 only ever widens it, and
     MobileNetV3's authors and MnasNet keep it. Close to 1, rounding may move channels the other way.
     """
     _check_factor(factor)
-    if divisor < 1:
-        raise NasError(f"the divisor of channels must be at least 1, but got {divisor}")
+    _check_divisor(divisor)
+    if head not in get_args(Head):
+        raise NasError(f"head must be one of {', '.join(get_args(Head))}, but got {head!r}")
     if factor == 1:
         return architecture
     rules = _rules(architecture.blocks, divisor)
@@ -231,8 +297,16 @@ _SHARES = (1 / 4, 1 / 2, 1 / 8, 1 / 16)
 
 
 def _check_factor(factor: float) -> None:
-    if not (math.isfinite(factor) and factor > 0):
-        raise NasError(f"a network can be scaled by a number above 0, but not by {factor}")
+    if not 1 / _LARGEST_FACTOR <= factor <= _LARGEST_FACTOR:
+        raise NasError(
+            f"a network can be scaled by a number from {1 / _LARGEST_FACTOR:g} to {_LARGEST_FACTOR}, "
+            f"but not by {factor:g}"
+        )
+
+
+def _check_divisor(divisor: int) -> None:
+    if divisor < 1:
+        raise NasError(f"the divisor of channels must be at least 1, but got {divisor}")
 
 
 def _placed(blocks: Iterable[Block]) -> Iterator[_Placed]:
@@ -303,7 +377,7 @@ def _resized(placed: _Placed, in_channels: int, out_channels: int, factor: float
     """
     block = placed.block
     if factor == 1 and (in_channels, out_channels) == (placed.in_channels, block.out_channels):
-        return block
+        return without_unused_kernel(block, in_channels)
     changes: dict[str, int] = {"out_channels": out_channels}
     if placed.depthwise:
         changes = {"groups": in_channels, "out_channels": in_channels}
@@ -316,7 +390,9 @@ def _resized(placed: _Placed, in_channels: int, out_channels: int, factor: float
         changes["transformer_channels"] = make_divisible(block.transformer_channels * factor, divisor)
     if block.hidden_channels:
         changes["hidden_channels"] = _hidden_channels(placed, in_channels, changes, rules)
-    resized = replace(block, **changes)  # type: ignore[arg-type] # all of them are numbers
+    # Copies of a ghost block, and those whose channels round to one number, may no longer have their kernel.
+    changed = replace(block, **changes)  # type: ignore[arg-type] # all of them are numbers
+    resized = without_unused_kernel(changed, in_channels)
     if not block.se_channels:
         return resized
     return replace(resized, se_channels=_se_channels(placed, _Placed(resized, in_channels), rules))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas import console
 from nas.networks.architecture import Architecture
+from nas.networks.deployed import deployed, has_branches
 from nas.networks.explain import (
     Separable,
     Share,
@@ -18,7 +19,16 @@ from nas.networks.explain import (
     find_separables,
     find_shares,
 )
-from nas.networks.operators import PRECISIONS, DetailedCosts, Unit, estimate_costs, total_costs, unit_costs, units
+from nas.networks.operators import (
+    PRECISIONS,
+    Costs,
+    DetailedCosts,
+    Unit,
+    estimate_costs,
+    total_costs,
+    unit_costs,
+    units,
+)
 from nas.networks.references import REFERENCES
 
 if TYPE_CHECKING:
@@ -26,6 +36,7 @@ if TYPE_CHECKING:
     from nas.networks.space_format import LayerFormat, StageFormat
 
 _MEGABYTE = 1e6
+_MARK = "*"
 _MOST_RESOLUTIONS = 10
 _SPACE_COLUMNS = (
     "op",
@@ -49,10 +60,11 @@ _SPACE_COLUMNS = (
 
 
 def show_network(name: str, architecture: Architecture, *, as_json: bool) -> None:
-    """A row for each unit with what it costs, and the whole network."""
+    """A row for each unit with what it costs, and the whole network; of one with branches also the deployed costs."""
     rows = units(architecture)
     costs = [unit_costs(unit) for unit in rows]
     total = total_costs(costs)
+    running = _detailed(deployed(architecture)) if has_branches(architecture) else None
     if as_json:
         listed = [
             {"unit": unit.key, "output": [unit.out_channels, unit.out_height, unit.out_width], **_costs_json(cost)}
@@ -65,6 +77,7 @@ def show_network(name: str, architecture: Architecture, *, as_json: bool) -> Non
                 "resolution": architecture.resolution,
                 "classes": architecture.classes,
                 **_costs_json(total),
+                "deployed": _costs_json(running) if running else None,
                 "units": listed,
                 "architecture": architecture.to_json(),
             }
@@ -75,6 +88,8 @@ def show_network(name: str, architecture: Architecture, *, as_json: bool) -> Non
     table = [(unit.key, _shape(unit), *_cost_cells(cost)) for unit, cost in zip(rows, costs, strict=True)]
     table.append(("total", "", *_cost_cells(total)))
     console.print_table(columns, table, numbers=columns[2:])
+    if running:
+        print(f"\nas it is trained; deployed, each block's branches are one convolution: {_brief(running)}")
     print("\npeak bytes: activations held at once by one float32 image, unit after unit, in a good order of operations")
     print("MACs/byte: float32 weights and activations, each read or written once (arithmetic intensity)\n")
     _print_precisions(total)
@@ -88,7 +103,7 @@ def show_space(space: SearchSpace, *, as_json: bool) -> None:
         "smallest": space.decode(space.smallest_parameters()),
         "largest": space.decode(space.largest_parameters()),
     }
-    costs = {name: asdict(estimate_costs(member)) for name, member in members.items()}
+    costs = {name: _brief_json(member) for name, member in members.items()}
     layout = space.format
     if as_json:
         parameters = [{"name": p.name, "choices": list(p.choices)} for p in space.parameters]
@@ -114,19 +129,21 @@ def show_space(space: SearchSpace, *, as_json: bool) -> None:
         for label, values in group.rows.items():
             print(f"  {label}: {', '.join(_choice([value]) for value in values)}")
     print()
-    for name, cost in costs.items():
-        peak = cost["peak_activation_bytes"]
-        print(f"{name} member: {cost['params']:,} params, {cost['macs']:,} MACs, {peak:,} bytes at the peak")
+    for name, member in members.items():
+        trained = "; as it is trained" if has_branches(member) else ""
+        print(f"{name} member: {_brief(estimate_costs(member))}{trained}")
+        if trained:
+            print(f"{name} member, deployed: {_brief(estimate_costs(deployed(member)))}")
 
 
 def list_networks(*, as_json: bool) -> None:
-    """Every published network with its family, resolution and costs."""
+    """Every published network with its family, resolution and costs; those with branches are marked."""
     found = []
     for name, build in REFERENCES.items():
         architecture = build()
         made_by = build.func if isinstance(build, partial) else build
         family = made_by.__module__.rsplit(".", 1)[-1]
-        costs = asdict(estimate_costs(architecture))
+        costs = _brief_json(architecture)
         found.append({"family": family, "name": name, "resolution": architecture.resolution, **costs})
     if as_json:
         _print_json(found)
@@ -136,9 +153,11 @@ def list_networks(*, as_json: bool) -> None:
     for row in found:
         numbers = (f"{row[key]:,}" for key in ("params", "macs", "peak_activation_bytes"))
         family = str(row["family"])
-        table.append(("" if family == before else family, str(row["name"]), str(row["resolution"]), *numbers))
+        name = f"{row['name']}{_MARK if row['deployed'] else ''}"
+        table.append(("" if family == before else family, name, str(row["resolution"]), *numbers))
         before = family
     console.print_table(columns, table, numbers=columns[2:])
+    print(f"{_MARK} as it is trained, with branches: `show NAME` has what it costs when it is deployed")
 
 
 def explain_convolutions(kernel_size: int, in_channels: int, out_channels: int, size: int, *, as_json: bool) -> None:
@@ -167,15 +186,23 @@ def explain_convolutions(kernel_size: int, in_channels: int, out_channels: int, 
     ]
     console.print_table(columns, table, numbers=columns[1:])
     sums = f"1/N + 1/k² = 1/{out_channels} + 1/{kernel_size**2} = {share:.4f}"
-    print(f"\n{ratio:.2f} times fewer weights and MACs: {sums} of them remain")
+    if ratio > 1:
+        print(f"\n{ratio:.2f} times fewer weights and MACs: {sums} of them remain")
+    else:
+        print(f"\n{1 / ratio:.2f} times as many weights and MACs, so more: {sums}")
     print("(MobileNetV1, arXiv:1704.04861, section 3.1). Fewer MACs are done with each byte that is moved, too,")
     print("so a device that waits for its memory gains less (the roofline model).")
 
 
 def explain_network(name: str, architecture: Architecture, *, as_json: bool) -> None:
-    """Each depthwise separable convolution of a network beside the standard one, and where MACs and weights go."""
+    """Each depthwise separable convolution of a network beside the standard one, and where MACs and weights go.
+
+    Of a network with branches it is the deployed form, in which each of its sums is one convolution again.
+    """
+    form = " (as it is deployed)" if has_branches(architecture) else ""
+    architecture = deployed(architecture)
     separables, shares = find_separables(architecture), find_shares(architecture)
-    total = total_costs(unit_costs(unit) for unit in units(architecture))
+    total = _detailed(architecture)
     activations = count_activations(architecture)
     whole = _whole(separables, shares)
     others = total.params - total.weights
@@ -192,10 +219,10 @@ def explain_network(name: str, architecture: Architecture, *, as_json: bool) -> 
         )
         return
     if separables:
-        print(f"{name}: its {len(separables)} depthwise separable convolutions, and as standard convolutions\n")
+        print(f"{name}{form}: its {len(separables)} depthwise separable convolutions, and as standard convolutions\n")
         _print_separables(separables, whole)
     else:
-        print(f"{name} has no pointwise convolution that reads depthwise ones alone.")
+        print(f"{name}{form} has no pointwise convolution that reads depthwise ones alone.")
     print()
     _print_shares(shares)
     print(f"\nbiases and normalisation: {others:,} parameters more")
@@ -250,13 +277,33 @@ def _print_precisions(costs: DetailedCosts) -> None:
     table = [
         (
             precision,
-            f"{costs.model_bytes(precision) / _MEGABYTE:.2f}",
-            f"{costs.activation_bytes(precision) / _MEGABYTE:.2f}",
+            _megabytes(costs.model_bytes(precision)),
+            _megabytes(costs.activation_bytes(precision)),
             f"{costs.intensity(precision):.2f}",
         )
         for precision in PRECISIONS
     ]
     console.print_table(columns, table, numbers=columns[1:])
+
+
+def _megabytes(count: int) -> str:
+    """Two decimals, or for small networks every byte."""
+    megabytes = count / _MEGABYTE
+    return f"{megabytes:.2f}" if megabytes >= 1 else f"{megabytes:.6f}".rstrip("0")
+
+
+def _detailed(architecture: Architecture) -> DetailedCosts:
+    return total_costs(unit_costs(unit) for unit in units(architecture))
+
+
+def _brief(costs: Costs) -> str:
+    return f"{costs.params:,} params, {costs.macs:,} MACs, {costs.peak_activation_bytes:,} bytes at the peak"
+
+
+def _brief_json(architecture: Architecture) -> dict[str, Any]:
+    """The costs of a network, and of its deployed form where that is another one."""
+    running = asdict(estimate_costs(deployed(architecture))) if has_branches(architecture) else None
+    return {**asdict(estimate_costs(architecture)), "deployed": running}
 
 
 def _costs_json(costs: DetailedCosts) -> dict[str, Any]:

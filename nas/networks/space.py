@@ -20,6 +20,7 @@ from nas.config import Key, check, load_document
 from nas.errors import ConfigError, NasError, unknown_name
 from nas.files import find_file
 from nas.networks.architecture import Architecture, Block
+from nas.networks.deployed import deployed_unit
 from nas.networks.operators import INPUT_CHANNELS, Unit
 from nas.networks.space_automaton import Automaton, Decisions, State, Step, choices
 from nas.networks.space_blocks import Choice
@@ -169,21 +170,24 @@ class SearchSpace:
         return self.decode(child)
 
     def smallest_parameters(self) -> Parameters:
-        """Those of the member of fewest MACs, then parameters; unused decisions stand at their least."""
+        """Those of the member of fewest MACs when deployed, then parameters; unused decisions stand at their least."""
         return {p.name: _least(p) for p in self.parameters} | self._extreme("smallest")
 
     def largest_parameters(self) -> Parameters:
-        """Those of the member of most MACs, then parameters; unused decisions stand at their most."""
+        """Those of the member of most MACs when deployed, then parameters; unused decisions stand at their most."""
         return {p.name: _most(p) for p in self.parameters} | self._extreme("largest")
 
     def units(self) -> tuple[Unit, ...]:
-        """Every unit that any member contains, once each: largest resolution first, then by width, then as they run."""
+        """Every unit that a device runs for any member, once each: branches have become one convolution.
+
+        Largest resolution first, then by width, then as they run.
+        """
         automaton = self.automaton
         found: dict[Unit, None] = {}
         for resolution in sorted(self.format.resolution, reverse=True):
             for number, whole in enumerate(automaton.wholes):
                 if resolution in whole.resolutions:
-                    found |= dict.fromkeys(self._units_of(resolution, number))
+                    found |= dict.fromkeys(map(deployed_unit, self._units_of(resolution, number)))
         return tuple(found)
 
     def misfits(self) -> list[tuple[Key, str]]:
@@ -319,7 +323,7 @@ class SearchSpace:
             if automaton.may_end(state):
                 best = _total(row_units(automaton.head(whole), state.in_channels, side)), None
             for step in automaton.steps(state):
-                unit = Unit(step.block, state.in_channels, side, side)
+                unit = deployed_unit(Unit(step.block, state.in_channels, side, side))
                 macs, params = found[step.state][0]
                 cost = (macs + unit.macs, params + unit.params)
                 if best is None or _better(cost, best[0], which):

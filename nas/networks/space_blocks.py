@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.networks.architecture import Block
+from nas.networks.operators.ghost import without_unused_kernel
 from nas.networks.scaling import make_divisible
 from nas.networks.space_format import LayerFormat, StageFormat
 
@@ -224,7 +225,7 @@ def _mixconv(draft: Draft) -> Block:
 
 
 def _ghost(draft: Draft) -> Block:
-    return Block(
+    block = Block(
         "ghost",
         draft.out_channels,
         stride=draft.stride,
@@ -232,10 +233,11 @@ def _ghost(draft: Draft) -> Block:
         **draft.fields("kernel", "act"),
         **draft.squeezed(draft.expanded_channels),
     )
+    return without_unused_kernel(block, draft.in_channels)
 
 
 def _rep_ghost(draft: Draft) -> Block:
-    return Block(
+    block = Block(
         "rep_ghost",
         draft.out_channels,
         stride=draft.stride,
@@ -243,6 +245,7 @@ def _rep_ghost(draft: Draft) -> Block:
         **draft.fields("kernel", "branches", "act"),
         **draft.squeezed(draft.expanded_channels),
     )
+    return without_unused_kernel(block, draft.in_channels)
 
 
 def _mobile_one(draft: Draft) -> Block:

@@ -2,7 +2,8 @@
 
 A `SpaceTable` is a space in arrays: the nodes and edges of its automaton, where every network is one path, and for
 each edge what its blocks cost at each resolution. Drawing a network is a walk by the numbers of networks that lie
-behind each edge; its costs are sums along the walk. Networks are made only for those that are looked at.
+behind each edge; its costs are sums along the walk. Networks are made only for those that are looked at. All costs are
+those of the deployed form (`nas.networks.deployed`): a function of a unit's cost is given units without branches.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
+from nas.networks.deployed import deployed_unit
 from nas.networks.operators import FLOAT_BYTES, INPUT_CHANNELS, Unit
 from nas.networks.space import SearchSpace, halved, row_units
 
@@ -63,17 +65,17 @@ class Members:
 
     @property
     def params(self) -> Ints:
-        """Trainable parameters of each."""
+        """Parameters of each, as it is deployed."""
         return self.summed(self.table.costs.params)
 
     @property
     def macs(self) -> Ints:
-        """MACs of each, as `estimate_costs` counts them."""
+        """MACs of each, as `estimate_costs` counts them of its deployed form."""
         return self.summed(self.table.costs.macs)
 
     @property
     def peak_activation_bytes(self) -> Ints:
-        """Peak activation memory of each, as `estimate_costs` counts it."""
+        """Peak activation memory of each, as `estimate_costs` counts it of its deployed form."""
         peaks = self.table.costs.peak_elements
         found = np.zeros(len(self), np.int64)
         for places in self._places():
@@ -260,13 +262,14 @@ class SpaceTable:
 
     @cached_property
     def _units(self) -> list[tuple[tuple[int, int], tuple[Unit, ...]]]:
-        """The units of each piece at each resolution, by where its costs stand."""
+        """The units of each piece at each resolution as a device runs them, by where its costs stand."""
         found = []
         for number, index in np.argwhere(self._used).tolist():
             piece = self.pieces[index]
             if piece.blocks:
                 side = halved(self.resolutions[number], piece.halvings)
-                found.append(((number, index), tuple(row_units(piece.blocks, piece.in_channels, side))))
+                rows = row_units(piece.blocks, piece.in_channels, side)
+                found.append(((number, index), tuple(map(deployed_unit, rows))))
         return found
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nas.accuracy.evaluate import Score
 from nas.latency.table import LatencyEstimate, LatencyTable, Source
 from nas.networks.architecture import Architecture
+from nas.networks.deployed import deployed
 from nas.networks.operators import Costs, estimate_costs
 from nas.search.pareto import front_of, hypervolume, knee_of
 
@@ -28,7 +29,10 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 @dataclass(frozen=True)
 class CostedNetwork:
-    """A network that will be deployed, its costs there, and the score that its proxy earned (None: not trained)."""
+    """A network that will be deployed, its costs there, and the score that its proxy earned (None: not trained).
+
+    `architecture` may have branches; `latency` and `costs` are those of `nas.networks.deployed`.
+    """
 
     name: str
     architecture: Architecture
@@ -197,8 +201,9 @@ class SearchResult:
 
 
 def cost(name: str, architecture: Architecture, table: LatencyTable) -> CostedNetwork:
-    """A network with its costs. Raises NasError where the table misses one of its units."""
-    return CostedNetwork(name, architecture, table.estimate(architecture), estimate_costs(architecture))
+    """A network with the costs of its deployed form. Raises NasError where the table misses one of its units."""
+    running = deployed(architecture)
+    return CostedNetwork(name, architecture, table.estimate(running), estimate_costs(running))
 
 
 def mean_share(trials: Sequence[Trial], source: Source) -> float:

@@ -14,8 +14,11 @@ from nas.accuracy.evaluate import Evaluation, Evaluator, Score, ShortTraining
 from nas.accuracy.train import TrainingFailedError, resolve_device, resolve_precision
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture
+from nas.networks.deployed import deployed
+from nas.networks.operators import units
 from nas.networks.references import reference
 from nas.networks.space import SearchSpace, load_space
+from nas.networks.space_format import STAGE_OPERATORS
 from nas.search import run_directory
 from nas.search.experiment import Experiment
 from nas.search.pareto import front_of
@@ -237,9 +240,7 @@ def _scored(network: CostedNetwork, score: Score) -> CostedNetwork:
 
 
 def _covered(network: Architecture, table: LatencyTable) -> bool:
-    from nas.networks.operators import units
-
-    return not table.missing(units(network))
+    return not table.missing(units(deployed(network)))
 
 
 def _setting(experiment: Experiment, space: SearchSpace, table: LatencyTable, dataset: Dataset) -> Setting:
@@ -248,6 +249,8 @@ def _setting(experiment: Experiment, space: SearchSpace, table: LatencyTable, da
     slowest = cost("", space.decode(space.largest_parameters()), table).latency.latency_ms
     limit = experiment.limits.latency_ms
     epochs = experiment.training.epochs
+    branched = any("branches" in STAGE_OPERATORS[op] for stage in space.format.stages for op in stage.operators)
+    candidate = "the candidate itself" + (", each block's branches one convolution" if branched else "")
     return Setting(
         space=space.name,
         space_size=space.size,
@@ -258,7 +261,7 @@ def _setting(experiment: Experiment, space: SearchSpace, table: LatencyTable, da
         f"{experiment.proxy.resolution} px for {space.largest_resolution} px (smaller ones in proportion), "
         f"{len(dataset.classes)} classes, early strides 1 so that the image shrinks at most "
         f"{experiment.proxy.max_stride} times",
-        deployed=f"the candidate itself: {span} px, {space.format.classes} classes, on {table.conditions.device}",
+        deployed=f"{candidate}: {span} px, {space.format.classes} classes, on {table.conditions.device}",
         limits=experiment.limits.given(),
         budgets_ms=experiment.budgets_ms,
         reference_point=(100 / len(dataset.classes), min(slowest, limit) if limit else slowest),

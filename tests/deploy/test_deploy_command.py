@@ -16,6 +16,7 @@ from nas.deploy.__main__ import main
 from nas.latency.extend import with_modelled
 from nas.latency.table import load_table
 from nas.networks.architecture import Architecture, Block
+from nas.networks.deployed import deployed
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references import find_network, reference
 from nas.networks.scaling import EFFICIENTNET_SCALING, CompoundScaling, compound_scale
@@ -49,7 +50,8 @@ def test_without_images_it_says_that_accuracy_did_not_choose(capsys: pytest.Capt
     """EfficientNet's proportions, doubled by phi = 1; a table for people."""
     assert main(["scale", NAME, "--multiples", "0.5,1,2,4"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"{NAME} on pixel_lut (Google Pixel 1): 16.04 ms, ")
+    latency_ms = load_table("pixel_lut").estimate(reference(NAME)).latency_ms
+    assert out.startswith(f"{NAME} on pixel_lut (Google Pixel 1): {latency_ms:.2f} ms, ")
     assert "not chosen by accuracy: EfficientNet's proportions" in out
     members = [line.split() for line in out[out.index("multiple") :].splitlines()[1:]]
     assert [row[0] for row in members] == ["0.5", "1", "2", "4"]
@@ -71,8 +73,8 @@ def test_the_family_is_within_its_targets(capsys: pytest.CaptureFixture[str]) ->
         assert (member["name"], member["resolution"]) == (f"{NAME}_x{multiple:g}", network.resolution)
         assert sum(member["latency_by_source_ms"].values()) == pytest.approx(latency)
     assert data["family"][1]["fingerprint"] == reference(NAME).fingerprint
-    assert all(candidate["top1"] is None for candidate in data["candidates"])
-    assert all(1.8 <= candidate["ratio"] <= 2.2 for candidate in data["candidates"])
+    # No grid, which would decide nothing.
+    assert data["candidates"] == []
 
 
 def test_images_choose_the_scaling(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,12 +87,14 @@ def test_images_choose_the_scaling(capsys: pytest.CaptureFixture[str], monkeypat
     assert data["scaling_by"] == "top-1"
     assert "2 epochs on 1,096 images of digits" in data["trained"]
     assert data["candidates"][0]["top1"] is None
+    assert all(1.8 <= candidate["ratio"] <= 2.2 for candidate in data["candidates"])
     best = max(data["candidates"][1:], key=lambda candidate: candidate["resolution"])
     assert data["scaling"] == best["scaling"]
     asked.clear()
     assert main(["scale", *words]) == 0
     caught = capsys.readouterr()
     assert "chosen by top-1 after 2 epochs" in caught.out
+    assert "a higher gamma is also trained on larger images" in caught.out
     assert " failed\n" in caught.out
     assert caught.err.splitlines()[0].startswith("training 1 of 4: alpha ")
 
@@ -140,6 +144,53 @@ def test_the_head_can_keep_its_width(capsys: pytest.CaptureFixture[str]) -> None
         assert (network.blocks[-2].out_channels == 1024) == kept
 
 
+def test_what_counts_is_the_network_that_is_deployed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of branches side by side one convolution is left; the architectures are those to train, with branches."""
+    data = scale(capsys, "mobileone_s0", "--scaling", "1.2,1.1,1.15", "--multiples", "2")
+    base = deployed(reference("mobileone_s0"))
+    assert data["base"]["params"] == estimate_costs(base).params < estimate_costs(reference("mobileone_s0")).params
+    (member,) = data["family"]
+    network = Architecture.from_json(member["architecture"])
+    assert any(block.branches for block in network.blocks)
+    assert member["macs"] == estimate_costs(deployed(network)).macs
+    assert (
+        member["latency_ms"]
+        == with_modelled(load_table("pixel_lut"), units(deployed(network))).estimate(deployed(network)).latency_ms
+    )
+
+
+def test_channels_are_rounded_to_the_divisor(capsys: pytest.CaptureFixture[str]) -> None:
+    """All are multiples of 4, and not all of 8."""
+    data = scale(capsys, NAME, "--divisor", "4", "--multiples", "1.5")
+    network = Architecture.from_json(data["family"][0]["architecture"])
+    channels = [block.out_channels for block in network.blocks[:-1]]
+    assert all(number % 4 == 0 for number in channels)
+    assert any(number % 8 for number in channels)
+
+
+def test_no_tolerance_is_needed_where_nothing_is_trained(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A network that no scaling of the grid doubles has a family all the same."""
+    blocks = (Block("conv", 8, 3, 2, activation="relu"), Block("pool"), Block("linear", 10))
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(Architecture(32, 10, blocks).to_json()), encoding="utf-8")
+    assert main(["scale", str(path), "--data", "digits", "--tolerance", "0"]) == 1
+    assert "give or take a share of 0: the nearest," in capsys.readouterr().err
+    assert len(scale(capsys, str(path))["family"]) == 3
+
+
+@pytest.mark.parametrize("words", [["--data", "digits"], ["--scaling", "1.2,1.1,1.15"]])
+def test_a_folder_that_cannot_be_written_is_said_at_once(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before anything is trained, in one line, with exit code 1."""
+    asked = train_instantly(monkeypatch)
+    (tmp_path / "taken").touch()
+    assert main(["scale", NAME, *words, "--out", str(tmp_path / "taken" / "family")]) == 1
+    caught = capsys.readouterr()
+    assert caught.err.startswith("error: cannot write into ")
+    assert (caught.err.count("\n"), caught.out, asked) == (1, "", [])
+
+
 def test_files_are_networks_for_every_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """One for each multiple, and each can be scaled in turn."""
     data = scale(capsys, NAME, "--multiples", "0.5,2", "--out", str(tmp_path / "family"))
@@ -162,7 +213,24 @@ def test_files_are_networks_for_every_command(capsys: pytest.CaptureFixture[str]
         ([NAME, "--scaling", "1,1,1.1", "--data", "digits"], "--scaling and --data exclude one another"),
         ([NAME, "--data", "digit"], "unknown data set 'digit'"),
         ([NAME, "--data", "digits", "--epochs", "0"], "--epochs must be at least 1, but got 0"),
-        ([NAME, "--candidates", "0"], "a grid must keep at least 1 candidate, but got 0"),
+        ([NAME, "--data", "digits", "--candidates", "0"], "a grid must keep at least 1 candidate, but got 0"),
+        ([NAME, "--data", "digits", "--tolerance", "nan"], "a grid's tolerance must be a number of at least 0"),
+        ([NAME, "--data", "digits", "--tolerance", "-1"], "a grid's tolerance must be a number of at least 0"),
+        ([NAME, "--data", "digits", "--seed", "-1"], "--seed must be a whole number from 0 to 2147483647, but got -1"),
+        ([NAME, "--data", "digits", "--seed", "2147483648"], "--seed must be a whole number from 0"),
+        ([NAME, "--epochs", "0"], "--epochs: only with --data"),
+        ([NAME, "--seed", "0"], "--seed: only with --data"),
+        (
+            [NAME, "--scaling", "1,1,1.1", "--candidates", "2", "--tolerance", "1"],
+            "--candidates, --tolerance: only with",
+        ),
+        ([NAME, "--divisor", "0"], "the divisor of channels must be at least 1, but got 0"),
+        (
+            [NAME, "--multiples", "1,1.0000001"],
+            "multiples must differ in their first six digits, but got 1.0 and 1.0000",
+        ),
+        (["mbv3"], "mbv3 is a search space, not a network: search it"),
+        (["my_spaces/mine.yaml"], "my_spaces/mine.yaml is a search space, not a network: search it"),
         (["mobilevit_xxs"], "the cost model of the latency table pixel_lut cannot tell"),
     ],
 )

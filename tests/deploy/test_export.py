@@ -16,6 +16,8 @@ from nas.deploy.export import OnnxCheck, _compared, check_onnx, deployed_network
 from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
+from nas.networks.deployed import deployed
+from nas.networks.operators import estimate_costs
 from nas.networks.proxy import ProxySettings, proxy_architecture
 from nas.networks.space import load_space
 
@@ -168,6 +170,29 @@ def test_without_weights_the_sentence_says_so() -> None:
     assert "fresh" in sentence
     expected = build_network(SMALL, seed=5).state_dict()
     assert all(torch.equal(weight, expected[name]) for name, weight in network.state_dict().items())
+
+
+def test_branches_are_deployed_as_one_convolution_each(tmp_path: Path) -> None:
+    """The proxy's weights are those of the trained form; what is exported has one convolution for each block."""
+    blocks = (
+        Block("mobile_one", 8, 3, 2, activation="relu", branches=2),
+        Block("mobile_one", 8, 3, activation="relu", groups=8, branches=3),
+        Block("pool"),
+    )
+    architecture, proxy = (Architecture(32, classes, (*blocks, Block("linear", classes))) for classes in (20, 10))
+    trained = seen_images(build_network(proxy), 32).eval()
+    network, sentence = deployed_network(architecture, trained.state_dict())
+    assert "features short-trained" in sentence
+    assert sum(weight.numel() for weight in network.parameters()) == estimate_costs(deployed(architecture)).params
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = [net.eval()[:-1](images) for net in (network, trained)]
+    assert torch.allclose(*features, rtol=1e-4, atol=1e-5)
+    assert export_onnx(network, architecture, tmp_path / "one.onnx").top1_agreement == 1
+    graph = onnx.load(tmp_path / "one.onnx").graph
+    assert [node.op_type for node in graph.node if node.op_type in ("Conv", "Add")] == ["Conv", "Conv"]
+    fresh, _ = deployed_network(architecture, None)
+    assert fresh.state_dict().keys() == network.state_dict().keys()
 
 
 @pytest.mark.parametrize("change", ["channels", "missing", "surplus"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nas.errors import NasError, RunFailedError
 from nas.latency.compound import fit_compound_scaling, rescaled, scaled_family, scaling_grid
-from nas.networks.architecture import Architecture
+from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references.mobilenet_v2 import mobilenet_v2
 from nas.networks.scaling import EFFICIENTNET_SCALING, CompoundScaling, compound_scale
@@ -66,15 +66,34 @@ def test_a_small_grid_is_a_spread_of_the_large_one() -> None:
     assert scaling_grid(BASE, by_macs, most=1000) == grid
 
 
+@pytest.mark.parametrize("dimension", ["alphas", "betas", "gammas"])
+def test_a_spread_knows_each_dimension(dimension: str) -> None:
+    """Where only one differs, the second candidate is the farthest in it, not the second nearest to the ratio."""
+    bases = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+    one = {"alphas": [1.0], "betas": [1.0], "gammas": [1.0]} | {dimension: bases}
+    first, *_, last = scaling_grid(BASE, by_macs, tolerance=1, **one)  # type: ignore[arg-type] # numbers all
+    assert scaling_grid(BASE, by_macs, tolerance=1, most=2, **one) == [first, last]  # type: ignore[arg-type]
+
+
 def test_an_empty_grid_says_what_was_nearest() -> None:
     """With its ratio."""
     with pytest.raises(RunFailedError, match=r"nearest, alpha 1, beta 1, gamma 1\.4, takes 2\.\d+ times") as caught:
-        scaling_grid(BASE, by_macs, ratio=3, alphas=[1], betas=[1], gammas=[1, 1.4])
-    assert "no scaling of the grid takes 3 times the base's" in str(caught.value)
+        scaling_grid(BASE, by_macs, ratio=3, tolerance=0.001, alphas=[1], betas=[1], gammas=[1, 1.4])
+    said = str(caught.value)
+    assert "no scaling of the grid takes 3 times the base's" in said
+    assert "give or take a share of 0.001" in said
+    would_do = float(said.split("A tolerance of ")[1].split()[0])
+    assert len(scaling_grid(BASE, by_macs, ratio=3, tolerance=would_do, alphas=[1], betas=[1], gammas=[1, 1.4])) == 1
     with pytest.raises(NasError, match="at least one alpha"):
         scaling_grid(BASE, by_macs, alphas=[])
     with pytest.raises(NasError, match="at least 1 candidate, but got 0"):
         scaling_grid(BASE, by_macs, most=0)
+    for ratio in (0, -1, math.nan, math.inf):
+        with pytest.raises(NasError, match="ratio must be a number above 0, but got"):
+            scaling_grid(BASE, by_macs, ratio=ratio)
+    for tolerance in (-1, math.nan, math.inf):
+        with pytest.raises(NasError, match="tolerance must be a number of at least 0, but got"):
+            scaling_grid(BASE, by_macs, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("latency", [0.0, -1.0, math.nan, math.inf])
@@ -167,15 +186,25 @@ def test_where_latency_falls_on_the_way_up_no_member_is_too_slow() -> None:
         (
             CompoundScaling(1, 1, 1),
             2,
-            "with alpha 1, beta 1, gamma 1, no network takes 2 times .* slowest takes 1 times",
+            "with alpha 1, beta 1, gamma 1, nothing takes more than 1 times .* but 2 times are asked for",
         ),
-        (CompoundScaling(1.5, 1, 1), 0.01, "no network takes 0.01 times .* the fastest takes 0.5"),
+        (CompoundScaling(1.5, 1, 1), 0.01, r"nothing takes less than 0\.5\d* times .* but 0\.01 times are asked for"),
     ],
 )
 def test_targets_out_of_reach_say_how_far_it_goes(scaling: CompoundScaling, multiple: float, said: str) -> None:
     """A scaling that changes nothing, and one that runs out of blocks."""
     with pytest.raises(RunFailedError, match=said):
         scaled_family(BASE, scaling, by_macs, [multiple])
+
+
+def test_the_slowest_network_is_enough_where_it_takes_what_is_asked_for() -> None:
+    """Nothing need take more: neither with a scaling that changes nothing, nor on a device that does not care."""
+    still = CompoundScaling(1, 1, 1)
+    assert scaled_family(BASE, still, by_macs, [1])[1].architecture == BASE
+    assert scaled_family(BASE, EFFICIENTNET_SCALING, lambda _: 5.0, [1])[1].architecture == BASE
+    # At most three times as long, however much larger.
+    family = scaled_family(BASE, CompoundScaling(1, 1, 1.2), lambda n: min(3 * by_macs(BASE), by_macs(n)), [3])
+    assert family[3].ratio == 3
 
 
 @pytest.mark.parametrize("multiple", [0, -1, math.nan, math.inf])
@@ -196,6 +225,16 @@ def test_rescaled_keeps_proportions() -> None:
     assert 1.7 < by_macs(compound_scale(BASE, scaling, 1)) / by_macs(BASE) <= 2
     with pytest.raises(NasError, match=r"more than the base's latency, but got 0\.5 times"):
         rescaled(BASE, EFFICIENTNET_SCALING, by_macs, ratio=0.5)
+
+
+def test_a_first_step_that_is_too_large_cannot_be_rescaled() -> None:
+    """A second block in the only stage takes four times as long: there is no phi for twice."""
+    blocks = (Block("conv", 8, 3), Block("ds_conv", 64, 3, 2, activation="relu"), Block("pool"), Block("linear", 2))
+    base = Architecture(32, 2, blocks)
+    with pytest.raises(RunFailedError, match=r"phi = 1 cannot take 2 times .* smallest step up takes 4\.\d+ times"):
+        rescaled(base, EFFICIENTNET_SCALING, by_macs)
+    # What the message advises.
+    assert [round(m.ratio) for m in scaled_family(base, EFFICIENTNET_SCALING, by_macs, [2, 5]).values()] == [1, 4]
 
 
 def test_another_way_to_scale_is_followed() -> None:

@@ -88,6 +88,21 @@ def test_another_programs_model_is_refused(table: LatencyTable) -> None:
         cost_model_of(replace(table, conditions=unexplained))
 
 
+def test_a_model_that_gives_no_latency_is_refused(table: LatencyTable) -> None:
+    """Such as one in which only squeezing costs time: a row of 0 ms could not be read again."""
+    model = table.conditions.model
+    assert model is not None
+    coefficients = {
+        name: c.model_copy(update={"value": float(name == "squeezed")}) for name, c in model.coefficients.items()
+    }
+    odd = with_model(table, model.model_copy(update={"coefficients": coefficients}))
+    wanted = units(mobilenet_v3_large(resolution=256))
+    squeezing = [unit for unit in wanted if unit.block.se_channels]
+    assert with_modelled(odd, squeezing).missing(squeezing) == []
+    with pytest.raises(NasError, match=r"must give latencies above 0, but gives 0 ms for conv_256x256_i3_o16"):
+        with_modelled(odd, wanted)
+
+
 def test_the_command_writes_a_table_that_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With rows for the networks' and spaces' units, and everything that was there."""
     assert main(["extend", "pixel_lut", "--network", "efficientnet_b0", "--space", "mbv3", "--out", str(tmp_path)]) == 0
@@ -118,6 +133,14 @@ def test_what_cannot_be_extended_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_table_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1: a file is in the folder's place."""
+    (tmp_path / "taken").touch()
+    words = ["extend", "pixel_lut", "--network", "efficientnet_b0"]
+    assert main([*words, "--out", str(tmp_path / "taken")]) == 1
+    assert capsys.readouterr().err.startswith("error: cannot write ")
+
+
 def test_a_missing_row_names_the_remedy(table: LatencyTable) -> None:
     """Modelling, where the table has a model."""
     wanted = units(mobilenet_v3_large(resolution=256))
@@ -125,3 +148,6 @@ def test_a_missing_row_names_the_remedy(table: LatencyTable) -> None:
         table.require(wanted)
     with pytest.raises(NasError, match=r"how each table is made\)\.$"):
         with_model(table, None).require(wanted)
+    # Nothing is advised that would fail.
+    with pytest.raises(NasError, match=r"how each table is made\)\.$"):
+        table.require([*wanted, SHUFFLE])

@@ -101,6 +101,7 @@ PUBLISHED_COSTS = (
     PublishedCosts("mnasnet_a1_050", 224, 2_082_006, 103_162_992),
     PublishedCosts("mnasnet_a1_075", 224, 2_912_278, 223_448_480),
     PublishedCosts("mnasnet_a1", 224, 3_887_038, 311_579_072),
+    PublishedCosts("mnasnet_a1_130", 224, 5_468_486, 525_980_736),
     PublishedCosts("mnasnet_a1_140", 224, 6_105_992, 586_317_952),
     PublishedCosts("mnasnet_small", 224, 2_030_264, 68_339_184),
     # MnasNet-B1: torchvision 0.28 and, at width 1.4, timm 1.0.31

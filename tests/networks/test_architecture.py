@@ -86,6 +86,20 @@ def test_a_block_that_cannot_be_is_refused(fields: dict[str, object], said: str)
 
 
 @pytest.mark.parametrize(
+    ("block", "in_channels", "kept"),
+    [
+        (Block("conv", 8), 8, True),
+        (Block("conv", 8), 4, False),
+        (Block("conv", 8, stride=2), 8, False),
+        (Block("pool"), 8, False),
+    ],
+)
+def test_a_block_keeps_the_shape_of_as_many_channels_at_stride_1(block: Block, in_channels: int, kept: bool) -> None:
+    """What residuals, halves and shortcuts depend on."""
+    assert block.keeps_shape(in_channels) is kept
+
+
+@pytest.mark.parametrize(
     ("resolution", "classes", "blocks", "said"),
     [
         (0, 2, TINY, "resolution must be a whole number, at least 1, but got 0"),
@@ -95,6 +109,8 @@ def test_a_block_that_cannot_be_is_refused(fields: dict[str, object], said: str)
         (32, 3, TINY, "the last block must be a linear with 3 outputs"),
         (32, 2, TINY[:2], "the last block must be a linear with 2 outputs"),
         (32, 2, (TINY[0], TINY[2]), "a pool must stand before the first linear block"),
+        (32, 2, list(TINY), "the blocks of an architecture must be a tuple of Blocks, but got [Block(op='conv'"),
+        (32, 2, (TINY[0], "pool"), "the blocks of an architecture must be a tuple of Blocks"),
         (
             32,
             2,
@@ -119,6 +135,10 @@ def test_a_network_that_cannot_be_is_refused(
         ({"resolution": 32}, "must have the keys resolution, classes and blocks"),
         ({"resolution": 32, "classes": 2, "blocks": "conv"}, "must have the keys resolution, classes and blocks"),
         ({"resolution": "32", "classes": 2, "blocks": [{"op": "pool"}]}, "resolution must be a whole number"),
+        (
+            {**Architecture(32, 2, TINY).to_json(), "blockz": []},
+            "not an architecture: unknown key 'blockz'. Known: blocks, ",
+        ),
         ({"resolution": 32, "classes": 2, "blocks": ["conv"]}, "blocks[0] must be a group of fields"),
         ({"resolution": 32, "classes": 2, "blocks": [{"out_channels": 2}]}, "blocks[0] must be a group of fields"),
         ({"resolution": 32, "classes": 2, "blocks": [{"op": "pool", "kernel": 3}]}, "unknown field 'kernel'"),

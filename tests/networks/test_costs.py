@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from strategies import architectures
@@ -108,11 +106,3 @@ def test_an_unknown_precision_is_refused() -> None:
     """With those that there are."""
     with pytest.raises(NasError, match=r"unknown precision 'int4'. Known: int8, float16, float32"):
         costs(reference("mobilenet_v2")).model_bytes("int4")
-
-
-def test_every_published_network_is_built_and_costed_within_two_seconds() -> None:
-    """Of CPU time, all of them together."""
-    start = time.process_time()
-    for build in REFERENCES.values():
-        estimate_costs(build())
-    assert time.process_time() - start < 2

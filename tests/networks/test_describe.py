@@ -64,7 +64,7 @@ def test_mobilenet_v3_large_reads_as_in_the_paper() -> None:
         ),
         (
             "repghostnet_100",
-            "224px · conv16 k3 s2 relu | rep_ghost 16 ×1 k3 e0.5 b1 relu | rep_ghost 24 ×2 s2 k3 e1.5 b1 relu"
+            "224px · conv16 k3 s2 relu | rep_ghost 16 ×1 e0.5 b1 relu | rep_ghost 24 ×2 s2 k3 e1.5 b1 relu"
             " | rep_ghost 40 ×2 s2 k5 e1.5 b1 SE relu | rep_ghost 80 ×4 s2 k3 e3-1.25-1.5-1.5 b1 relu"
             " | rep_ghost 112 ×2 k3 e3 b1 SE relu | rep_ghost 160 ×5 s2 k5 e3 b1 SE(1,3,5) relu"
             " | conv960 relu | pool | fc1280 relu | fc1000",

@@ -112,12 +112,27 @@ def test_any_network_is_drawn(architecture: Architecture) -> None:
     assert "nan" not in text
 
 
+@pytest.mark.parametrize("channels", [1, 2, 8])
+def test_a_network_of_equal_channels_is_drawn(channels: int) -> None:
+    """Also where they are a power of two, which is then the least and the most."""
+    blocks = (Block("conv", channels), Block("pool"), Block("linear", channels))
+    svg = ElementTree.fromstring(draw_network(Architecture(8, channels, blocks), "equal"))
+    assert len({number(bar, "height") for bar in bars(svg)}) == 1
+    assert all(0 < number(text, "y") < number(svg, "height") for text in svg.iter(f"{SVG}text"))
+
+
+def test_a_network_with_branches_is_drawn_as_it_is_trained() -> None:
+    """And the picture says so; of others there is nothing to say."""
+    assert "as it is trained" in draw_network(reference("mobileone_s0"), "x")
+    assert "as it is trained" not in draw_network(reference("mobilenet_v2"), "x")
+
+
 def test_a_label_names_the_kernel_that_is_there() -> None:
-    """GhostNet's blocks have their k×k convolution with stride 2 only; a pooling has a window and no weights."""
+    """GhostNet's blocks without a k×k convolution have the 3×3 of their modules; a pooling has no weights."""
     blocks = (
         Block("conv", 8),
         Block("max_pool", kernel_size=3, stride=2),
-        Block("ghost", 8, 5, 1, 16, activation="relu"),
+        Block("ghost", 8, 1, 1, 16, activation="relu"),
         Block("ghost", 8, 5, 2, 16, activation="relu"),
         Block("uib", 8, 0, 1, 16, start_kernel_size=3, activation="relu"),
         Block("mixconv", 8, 7, 1, 16, activation="relu"),

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from nas.networks.__main__ import main
+from nas.networks.architecture import Architecture, Block
 from nas.networks.references import REFERENCES, reference
 from nas.networks.space import load_space
 
@@ -93,7 +94,7 @@ def test_show_a_member_of_a_space(member: str, capsys: pytest.CaptureFixture[str
     shown = json.loads(capsys.readouterr().out)
     assert main(["show", "mbv3", "--json"]) == 0
     costs = json.loads(capsys.readouterr().out)[member]
-    assert {key: shown[key] for key in ("params", "macs", "peak_activation_bytes")} == costs
+    assert {key: shown[key] for key in ("params", "macs", "peak_activation_bytes", "deployed")} == costs
 
 
 def test_show_draws_what_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,8 +120,12 @@ def test_list_has_every_published_network(capsys: pytest.CaptureFixture[str]) ->
     assert (found["family"], found["resolution"], found["params"]) == ("mobilenet_v3", 224, 5_483_032)
     families = [family for family, _ in itertools.groupby(row["family"] for row in data)]
     assert main(["list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, legend = capsys.readouterr().out.splitlines()
     assert len(lines) == len(REFERENCES) + 1
+    marked = {name for line in lines for name in re.findall(r"(\w+)\*", line)}
+    assert marked == {name for name in REFERENCES if name.startswith(("mobileone", "repghostnet"))}
+    assert legend.startswith("* as it is trained, with branches")
+    assert [row["name"] for row in data if row["deployed"]] == [name for name in REFERENCES if name in marked]
     assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == families
     assert max(map(len, lines)) <= 110
 
@@ -150,10 +155,89 @@ def test_explain_takes_a_network_apart(capsys: pytest.CaptureFixture[str]) -> No
     assert data["network"]["weights"] + data["biases_and_normalisation"] == 4_231_976
 
 
-def test_explain_says_where_there_is_nothing_to_compare(capsys: pytest.CaptureFixture[str]) -> None:
-    """MobileOne has sums of branches between its convolutions while it is trained."""
+def test_explain_says_where_there_is_nothing_to_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network of standard convolutions."""
+    blocks = (Block("conv", 8, 3), Block("pool"), Block("linear", 2))
+    path = tmp_path / "plain.json"
+    path.write_text(json.dumps(Architecture(8, 2, blocks).to_json()), encoding="utf-8")
+    assert main(["explain", str(path)]) == 0
+    assert "plain has no pointwise convolution that reads depthwise ones alone." in capsys.readouterr().out
+
+
+def test_show_gives_the_costs_of_the_deployed_form_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for networks that are trained with branches; the table is of what is trained."""
+    assert main(["show", "mobileone_s0"]) == 0
+    out = capsys.readouterr().out
+    assert "as it is trained; deployed, each block's branches are one convolution: 2,078,504 params, 275," in out
+    assert "5,293,272" in out
+    assert main(["show", "mobileone_s0", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["params"], data["deployed"]["params"], data["deployed"]["macs"]) == (5_293_272, 2_078_504, 275_110_400)
+    assert main(["show", "mobilenet_v2"]) == 0
+    assert "as it is trained" not in capsys.readouterr().out
+    assert main(["show", "mobilenet_v2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["deployed"] is None
+
+
+def test_show_gives_the_deployed_costs_of_a_spaces_members(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a space whose blocks are trained with branches."""
+    path = tmp_path / "branched.yaml"
+    path.write_text(
+        "name: branched\nresolution: 32\nstem: {op: conv, out: 8, act: relu}\n"
+        "stages:\n  - {op: mobile_one, out: 8, branches: [0, 4], act: relu}\n"
+        "head:\n  - {op: pool}\n  - {op: linear, out: classes}\n",
+        encoding="utf-8",
+    )
+    assert main(["show", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    # What is deployed is the same; the name of the largest stands at the last choice.
+    costs = [line.split(": ")[1] for line in lines]
+    assert [line.split(": ")[0] for line in lines] == ["smallest member", "largest member", "largest member, deployed"]
+    assert costs[0] == costs[2]
+    assert costs[1].endswith("; as it is trained")
+
+
+def test_explain_looks_at_what_is_deployed(capsys: pytest.CaptureFixture[str]) -> None:
+    """MobileOne's depthwise convolutions have branches beside them while it is trained only."""
     assert main(["explain", "mobileone_s0"]) == 0
-    assert "mobileone_s0 has no pointwise convolution that reads depthwise ones alone." in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "mobileone_s0 (as it is deployed): its 21 depthwise separable convolutions, and as" in out
+    assert main(["explain", "mobileone_s0", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["network"]["macs"] == 275_110_400
+    assert data["network"]["weights"] + data["biases_and_normalisation"] == 2_078_504
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--kernel", "1"], "1.00 times as many weights and MACs, so more: 1/N + 1/k² = 1/512 + 1/1 = 1.0020\n"),
+        (
+            ["--in-channels", "1", "--out-channels", "1"],
+            "1.11 times as many weights and MACs, so more: 1/N + 1/k² = 1/1 + 1/9 = 1.1111\n",
+        ),
+    ],
+)
+def test_explain_says_more_where_nothing_is_saved(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A depthwise convolution of one pixel, or one beside a single output channel."""
+    assert main(["explain", *words]) == 0
+    out = capsys.readouterr().out
+    assert said in out
+    assert "fewer weights" not in out
+
+
+def test_a_small_networks_megabytes_are_not_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every byte is written where two decimals would leave none: 24 + 16 weights and 8 + 2 biases."""
+    blocks = (Block("conv", 8), Block("pool"), Block("linear", 2))
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(Architecture(8, 2, blocks).to_json()), encoding="utf-8")
+    assert main(["show", str(path)]) == 0
+    rows = {words[0]: words[1:] for words in map(str.split, capsys.readouterr().out.splitlines()) if words}
+    assert rows["float32"][0] == "0.0002"
+    # The convolution reads 192 numbers and writes 512, which the pooling reads; it writes 8 for the classifier.
+    assert rows["int8"][1] == "0.001234"
 
 
 @pytest.mark.parametrize(
@@ -165,9 +249,14 @@ def test_explain_says_where_there_is_nothing_to_compare(capsys: pytest.CaptureFi
         ),
         (["show", "mobilenet_v2", "--member", "largest"], "error: --member is for search spaces, but mobilenet_v2 is"),
         (["show", "mbv3", "--svg", "x.svg"], "error: mbv3 is a search space: add --member smallest or --member larg"),
-        (["explain", "mbv3"], "error: unknown network 'mbv3'. Nearest: "),
+        (["explain", "mbv3"], "error: mbv3 is a search space, but explain takes a network. A member of it is written"),
+        (["explain", "x.yaml"], "error: x.yaml is a search space, but explain takes a network"),
+        (["explain", "mobilenet"], "error: unknown network 'mobilenet'. Nearest: mobilenet_v1, "),
+        (["show", "mobilenet_v2", "--svg", ""], "error: --svg must be the path of a file to write, but is empty"),
         (["explain", "mobilenet_v2", "--kernel", "3"], "error: --kernel cannot be given for a network, whose"),
-        (["explain", "--kernel", "4"], "error: kernel_size must be odd and at least 1, but got 4"),
+        (["explain", "--kernel", "4"], "error: --kernel must be odd and at least 1, but got 4"),
+        (["explain", "--kernel", "-1"], "error: --kernel must be odd and at least 1, but got -1"),
+        (["explain", "--in-channels", "0"], "error: --in-channels must be at least 1, but got 0"),
         (["show", "../../x"], "error: search space must be a name"),
         (["show", "x.yaml"], "error: there is no search space file 'x.yaml'"),
         (["show", "x.json"], "error: cannot read x.json"),

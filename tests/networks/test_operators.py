@@ -152,6 +152,8 @@ def test_the_key_is_the_one_that_the_documents_show() -> None:
         ("conv_8x8_i3_o8_k3_s1_g1_relu", "It would be written"),
         ("pool_٣x3_i8", "It would be written"),
         ("pool_3x3_i8\n", "not a unit"),
+        ("pool_3x3_i" + 5000 * "8", "not a unit: 'pool_3x3_i888888888888888888888888888888' and so on, 5010 letters"),
+        ("conv_8x8_i3_o" + 5000 * "1" + "_k1_s1_relu", "not a unit: 'conv_8x8_i3_o111"),
     ],
 )
 def test_a_word_that_is_no_key_is_refused(key: str, said: str) -> None:

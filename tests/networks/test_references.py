@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from published_costs import PUBLISHED_COSTS, PublishedCosts
+from weightless import weightless
 
 from nas.errors import NasError
 from nas.networks.architecture import Block
-from nas.networks.build import build_network
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references import REFERENCES, find_network, reference
 from nas.networks.references.mobilenet_v1 import mobilenet_v1
@@ -35,8 +34,7 @@ def test_params_and_macs_are_exactly_the_published_ones(published: PublishedCost
 def test_references_build_in_torch_with_the_parameters_estimated(name: str) -> None:
     """Without memory for the weights: only their shapes are asked for."""
     architecture = reference(name)
-    with torch.device("meta"):
-        network = build_network(architecture)
+    network = weightless(architecture)
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     assert trained == estimate_costs(architecture).params
 
@@ -159,21 +157,24 @@ def test_members_of_once_for_all_lie_between_the_smallest_and_the_largest(width:
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_references_are_found_by_name_and_in_json_files(name: str, tmp_path: Path) -> None:
-    """A file holds the architecture itself, or a pick with the architecture in it."""
+    """A file holds the architecture itself, or something that has it, such as a search's pick."""
     architecture = reference(name)
-    for number, data in enumerate([architecture.to_json(), {"name": "pick", "architecture": architecture.to_json()}]):
+    having = {"name": "x", "architecture": architecture.to_json()}
+    for number, data in enumerate([architecture.to_json(), having, {"reason": "knee", "trial": {"network": having}}]):
         path = tmp_path / f"{number}.json"
         path.write_text(json.dumps(data), encoding="utf-8")
         assert find_network(str(path)) == architecture
     assert find_network(name) == architecture
 
 
-def test_an_unknown_name_lists_those_that_exist() -> None:
-    """Nearest first."""
+def test_an_unknown_name_gives_the_nearest_and_the_command_that_lists_all() -> None:
+    """Eight: all of them would fill a page."""
     with pytest.raises(
-        NasError, match=r"unknown reference network 'mobilenet_v4'\. Known: mobilenet_v1, mobilenet_v2, "
-    ):
+        NasError, match=r"unknown reference network 'mobilenet_v4'\. Nearest: mobilenet_v1, mobilenet_v2, "
+    ) as caught:
         reference("mobilenet_v4")
+    assert str(caught.value).count(",") == 7
+    assert str(caught.value).endswith("`python -m nas.networks list` shows all networks.")
 
 
 @pytest.mark.parametrize(

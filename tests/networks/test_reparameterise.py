@@ -14,9 +14,10 @@ from torch import nn
 from nas.deploy.export import export_onnx
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
-from nas.networks.operators import Unit, estimate_costs
+from nas.networks.deployed import deployed, deployed_unit
+from nas.networks.operators import Unit, estimate_costs, units
 from nas.networks.references import reference
-from nas.networks.reparameterise import deployed, fused
+from nas.networks.reparameterise import fused
 
 # Reparameterised in timm 1.0.31. MobileOne's paper rounds S2 to S4 to 7.8, 10.1 and 14.8 million parameters.
 DEPLOYED_COSTS = [
@@ -39,6 +40,14 @@ def test_deployed_networks_cost_what_is_published(name: str, params: int, macs: 
     costs = estimate_costs(architecture)
     assert (costs.params, costs.macs) == (params, macs)
     assert deployed(architecture) == architecture
+
+
+@given(branched_units())
+def test_a_unit_is_deployed_as_in_its_network(unit: Unit) -> None:
+    """Without branches; and it stays the same object where it has none."""
+    square = Unit(unit.block, unit.in_channels, unit.height, unit.height)
+    assert units(deployed(as_network(square)))[1] == deployed_unit(square)
+    assert (deployed_unit(unit) is unit) == (unit.block.branches == 0)
 
 
 def seen_images(network: nn.Sequential, images: torch.Tensor) -> nn.Sequential:
@@ -92,7 +101,7 @@ BRANCHED = Architecture(
         Block("mobile_one", 8, 5, activation="relu", groups=2, branches=3),
         Block("mobile_one", 8, se_channels=4, se_gate="sigmoid", activation="relu", branches=2),
         Block("rep_ghost", 12, 3, 2, 8, activation="relu", branches=1),
-        Block("rep_ghost", 12, 3, 1, 8, activation="relu", branches=1),
+        Block("rep_ghost", 12, 1, 1, 8, activation="relu", branches=1),
         Block("pool"),
         Block("linear", 5),
     ),

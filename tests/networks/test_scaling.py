@@ -17,12 +17,16 @@ from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references import REFERENCES, reference
+from nas.networks.references.efficientnet import EFFICIENTNET_SIZES
+from nas.networks.references.ghostnet import ghostnet, repghostnet
 from nas.networks.references.lcnet import lcnet
+from nas.networks.references.mixnet import mixnet_m, mixnet_s
 from nas.networks.references.mnasnet import mnasnet_a1
 from nas.networks.references.mobilenet_v1 import mobilenet_v1
 from nas.networks.references.mobilenet_v2 import mobilenet_v2
-from nas.networks.references.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
+from nas.networks.references.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_rw, mobilenet_v3_small
 from nas.networks.references.ofa import ofa_mobilenet_v3
+from nas.networks.references.shufflenet import shufflenet_v1
 from nas.networks.scaling import (
     EFFICIENTNET_SCALING,
     CompoundScaling,
@@ -31,42 +35,75 @@ from nas.networks.scaling import (
     make_divisible,
     scale_depth,
     scale_resolution,
+    scale_to_size,
     scale_width,
 )
 
 factors = st.floats(0.3, 2.5)
 networks = st.one_of(architectures(), st.sampled_from(sorted(REFERENCES)).map(reference))
 
-# Depth, width, resolution: the coefficients of the authors' code (tensorflow/tpu, efficientnet_builder.py).
-EFFICIENTNETS = {
-    "b0": (1.0, 1.0, 224),
-    "b1": (1.1, 1.0, 240),
-    "b2": (1.2, 1.1, 260),
-    "b3": (1.4, 1.2, 300),
-    "b4": (1.8, 1.4, 380),
-    "b5": (2.2, 1.6, 456),
-    "b6": (2.6, 1.8, 528),
-    "b7": (3.1, 2.0, 600),
-}
-
 
 def of_op(architecture: Architecture, op: str) -> list[Block]:
     return [block for block in architecture.blocks if block.op == op]
 
 
-@pytest.mark.parametrize("name", EFFICIENTNETS)
+@pytest.mark.parametrize("name", EFFICIENTNET_SIZES)
 def test_efficientnet_b0_scales_to_all_others(name: str) -> None:
-    """Block for block, although the scaling knows nothing of the family's table."""
-    depth, width, resolution = EFFICIENTNETS[name]
-    b0 = reference("efficientnet_b0")
-    scaled = scale_resolution(scale_width(scale_depth(b0, depth), width), resolution / 224)
-    assert scaled == scale_resolution(scale_depth(scale_width(b0, width), depth), resolution / 224)
+    """Block for block, although the scaling knows nothing of the family's blocks; width and depth in either order."""
+    b0, size = reference("efficientnet_b0"), EFFICIENTNET_SIZES[name]
+    scaled = scale_to_size(b0, size)
+    assert scaled == scale_resolution(scale_depth(scale_width(b0, size.width), size.depth), size.resolution / 224)
     assert scaled == reference(f"efficientnet_{name}")
+    # To the pixel, also where it is no multiple of 4.
+    assert scale_to_size(b0, size._replace(resolution=size.resolution + 1)).resolution == size.resolution + 1
+
+
+def test_powers_of_the_constants_are_not_the_published_family() -> None:
+    """Phi = 1 has B2's blocks for other images; phi = 3 is between two of them."""
+    b0 = reference("efficientnet_b0")
+    b2 = compound_scale(b0, EFFICIENTNET_SCALING, 1)
+    assert (b2.blocks, b2.resolution) == (reference("efficientnet_b2").blocks, 256)
+    assert compound_scale(b0, EFFICIENTNET_SCALING, 3).blocks not in [
+        reference(f"efficientnet_{name}").blocks for name in EFFICIENTNET_SIZES
+    ]
+
+
+@pytest.mark.parametrize("build", [ghostnet, repghostnet])
+@pytest.mark.parametrize("width", [0.5, 1.5, 2.0])
+def test_widths_of_ghostnets_are_the_authors(build: Callable[..., Architecture], width: float) -> None:
+    """With their divisor of 4, squeezed channels too."""
+    assert scale_width(build(), width, 4, head="keep") == build(width=width)
+
+
+@pytest.mark.parametrize("build", [ghostnet, repghostnet])
+def test_ghostnets_differ_in_hidden_channels_where_others_are_rounded(build: Callable[..., Architecture]) -> None:
+    """The authors scale them by themselves, and here they keep their ratio; nothing else differs."""
+    scaled, expected = scale_width(build(), 1.3, 4, head="keep"), build(width=1.3)
+    for block, other in zip(scaled.blocks, expected.blocks, strict=True):
+        squeezed = {"hidden_channels": other.hidden_channels, "se_channels": other.se_channels}
+        assert replace(block, **squeezed) == other
+        assert abs(block.hidden_channels - other.hidden_channels) <= 0.07 * other.hidden_channels
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("width", [0.5, 1.5, 2.0])
+def test_widths_of_shufflenet_v1_are_the_authors(groups: int, width: float) -> None:
+    """With a divisor of 4, but for the stem at 1.5, which they leave as it is."""
+    scaled, expected = scale_width(shufflenet_v1(groups), width, 4), shufflenet_v1(groups, width=width)
+    assert scaled.blocks[1:] == expected.blocks[1:]
+    assert (scaled.blocks[0] == expected.blocks[0]) == (width != 1.5)
 
 
 @pytest.mark.parametrize(
     ("build", "head"),
-    [(mobilenet_v1, "scale"), (mobilenet_v2, "widen"), (mnasnet_a1, "keep"), (lcnet, "keep")],
+    [
+        (mobilenet_v1, "scale"),
+        (mobilenet_v2, "widen"),
+        (mnasnet_a1, "keep"),
+        (lcnet, "keep"),
+        (mixnet_s, "keep"),
+        (mixnet_m, "keep"),
+    ],
 )
 @pytest.mark.parametrize("width", [0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4, 1.5, 2.0, 2.5])
 def test_widths_are_those_of_the_families(build: Callable[..., Architecture], head: Head, width: float) -> None:
@@ -94,7 +131,7 @@ def test_the_width_of_once_for_all_is_the_published_one() -> None:
 def test_every_reference_can_be_scaled(name: str) -> None:
     """Up and down, to a network whose blocks fit together."""
     base = reference(name)
-    for phi in (-3.0, -0.7, 0.4, 1.0, 3.0):
+    for phi in (-3.0, 0.4, 1.5):
         scaled = compound_scale(base, EFFICIENTNET_SCALING, phi)
         assert units(scaled)[-1].out_channels == base.classes
         assert Architecture.from_json(scaled.to_json()) == scaled
@@ -115,16 +152,29 @@ def test_a_wider_network_has_the_same_rows(network: Architecture, factor: float,
     scaled = scale_width(network, factor, divisor, head=head)
     assert len(scaled.blocks) == len(network.blocks)
     assert scaled.blocks[-1] == network.blocks[-1]
-    kept = [block.out_channels for block in network.blocks]
-    for unit, before in zip(units(scaled), units(network), strict=True):
+    # The layer before the classifier is `head`'s matter.
+    head_index = max(index for index, block in enumerate(network.blocks[:-1]) if block.op != "pool")
+    for index, (unit, before) in enumerate(zip(units(scaled), units(network), strict=True)):
         block, old = unit.block, before.block
-        assert (block.op, block.kernel_size, block.stride) == (old.op, old.kernel_size, old.stride)
+        assert (block.op, block.stride) == (old.op, old.stride)
+        ghost_that_adds = block.op in ("ghost", "rep_ghost") and unit.residual
+        assert block.kernel_size == (1 if ghost_that_adds else old.kernel_size)
         assert (block.se_channels > 0, block.activation) == (old.se_channels > 0, old.activation)
         assert block.groups in (old.groups, unit.in_channels)
         # Rounding may make channels agree that did not, but never tears apart what could be added.
         assert unit.residual or not before.residual
-        grouped = block.groups > 1
-        assert factor == 1 or grouped or block.out_channels % divisor == 0 or block.out_channels in kept
+        if factor != 1 and index < head_index and block.groups == 1:
+            assert block.out_channels % divisor == 0
+
+
+@given(networks)
+def test_twice_as_wide_is_twice_the_channels(network: Architecture) -> None:
+    """Exactly, where nothing needs rounding: between blocks, inside them, and in transformers."""
+    wide = scale_width(network, 2, 1)
+    for block, old in zip(wide.blocks[:-1], network.blocks[:-1], strict=True):
+        assert block.out_channels == 2 * old.out_channels
+        assert block.hidden_channels == 2 * old.hidden_channels
+        assert block.transformer_channels == 2 * old.transformer_channels
 
 
 @given(networks, st.floats(1 / 0.9, 3.0))
@@ -242,6 +292,47 @@ def test_squeezed_channels_follow_the_networks_own_rule() -> None:
     assert (scaled.hidden_channels, scaled.se_channels) == (120, 44)
 
 
+def test_squeezed_channels_of_ghostnet_are_multiples_of_four() -> None:
+    """A quarter of what is squeezed; in proportion would be others."""
+    squeezed = [b for b in scale_width(ghostnet(), 1.3).blocks if b.se_channels]
+    assert [b.se_channels for b in squeezed] == [make_divisible(b.hidden_channels / 4, 4) for b in squeezed]
+    assert any(b.se_channels % 8 for b in squeezed)
+    assert any(b.se_channels != b.hidden_channels / 4 for b in squeezed)
+
+
+def test_squeezed_channels_that_are_a_share_rounded_down_stay_that() -> None:
+    """A quarter of the hidden channels; the nearest number would be one more for some of them."""
+    squeezed = [b for b in scale_width(mobilenet_v3_rw(), 1.1, 1).blocks if b.se_channels]
+    assert [b.se_channels for b in squeezed] == [b.hidden_channels // 4 for b in squeezed]
+    assert any(b.hidden_channels % 4 >= 2 for b in squeezed)
+
+
+def test_hidden_channels_are_multiples_of_the_groups() -> None:
+    """Even where neither the divisor nor the ratio makes them so: 12 of 8 would be 18 of 12."""
+    block = Block("fbnet", 8, 3, 1, 12, activation="relu", groups=4)
+    network = Architecture(32, 2, (Block("conv", 8), block, Block("pool"), Block("linear", 2)))
+    (scaled,) = of_op(scale_width(network, 1.5, 1), "fbnet")
+    assert (scaled.hidden_channels, scaled.out_channels, scaled.groups) == (20, 12, 4)
+
+
+def test_a_ghost_block_that_comes_to_add_its_input_has_no_kernel() -> None:
+    """A copy of one that did not, and one whose channels round to those of its input."""
+    rows = (Block("ghost", 24, 5, 2, 48, activation="relu"), Block("ghost", 40, 5, 1, 72, activation="relu"))
+    network = Architecture(32, 2, (Block("conv", 24), *rows, Block("pool"), Block("linear", 2)))
+    deep = of_op(scale_depth(network, 2), "ghost")
+    assert [(b.kernel_size, b.stride) for b in deep] == [(5, 2), (1, 1), (5, 1), (1, 1)]
+    assert [b.kernel_size for b in of_op(scale_width(network, 0.3, 16), "ghost")] == [5, 1]
+
+
+def test_copies_are_rounded_to_the_divisor() -> None:
+    """A stage of one block whose copy has half of its hidden channels."""
+    block = Block("mbconv", 12, 3, 2, 40, activation="relu")
+    network = Architecture(32, 2, (Block("conv", 24), block, Block("pool"), Block("linear", 2)))
+    assert [of_op(scale_depth(network, 2, n), "mbconv")[1].hidden_channels for n in (8, 4, 1)] == [24, 20, 20]
+    scaled = compound_scale(network, CompoundScaling(2, 1, 1), 1, divisor=4)
+    assert of_op(scaled, "mbconv")[1].hidden_channels == 20
+
+
 @given(networks, factors, st.sampled_from([None, 1, 2, 7, 32]))
 def test_resolution_is_the_nearest_multiple(network: Architecture, factor: float, multiple: int | None) -> None:
     """At least one of them."""
@@ -280,10 +371,23 @@ def test_scaled_networks_are_built_as_they_are_costed(name: str) -> None:
 @pytest.mark.parametrize(
     ("scale", "said"),
     [
-        (lambda n: scale_width(n, 0), "a network can be scaled by a number above 0, but not by 0"),
-        (lambda n: scale_depth(n, math.nan), "above 0, but not by nan"),
-        (lambda n: scale_resolution(n, math.inf), "above 0, but not by inf"),
+        (lambda n: scale_width(n, 0), "a network can be scaled by a number from 0.0001 to 10000, but not by 0"),
+        (lambda n: scale_depth(n, math.nan), "but not by nan"),
+        (lambda n: scale_resolution(n, math.inf), "but not by inf"),
+        (lambda n: scale_width(n, 1e308), r"but not by 1e\+308"),
+        (lambda n: scale_resolution(n, 1e308), r"but not by 1e\+308"),
+        (lambda n: scale_depth(n, -1), "but not by -1"),
         (lambda n: scale_width(n, 2, 0), "the divisor of channels must be at least 1, but got 0"),
+        (lambda n: scale_depth(n, 2, 0), "the divisor of channels must be at least 1, but got 0"),
+        (
+            lambda n: scale_width(n, 2, head="bogus"),  # type: ignore[arg-type]
+            "head must be one of scale, widen, keep, but got 'bogus'",
+        ),
+        (
+            lambda n: compound_scale(n, EFFICIENTNET_SCALING, 1e6),
+            r"phi = 1e\+06 is too large for alpha 1\.2, beta 1\.1",
+        ),
+        (lambda n: compound_scale(n, EFFICIENTNET_SCALING, -1e6), "but not by 0"),
         (lambda n: scale_resolution(n, 2, 0), "the multiple of a resolution must be at least 1, but got 0"),
         (lambda n: compound_scale(n, EFFICIENTNET_SCALING, math.nan), "phi must be a finite number, but got nan"),
         (lambda _: CompoundScaling(1, 0.9, 1), r"beta must be a number of at least 1, but got 0\.9"),

@@ -21,6 +21,7 @@ from strategies import tiny_spaces
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
+from nas.networks.deployed import deployed
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references import REFERENCES, reference
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
@@ -71,10 +72,10 @@ def spellings(space: SearchSpace) -> list[Parameters]:
 @settings(max_examples=40)
 @given(tiny_spaces())
 def test_a_space_is_the_set_of_what_its_parameters_decode_to(space: SearchSpace) -> None:
-    """By listing all: the size is exact, every member is found again, and the units are those of the members."""
+    """By listing all: the size is exact, every member is found again, and the units are those that members deploy."""
     members = {space.decode(parameters) for parameters in spellings(space)}
     assert space.size == len(members)
-    assert set(space.units()) == {unit for member in members for unit in units(member)}
+    assert set(space.units()) == {unit for member in members for unit in units(deployed(member))}
     assert len(set(space.units())) == len(space.units())
     for member in itertools.islice(members, 50):
         assert space.contains(member)
@@ -109,11 +110,11 @@ def test_every_number_below_the_size_is_a_member_of_its_own(space: SearchSpace) 
 @settings(max_examples=20)
 @given(tiny_spaces())
 def test_smallest_and_largest_are_those_of_all_members(space: SearchSpace) -> None:
-    """In MACs, and among equals in parameters."""
-    costs = [estimate_costs(space.decode(parameters)) for parameters in spellings(space)]
+    """In MACs when deployed, and among equals in parameters."""
+    costs = [estimate_costs(deployed(space.decode(parameters))) for parameters in spellings(space)]
     sizes = [(cost.macs, cost.params) for cost in costs]
     for parameters, size in ((space.smallest_parameters(), min(sizes)), (space.largest_parameters(), max(sizes))):
-        cost = estimate_costs(space.decode(parameters))
+        cost = estimate_costs(deployed(space.decode(parameters)))
         assert (cost.macs, cost.params) == size
 
 
@@ -157,6 +158,18 @@ def test_widths_that_round_to_the_same_channels_are_one_network(tmp_path: Path) 
     """4 spellings, 2 networks: at every depth, width 1.01 gives the channels of width 1."""
     space = read_space(write(tmp_path, "width: [1.0, 1.01]", "{op: mbconv, out: 16, depth: [1, 2], act: relu}"))
     assert (len(spellings(space)), space.size) == (4, 2)
+
+
+@pytest.mark.parametrize("op", ["ghost", "rep_ghost"])
+def test_a_kernel_that_a_ghost_block_does_not_have_makes_no_networks(op: str, tmp_path: Path) -> None:
+    """Of two blocks only the first, which makes other channels, has one: 2 networks from 4 spellings."""
+    space = read_space(write(tmp_path, "", f"{{op: {op}, out: 24, depth: 2, kernel: [3, 5], expand: 2, act: relu}}"))
+    assert (len(spellings(space)), space.size) == (4, 2)
+    for parameters in spellings(space):
+        assert [block.kernel_size for block in space.decode(parameters).blocks[1:3]] == [
+            parameters["stage1.block1.kernel"],
+            1,
+        ]
 
 
 def test_two_decisions_to_one_network_are_one_neighbour(tmp_path: Path) -> None:

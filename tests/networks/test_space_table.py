@@ -15,6 +15,7 @@ from strategies import tiny_spaces
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
+from nas.networks.deployed import deployed
 from nas.networks.operators import Unit, estimate_costs, units
 from nas.networks.space import SearchSpace, load_space
 from nas.networks.space_table import Members, SpaceTable
@@ -34,7 +35,7 @@ def seconds(unit: Unit) -> float:
 
 
 def seconds_of(architecture: Architecture) -> float:
-    return sum(seconds(unit) for unit in units(architecture))
+    return sum(seconds(unit) for unit in units(deployed(architecture)))
 
 
 def everything(space: SearchSpace) -> list[Architecture]:
@@ -45,12 +46,12 @@ def everything(space: SearchSpace) -> list[Architecture]:
 
 
 def check_costs(members: Members, indices: range) -> None:
-    """The costs of some members are those of the networks that they become."""
+    """The costs of some members are those of the networks that they become on a device."""
     params, macs, peaks, totals = members.params, members.macs, members.peak_activation_bytes, members.total(seconds)
     assert len(params) == len(macs) == len(peaks) == len(totals) == len(members)
     for index in indices:
         architecture = members[index]
-        costs = estimate_costs(architecture)
+        costs = estimate_costs(deployed(architecture))
         assert (params[index], macs[index], peaks[index]) == (costs.params, costs.macs, costs.peak_activation_bytes)
         assert totals[index] == pytest.approx(seconds_of(architecture), rel=1e-12)
 

@@ -38,3 +38,5 @@ def test_depth_rounds_up() -> None:
     assert [stage.repeats for stage in deepened([FUSED, SQUEEZED], 1.1)] == [2, 3]
     assert [stage.repeats for stage in deepened([FUSED, SQUEEZED], 2.5)] == [3, 5]
     assert deepened([FUSED, SQUEEZED], 1.0) == (FUSED, SQUEEZED)
+    # 100 × 1.1² is 121.00000000000001 in floating point.
+    assert deepened([FUSED._replace(repeats=100)], 1.1**2)[0].repeats == 121

@@ -17,9 +17,10 @@ from torch import Tensor
 from nas.deploy import export
 from nas.errors import ConfigError, NasError
 from nas.latency.table import LatencyEstimate
-from nas.networks.architecture import Architecture
+from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
 from nas.networks.operators import estimate_costs
+from nas.networks.references import find_network
 from nas.report.__main__ import main
 from nas.report.files import load_pareto
 from nas.report.picks import ExportedPick
@@ -122,6 +123,20 @@ def test_the_picture_is_drawn_for_any_number_of_trials(tmp_path: Path, trials: i
         save_picture(tmp_path / f"{index}.png", kind)
         with Image.open(tmp_path / f"{index}.png") as picture:
             assert picture.size == (1200, 750)
+
+
+def test_a_pick_with_branches_is_exported_as_it_is_deployed(tmp_path: Path) -> None:
+    """Its JSON has the architecture that was trained, which other commands read; the file has one convolution."""
+    one = small(0, 40.0, 10.0)
+    blocks = (Block("mobile_one", 8, 3, 2, activation="relu", branches=3), *one.network.architecture.blocks[1:])
+    network = replace(one.network, architecture=Architecture(16, 4, blocks))
+    write_report(SearchResult(setting(), (replace(one, network=network),)), tmp_path, weights=trained)
+    exported = picked(tmp_path, "knee").export
+    assert exported is not None
+    assert exported.weights.startswith("features short-trained on digits")
+    nodes = onnx.load(tmp_path / "picks" / "knee.onnx").graph.node
+    assert [node.op_type for node in nodes if node.op_type in ("Conv", "Add")] == ["Conv"]
+    assert find_network(str(tmp_path / "picks" / "knee.json")) == network.architecture
 
 
 def test_writing_again_without_weights_keeps_the_trained_export(tmp_path: Path) -> None:

@@ -33,6 +33,21 @@ head:
   - {op: linear, out: classes}
 """
 
+# Blocks that are trained with branches, and with several numbers of them that are one block when deployed.
+BRANCHED_SPACE = """\
+name: branched
+classes: 10
+resolution: 32
+per_block: [kernel, branches]
+stem: {op: conv, out: 8, kernel: 3, stride: 2, act: relu}
+stages:
+  - {op: mobile_one, out: 16, stride: 2, depth: [1, 2], kernel: [1, 3], branches: [1, 2, 4], act: relu}
+  - {op: rep_ghost, out: 24, stride: 2, depth: [1, 2], kernel: [3, 5], expand: 2, branches: [0, 1], act: relu}
+head:
+  - {op: pool}
+  - {op: linear, out: classes}
+"""
+
 
 @dataclass
 class FakeEvaluator:
@@ -59,12 +74,14 @@ class FakeEvaluator:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with search_spaces/small.yaml and a table `made_up` that has all of its units."""
+    """A current folder with two small spaces and a table `made_up` that has all of their units."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "search_spaces").mkdir()
-    (tmp_path / "search_spaces" / "small.yaml").write_text(SMALL_SPACE)
-    space = read_space(tmp_path / "search_spaces" / "small.yaml")
-    rows = {unit.key: Row(0.1 + unit.macs / 1e6, source="modelled") for unit in space.units()}
+    rows = {}
+    for name, text in (("branched", BRANCHED_SPACE), ("small", SMALL_SPACE)):
+        path = tmp_path / "search_spaces" / f"{name}.yaml"
+        path.write_text(text)
+        rows |= {unit.key: Row(0.1 + unit.macs / 1e6, source="modelled") for unit in read_space(path).units()}
     save_table(LatencyTable("made_up", conditions(), rows), tmp_path / "latency_tables")
     return tmp_path
 

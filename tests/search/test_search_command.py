@@ -7,9 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 from PIL import Image
 
+from nas.networks.deployed import deployed, has_branches
+from nas.networks.operators import estimate_costs, primitives, units
+from nas.networks.references import find_network
 from nas.search.__main__ import main
 from tests.search.conftest import SMALL_SPACE
 
@@ -34,7 +38,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     ("words", "said"),
     [
         (["--space", "smal"], "unknown search space 'smal'. Known: small, "),
-        (["--device", "pixel"], "unknown device 'pixel'. Known: pixel_lut, made_up."),
+        (["--device", "pixel"], "unknown device 'pixel'. Known: pixel_lut, "),
         (["--space", "../../x"], "search space must be a name"),
         (["--device", "../../x"], "device must be a name"),
         (["--space", "no/such.yaml"], "there is no search space file 'no/such.yaml'"),
@@ -186,3 +190,17 @@ def test_a_report_is_not_written_beside_a_search(workplace: Path, capsys: pytest
     assert "is in use by another command" in capsys.readouterr().err
     assert report([str(run.path)]) == 0
     assert "report.html" in capsys.readouterr().out
+
+
+def test_a_space_of_branched_blocks_is_searched_and_exported_as_it_is_deployed(workplace: Path) -> None:
+    """Trained with branches, costed and exported without: one convolution in the file for each of the deployed form."""
+    assert main([*QUICK, "--space", "branched", "--trials", "3", "--sampler", "random", "--run", "run", "--quiet"]) == 0
+    pick = json.loads(Path("run/picks/knee.json").read_text())
+    architecture = find_network("run/picks/knee.json")
+    assert has_branches(architecture)
+    running = deployed(architecture)
+    assert pick["trial"]["network"]["params"] == estimate_costs(running).params
+    assert pick["onnx"]["weights"].startswith("all weights short-trained on ")
+    expected = [p.kind for unit in units(running)[:-1] for p in primitives(unit) if p.weights]
+    nodes = onnx.load("run/picks/knee.onnx").graph.node
+    assert sum(node.op_type == "Conv" for node in nodes) == len(expected)

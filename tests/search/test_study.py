@@ -8,11 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from nas.errors import NasError
+from nas.latency.table import LatencyTable, Row, load_table, save_table
+from nas.networks.deployed import deployed, has_branches
+from nas.networks.operators import estimate_costs, units
+from nas.networks.references import reference
 from nas.search.run_directory import RunDirectory, load_result
 from nas.search.storage import open_study
 from tests.search.conftest import FakeEvaluator, Searcher
@@ -49,6 +54,40 @@ def test_no_second_of_training_goes_to_a_network_over_a_limit(searcher: Searcher
         if trial.status == "infeasible":
             assert trial.network.score is None
             assert "is above" in trial.reason
+
+
+def test_candidates_with_branches_cost_what_they_cost_when_deployed(searcher: Searcher) -> None:
+    """The table has rows for what a device runs, and limits are on that; what is trained has the branches."""
+    evaluator = FakeEvaluator()
+    result = searcher(
+        evaluator, space="branched", trials=20, sampler="random", limits__params="4k", references=["mobileone_s0"]
+    ).result
+    assert len(result.completed) == len(evaluator.asked) == 20
+    assert sum(has_branches(architecture) for architecture in evaluator.asked) > 10
+    table = load_table("made_up")
+    assert not any("_n1_" in key or "_n2_" in key or "_n4_" in key for key in table.rows)
+    for trial in result.completed:
+        running = deployed(trial.network.architecture)
+        assert trial.network.costs == estimate_costs(running)
+        assert trial.network.latency == table.estimate(running)
+        assert trial.network.costs.params <= 4_000
+    assert any(estimate_costs(trial.network.architecture).params > 4_000 for trial in result.completed)
+    by_deployed = Counter(deployed(architecture).fingerprint for architecture in evaluator.asked)
+    assert max(by_deployed.values()) > 1, "other branches are another network to train"
+    assert result.setting.deployed.startswith("the candidate itself, each block's branches one convolution: 32 px")
+
+
+def test_a_reference_with_branches_is_covered_by_rows_of_its_deployed_form(searcher: Searcher) -> None:
+    """No table has rows for what is only trained."""
+    table, network = load_table("made_up"), reference("mobileone_s0")
+    rows = {unit.key: Row(1.0, source="modelled") for unit in units(deployed(network))}
+    prepared = searcher.prepared(FakeEvaluator(), references=["mobileone_s0"])
+    assert prepared.left_out == ("mobileone_s0",)
+    save_table(LatencyTable("made_up", table.conditions, {**table.rows, **rows}), Path("latency_tables"))
+    prepared = searcher.prepared(FakeEvaluator(), references=["mobileone_s0"])
+    assert prepared.left_out == ()
+    assert prepared.references[0].latency.latency_ms == len(network.blocks)
+    assert prepared.references[0].costs.params == 2_078_504
 
 
 def test_limits_that_nothing_meets_are_refused_before_training(searcher: Searcher) -> None:

@@ -24,7 +24,7 @@ class MobileOne(nn.Module):
         block = unit.block
         kernel, trained = block.kernel_size, block.branches > 0
         branches: list[nn.Module] = []
-        if trained and block.stride == 1 and unit.in_channels == block.out_channels:
+        if trained and block.keeps_shape(unit.in_channels):
             branches.append(nn.BatchNorm2d(block.out_channels))
         for size in [kernel] * max(1, block.branches) + ([1] if trained and kernel > 1 else []):
             branches.append(

@@ -86,7 +86,7 @@ def _halves(unit: Unit) -> tuple[nn.Module | None, int, int]:
     """What the other half of the output passes through (None: nothing), and the branch's channels before and after."""
     block, inside = unit.block, unit.in_channels
     half = block.out_channels // 2
-    if block.stride == 1 and inside == block.out_channels:
+    if block.keeps_shape(inside):
         return None, half, half
     shortcut = nn.Sequential(
         ConvBnAct(inside, inside, block.kernel_size, block.stride, inside),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 from nas.errors import NasError, unknown_name
 from nas.networks.architecture import Architecture
@@ -21,7 +22,7 @@ class Costs:
     """What a network costs on any device.
 
     `macs` are those of convolutions and linear layers for one image, `peak_activation_bytes` is for one float32 image,
-    run block after block in a good order.
+    run block after block in a good order. assumption: attention holds all of its scores, as without a fused kernel.
     """
 
     params: int
@@ -30,8 +31,8 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class DetailedCosts:
-    """What a unit or a network costs on any device, for one image, in numbers from which bytes follow.
+class DetailedCosts(Costs):
+    """What a unit or a network costs on any device, for one image, also in numbers from which bytes follow.
 
     `product_macs` are the multiply-accumulates between two tensors (attention), which `macs` leave out as the papers
     do. `weights` are those of convolutions and linear layers; `biases` their biases once batch normalisation is folded
@@ -40,10 +41,7 @@ class DetailedCosts:
     moves nothing, and what is part of a convolution (its normalisation and activation) neither.
     """
 
-    params: int
-    macs: int
     product_macs: int
-    peak_activation_bytes: int
     weights: int
     biases: int
     channels: int
@@ -79,14 +77,12 @@ class DetailedCosts:
         return (self.macs + self.product_macs) / moved
 
 
+AnyCosts = TypeVar("AnyCosts", bound=Costs)
+
+
 def estimate_costs(architecture: Architecture) -> Costs:
     """Parameters, MACs and peak activation memory of a network."""
-    rows = units(architecture)
-    return Costs(
-        params=sum(unit.params for unit in rows),
-        macs=sum(unit.macs for unit in rows),
-        peak_activation_bytes=FLOAT_BYTES * max(unit.peak_elements for unit in rows),
-    )
+    return total_costs(map(_brief_costs, units(architecture)))
 
 
 def unit_costs(unit: Unit) -> DetailedCosts:
@@ -96,10 +92,8 @@ def unit_costs(unit: Unit) -> DetailedCosts:
     norms = [p for p in rows if p.kind == "norm"]
     folded = [p for p in norms if _folds(rows, p)]
     return DetailedCosts(
-        params=unit.params,
-        macs=unit.macs,
+        **vars(_brief_costs(unit)),
         product_macs=sum(p.product_macs for p in rows),
-        peak_activation_bytes=FLOAT_BYTES * unit.peak_elements,
         weights=sum(p.weights for p in layers),
         biases=sum(p.out_channels for p in [*layers, *folded] if p.normalised or p.biased),
         channels=sum(p.out_channels for p in layers),
@@ -108,20 +102,16 @@ def unit_costs(unit: Unit) -> DetailedCosts:
     )
 
 
-def total_costs(rows: Iterable[DetailedCosts]) -> DetailedCosts:
+def total_costs(rows: Iterable[AnyCosts]) -> AnyCosts:
     """What units (at least one) cost together, one after the other."""
     costs = list(rows)
-    return DetailedCosts(
-        params=sum(c.params for c in costs),
-        macs=sum(c.macs for c in costs),
-        product_macs=sum(c.product_macs for c in costs),
-        peak_activation_bytes=max(c.peak_activation_bytes for c in costs),
-        weights=sum(c.weights for c in costs),
-        biases=sum(c.biases for c in costs),
-        channels=sum(c.channels for c in costs),
-        norms=sum(c.norms for c in costs),
-        moved_elements=sum(c.moved_elements for c in costs),
-    )
+    totals = {field.name: sum(getattr(cost, field.name) for cost in costs) for field in fields(costs[0])}
+    totals["peak_activation_bytes"] = max(cost.peak_activation_bytes for cost in costs)
+    return replace(costs[0], **totals)
+
+
+def _brief_costs(unit: Unit) -> Costs:
+    return Costs(unit.params, unit.macs, FLOAT_BYTES * unit.peak_elements)
 
 
 def _folds(rows: tuple[Primitive, ...], norm: Primitive) -> bool:

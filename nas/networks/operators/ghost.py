@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nas.errors import NasError
 from nas.networks.architecture import Block
 from nas.networks.operators.graph import Graph, Tensor
@@ -16,8 +18,9 @@ def ghost(graph: Graph, x: Tensor, block: Block) -> Tensor:
 
     A ghost module (figure 2b) makes half of its channels by a 1×1 and the other half from these by a depthwise 3×3.
     Between the two stand, for stride 2, a depthwise k×k and squeeze-and-excitation. The input is added, after a
-    depthwise k×k and a 1×1 where stride or channels change. Elsewhere no convolution is k×k.
+    depthwise k×k and a 1×1 where stride or channels change. Elsewhere no convolution is k×k, and k must be 1.
     """
+    _check_kernel(x, block)
     for name, channels in (("hidden_channels", block.hidden_channels), ("out_channels", block.out_channels)):
         if channels % 2:
             raise NasError(f"{name} of a ghost block must be even, but got {channels}")
@@ -40,6 +43,7 @@ def rep_ghost(graph: Graph, x: Tensor, block: Block) -> Tensor:
     """
     if block.branches > 1:
         raise NasError(f"branches of a rep_ghost block must be 0 or 1, but got {block.branches}")
+    _check_kernel(x, block)
 
     def module(h: Tensor, channels: int, activation: str) -> Tensor:
         primary = graph.conv(h, channels, activation=activation)
@@ -53,6 +57,23 @@ def rep_ghost(graph: Graph, x: Tensor, block: Block) -> Tensor:
     return graph.add(h, _shortcut(graph, x, block))
 
 
+def without_unused_kernel(block: Block, in_channels: int) -> Block:
+    """`block` on an input of `in_channels`, with kernel_size 1 if it is a ghost block in which nothing is k×k.
+
+    Other spellings are refused: one network would have several fingerprints.
+    """
+    unused = block.op in ("ghost", "rep_ghost") and block.keeps_shape(in_channels)
+    return replace(block, kernel_size=1) if unused else block
+
+
+def _check_kernel(x: Tensor, block: Block) -> None:
+    if without_unused_kernel(block, x.channels) != block:
+        raise NasError(
+            f"kernel_size of a {block.op} block that keeps stride and channels must be 1, because nothing in it has "
+            f"that kernel, but got {block.kernel_size}"
+        )
+
+
 def _strided(graph: Graph, h: Tensor, block: Block) -> Tensor:
     """What stands between the two modules."""
     if block.stride > 1:
@@ -62,6 +83,6 @@ def _strided(graph: Graph, h: Tensor, block: Block) -> Tensor:
 
 def _shortcut(graph: Graph, x: Tensor, block: Block) -> Tensor:
     """The input, in the shape of the output."""
-    if block.stride == 1 and x.channels == block.out_channels:
+    if block.keeps_shape(x.channels):
         return x
     return graph.conv(graph.depthwise(x, block.kernel_size, block.stride), block.out_channels)

@@ -90,4 +90,4 @@ def squeezed(graph: Graph, x: Tensor, block: Block) -> Tensor:
 
 def added(graph: Graph, x: Tensor, h: Tensor, block: Block) -> Tensor:
     """`h`, plus the block's input where stride and channels allow."""
-    return graph.add(h, x) if block.stride == 1 and x.channels == h.channels else h
+    return graph.add(h, x) if block.keeps_shape(x.channels) else h

@@ -24,7 +24,7 @@ def _branches(graph: Graph, x: Tensor, block: Block) -> Tensor:
     sizes = [block.kernel_size] * block.branches
     if block.kernel_size > 1:
         sizes.append(1)
-    total = graph.norm(x) if block.stride == 1 and x.channels == block.out_channels else None
+    total = graph.norm(x) if block.keeps_shape(x.channels) else None
     for size in sizes:
         h = _conv(graph, x, block, size)
         total = h if total is None else graph.add(total, h)

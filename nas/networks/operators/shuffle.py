@@ -14,7 +14,7 @@ def shuffle_v1(graph: Graph, x: Tensor, block: Block) -> Tensor:
     stride and channels allow. Else it is concatenated, after a 3×3 average pooling where the stride is 2, and the last
     1×1 makes the channels that are missing from `out_channels`.
     """
-    concatenates = not adds_input(x, block)
+    concatenates = not block.keeps_shape(x.channels)
     branch_channels = block.out_channels - x.channels if concatenates else block.out_channels
     if branch_channels < 1:
         raise NasError(
@@ -67,17 +67,12 @@ def shuffle_xception(graph: Graph, x: Tensor, block: Block) -> Tensor:
     return graph.shuffle(graph.concat(shortcut, branch(h)))
 
 
-def adds_input(x: Tensor, block: Block) -> bool:
-    """Whether the output has the shape of the input."""
-    return block.stride == 1 and x.channels == block.out_channels
-
-
 def _halves(graph: Graph, x: Tensor, block: Block) -> tuple[Tensor, Tensor]:
     """The half of the output that passes beside the branch, and what goes into the branch."""
     if block.out_channels % 2:
         raise NasError(f"out_channels of a {block.op} block must be even, but got {block.out_channels}")
     half = block.out_channels // 2
-    if adds_input(x, block):
+    if block.keeps_shape(x.channels):
         shortcut, h = graph.split(x, (half, half))
         return shortcut, h
     shortcut = graph.depthwise(x, block.kernel_size, block.stride)

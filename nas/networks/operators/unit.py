@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 
 from nas.errors import NasError
 from nas.networks.architecture import OPERATORS, Architecture, Block
-from nas.networks.operators.graph import Primitive
+from nas.networks.operators.graph import INPUT, Primitive
 from nas.networks.operators.trace import Trace, trace, traced_peak
 
 INPUT_CHANNELS = 3
@@ -35,6 +35,8 @@ _DEFAULTS = {f.name: f.default for f in fields(Block)}
 _USUAL_GATE = "hsigmoid"
 _SHAPE = re.compile(r"(?P<op>[a-z]\w*?)_(?P<h>\d+)x(?P<w>\d+)_i(?P<i>\d+)(?:_(?P<rest>\w+))?")
 _NUMBER = re.compile(r"([a-z]+)(\d+)")
+# Many times what any unit's key takes. Python refuses to read numbers of thousands of digits.
+_MOST_LETTERS = 500
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Unit:
     @property
     def residual(self) -> bool:
         """Whether the input is added to the output."""
-        return any(p.kind == "add" and -1 in p.inputs for p in self.trace.primitives)
+        return any(p.kind == "add" and INPUT in p.inputs for p in self.trace.primitives)
 
     @property
     def params(self) -> int:
@@ -118,6 +120,8 @@ class Unit:
 
 def parse_unit(key: str) -> Unit:
     """The unit that `key` names. Raises NasError for a word that no unit has as its key."""
+    if len(key) > _MOST_LETTERS:
+        raise NasError(f"not a unit: {key[:40]!r} and so on, {len(key)} letters of {_MOST_LETTERS} at most")
     match = _SHAPE.fullmatch(key)
     if match is None:
         raise NasError(f"not a unit: {key!r}. A unit looks like mbconv_112x112_i16_o24_h64_k3_s2_se0_relu")

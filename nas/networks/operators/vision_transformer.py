@@ -35,6 +35,8 @@ def mobile_vit(graph: Graph, x: Tensor, block: Block) -> Tensor:
 def _transformer_layer(graph: Graph, x: Tensor, block: Block) -> Tensor:
     """Attention and an MLP of `hidden_channels`, each after a layer normalisation and added to its input.
 
+    The scores of all heads are a tensor that is held, and softmax overwrites it. assumption: the runtime has no fused
+    attention (arXiv:2205.14135), which holds a part of them at a time; where it has, as torch does, the peak is less.
     `x` is written as the feature map it comes from: all of its pixels are rows, in `PATCH`² sequences.
     """
     length = x.height * x.width // PATCH**2

@@ -6,11 +6,11 @@ One file for each family. Each network is a table with its columns named, as in 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from nas.errors import NasError, unknown_name
+from nas.errors import NasError, nearest_first
 from nas.networks.architecture import Architecture
 from nas.networks.references.edgetpu import (
     EDGETPU_V2_L,
@@ -63,6 +63,8 @@ from nas.networks.references.proxyless import proxyless_cpu, proxyless_gpu, prox
 from nas.networks.references.shufflenet import shufflenet_v1, shufflenet_v2
 from nas.networks.references.spnas import single_path_nas
 
+_NEAREST = 8
+
 # By family, so that each family's file is followed by its rows here.
 REFERENCES: Mapping[str, Callable[[], Architecture]] = {
     # MobileNetV1
@@ -113,6 +115,7 @@ REFERENCES: Mapping[str, Callable[[], Architecture]] = {
     "mnasnet_a1": mnasnet_a1,
     "mnasnet_a1_050": partial(mnasnet_a1, width=0.5),
     "mnasnet_a1_075": partial(mnasnet_a1, width=0.75),
+    "mnasnet_a1_130": partial(mnasnet_a1, width=1.3),
     "mnasnet_a1_140": partial(mnasnet_a1, width=1.4),
     "mnasnet_b1": mnasnet_b1,
     "mnasnet_b1_050": partial(mnasnet_b1, width=0.5),
@@ -203,16 +206,23 @@ REFERENCES: Mapping[str, Callable[[], Architecture]] = {
 
 
 def reference(name: str) -> Architecture:
-    """The published network called `name`, as published. Raises NasError (listing the names) for any other."""
+    """The published network called `name`, as published. Raises NasError (with the nearest names) for any other."""
     if name not in REFERENCES:
-        raise NasError(unknown_name("reference network", name, REFERENCES))
+        raise NasError(unknown_network("reference network", name, REFERENCES))
     return REFERENCES[name]()
+
+
+def unknown_network(kind: str, name: str, known: Iterable[str]) -> str:
+    """Say that there is no `kind` called `name`, with the nearest of those that are `known`: all would fill a page."""
+    nearest = ", ".join(nearest_first(name, known)[:_NEAREST])
+    return f"unknown {kind} {name!r}. Nearest: {nearest}. `python -m nas.networks list` shows all networks."
 
 
 def find_network(name: str) -> Architecture:
     """The published network called `name`, or the one in the file `name` (ending in .json).
 
-    The file holds what `Architecture.to_json` gives, itself or under the key "architecture", as a search's picks do.
+    The file holds what `Architecture.to_json` gives, itself or under the key "architecture"; or it is of a search's
+    pick, whose trial has it.
     Raises NasError for a name that is not known and a file that holds no architecture.
     """
     if not name.endswith(".json"):
@@ -223,8 +233,9 @@ def find_network(name: str) -> Architecture:
         raise NasError(f"cannot read {name}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise NasError(f"malformed JSON: {error} ({name})") from error
-    if isinstance(data, dict) and "architecture" in data:
-        data = data["architecture"]
+    for key in ("trial", "network", "architecture"):
+        if isinstance(data, dict) and key in data:
+            data = data[key]
     try:
         return Architecture.from_json(data)
     except NasError as error:

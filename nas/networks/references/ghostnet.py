@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from nas.networks.architecture import Architecture, Block
+from nas.networks.operators.ghost import without_unused_kernel
 from nas.networks.scaling import make_divisible
 
 
@@ -18,7 +19,8 @@ class GhostRow(NamedTuple):
     stride: int
 
 
-# GhostNet, arXiv:1911.11907, table 1; the kernels, which it leaves out, are those of the authors' code.
+# GhostNet, arXiv:1911.11907, table 1; the kernels, which it leaves out, are those of the authors' code (where stride
+# and channels stay nothing has that kernel).
 GHOSTNET = (
     GhostRow(3, 16, 16, False, 1),
     GhostRow(3, 48, 24, False, 2),
@@ -68,7 +70,7 @@ def ghostnet(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) 
 
 
 def repghostnet(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """RepGhostNet as it is trained; `nas.networks.reparameterise` has the form that is deployed."""
+    """RepGhostNet as it is trained; `nas.networks.deployed` has the form that is deployed."""
     return _network("rep_ghost", REPGHOSTNET, 1, width, resolution, classes)
 
 
@@ -78,19 +80,18 @@ def _network(
     blocks = [Block("conv", _rounded(16 * width), kernel_size=3, stride=2, activation="relu")]
     for row in rows:
         hidden_channels = _rounded(row.hidden_channels * width)
-        blocks.append(
-            Block(
-                op,
-                _rounded(row.out_channels * width),
-                kernel_size=row.kernel_size,
-                stride=row.stride,
-                hidden_channels=hidden_channels,
-                se_channels=_rounded(hidden_channels / 4) if row.se else 0,
-                se_gate="hsigmoid" if row.se else "",
-                activation="relu",
-                branches=branches,
-            )
+        block = Block(
+            op,
+            _rounded(row.out_channels * width),
+            kernel_size=row.kernel_size,
+            stride=row.stride,
+            hidden_channels=hidden_channels,
+            se_channels=_rounded(hidden_channels / 4) if row.se else 0,
+            se_gate="hsigmoid" if row.se else "",
+            activation="relu",
+            branches=branches,
         )
+        blocks.append(without_unused_kernel(block, blocks[-1].out_channels))
     blocks += [
         Block("conv", _rounded(LAST_CONV_CHANNELS * width), activation="relu"),
         Block("pool"),

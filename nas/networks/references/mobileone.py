@@ -31,7 +31,7 @@ SQUEEZE_RATIO = 16
 
 
 def mobileone(variant: MobileOneVariant, *, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """MobileOne as it is trained; `nas.networks.reparameterise` has the form that is deployed.
+    """MobileOne as it is trained; `nas.networks.deployed` has the form that is deployed.
 
     The stem is narrower than 64 channels where the first stage is, and has one branch in every variant.
     """

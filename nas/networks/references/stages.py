@@ -9,6 +9,9 @@ from typing import NamedTuple
 from nas.networks.architecture import Block
 from nas.networks.scaling import make_divisible
 
+# 11.000000000000002 repeats are 11.
+_ROUNDING = 1e-9
+
 
 class Stage(NamedTuple):
     """A row of a paper's table: `repeats` inverted residuals of `channels`, the first with `stride`.
@@ -28,7 +31,7 @@ class Stage(NamedTuple):
 
 def deepened(stages: Sequence[Stage], depth: float) -> tuple[Stage, ...]:
     """`stages` with `depth` times as many repeats each, rounded up (EfficientNet's rule)."""
-    return tuple(stage._replace(repeats=math.ceil(stage.repeats * depth)) for stage in stages)
+    return tuple(stage._replace(repeats=math.ceil(stage.repeats * depth - _ROUNDING)) for stage in stages)
 
 
 def mbconv_stages(
