@@ -4,6 +4,7 @@
 
 Everything that is needed after the space and the table are loaded counts: the first time, that is building the arrays,
 tracing every unit that a network can have, drawing and adding up. The second time only drawing and adding up is left.
+Beside it stands what one network costs that is given as an architecture, once its space's units are known.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from nas import console
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.space import SearchSpace, load_space
 from nas.networks.space_table import SpaceTable
+
+# Networks of each kind by which one estimate is timed.
+_ESTIMATES = 1000
 
 # Seconds by what they were spent on.
 Seconds = dict[str, float]
@@ -49,13 +53,27 @@ def measure(space: SearchSpace, table: LatencyTable, count: int, rng: np.random.
     return {"building": building, **first}, _draw_and_cost(compiled, table, count, rng)
 
 
+def measure_one(space: SearchSpace, table: LatencyTable, rng: np.random.Generator) -> float:
+    """Seconds in which `estimate` answers for one architecture that it has not met: the median of _ESTIMATES."""
+    met, new = ([space.sample(rng) for _ in range(_ESTIMATES)] for _ in range(2))
+    table.estimate_many(met)
+    seconds = []
+    for architecture in new:
+        before = time.perf_counter()
+        table.estimate(architecture)
+        seconds.append(time.perf_counter() - before)
+    return float(np.median(seconds))
+
+
 def _run(arguments: argparse.Namespace) -> int:
     space, table = load_space(arguments.space), load_table(arguments.device)
-    times = measure(space, table, arguments.count, np.random.default_rng(arguments.seed))
+    rng = np.random.default_rng(arguments.seed)
+    times = measure(space, table, arguments.count, rng)
     print(f"{arguments.count:,} networks of {space.name} with {table.name}, seconds:\n")
     rows = [(part, *(f"{seconds.get(part, 0.0):.3f}" for seconds in times)) for part in times[0]]
     rows.append(("total", *(f"{sum(seconds.values()):.3f}" for seconds in times)))
     console.print_table(("part", "first time", "again"), rows, numbers=("first time", "again"))
+    print(f"\nestimate of one network: {measure_one(space, table, rng) * 1e6:.0f} µs")
     return 0
 
 

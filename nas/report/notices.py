@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from nas.accuracy.evaluate import Score
 from nas.latency.table import SOURCES, Source
+from nas.latency.verdict import validated
 from nas.report.wording import count, percent, share
 from nas.search.result import STATUSES, SearchResult, Status, mean_share
 
@@ -68,7 +69,9 @@ def latency_notice(result: SearchResult) -> Notice:
         if "difference" in entry
     ]
     if differences:
-        sentences.append(f"The table's sums beside published whole networks: {_listed(differences)} (details below).")
+        sentences.append(f"The table's sums beside whole networks: {_listed(differences)} (details below).")
+    words = validated(conditions)
+    sentences.append(f"{words[0].upper()}{words[1:]}.")
     if "measured" not in _mapping(conditions, "sources") and not shares["measured"]:
         return Notice("No figure of the latency table was measured by this project.", tuple(sentences))
     if shares["published"] or shares["modelled"]:

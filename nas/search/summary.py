@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nas.console import print_table
 from nas.files import shown
 from nas.latency.table import SOURCES
+from nas.latency.verdict import validated
 from nas.networks.describe import describe
 from nas.search.result import STATUSES, CostedNetwork, SearchResult, mean_share
 
@@ -54,7 +55,7 @@ def latency_basis(result: SearchResult) -> str:
     errors = [f"{source} {error['mean_absolute']}" for source, error in checked.items() if isinstance(error, dict)]
     if shares["modelled"] and errors:
         text += f"; mean error of the model, cross-validated: {', '.join(errors)}"
-    return text
+    return f"{text}\n{validated(result.setting.device_conditions)}"
 
 
 def _counts(result: SearchResult) -> str:

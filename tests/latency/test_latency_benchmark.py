@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nas.errors import NasError
-from nas.latency.benchmark import main, measure
+from nas.latency.benchmark import main, measure, measure_one
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.space import load_space
 from nas.networks.space_table import SpaceTable
@@ -49,10 +49,11 @@ def test_the_benchmark_says_what_took_how_long(capsys: pytest.CaptureFixture[str
     assert main(["--count", "50"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "50 networks of mbv3 with pixel_lut, seconds:"
-    table = {line[:20].strip(): [float(word) for word in line[20:].split()] for line in lines[3:]}
+    table = {line[:20].strip(): [float(word) for word in line[20:].split()] for line in lines[3:-2]}
     for column in range(2):
         parts = [seconds[column] for part, seconds in table.items() if part != "total"]
         assert sum(parts) == pytest.approx(table["total"][column], abs=0.005)
+    assert re.fullmatch(r"estimate of one network: \d+ µs", lines[-1])
     first, again = measure(load_space("mbv3"), load_table("pixel_lut"), 5, np.random.default_rng(0))
     assert first.keys() - again.keys() == {"building"}
 
@@ -77,3 +78,10 @@ def test_a_hundred_thousand_networks_take_a_second() -> None:
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         totals.append(float(re.search(r"^total +([\d.]+)", out, re.MULTILINE)[1]))  # type: ignore[index]
     assert min(totals) < 1
+
+
+@pytest.mark.slow
+def test_one_estimate_takes_less_than_a_hundred_microseconds() -> None:
+    """Of a network that was not met before; the best of three on a machine that may be busy."""
+    space, table = load_space("mbv3"), load_table("pixel_lut")
+    assert min(measure_one(space, table, np.random.default_rng(seed)) for seed in range(3)) < 100e-6

@@ -37,7 +37,36 @@ def test_show_network_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "pixel_lut", "--network", "mobilenet_v3_large"]) == 0
     out = capsys.readouterr().out
     assert f"latency: {network['latency_ms']:.2f} ms (" in out
-    assert re_line(out, "pool_7x7_i960") == ["pool_7x7_i960", out.split("pool_7x7_i960")[1].split()[0], "modelled"]
+    pool = next(unit for unit in network["units"] if unit["unit"] == "pool_7x7_i960")
+    share = pool["latency_ms"] / network["latency_ms"]
+    assert re_line(out, "pool_7x7_i960") == [
+        "pool_7x7_i960",
+        f"{pool['latency_ms']:.3f}",
+        f"{share:.1%}",
+        "modelled",
+    ]
+
+
+def test_show_network_has_its_stages(capsys: pytest.CaptureFixture[str]) -> None:
+    """Units that follow one another with one output shape; the shares add up to 1."""
+    assert main(["show", "pixel_lut", "--network", "mobilenet_v3_large", "--json"]) == 0
+    stages = json.loads(capsys.readouterr().out)["network"]["stages"]
+    assert [stage["units"] for stage in stages] == [1, 1, 2, 3, 4, 2, 3, 1, 1, 1, 1]
+    assert sum(stage["share"] for stage in stages) == pytest.approx(1)
+    assert [stage["output"] for stage in stages[1:4]] == ["16x112x112", "24x56x56", "40x28x28"]
+
+
+def test_show_has_the_kinds_of_blocks(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many rows each operator has, between which sides and latencies; all rows are counted."""
+    table = load_table("pixel_lut")
+    assert main(["show", "pixel_lut", "--json"]) == 0
+    kinds = {kind.pop("op"): kind for kind in json.loads(capsys.readouterr().out)["kinds"]}
+    assert sum(kind["rows"] for kind in kinds.values()) == len(table.rows)
+    assert set(kinds) == {"conv", "linear", "mbconv", "pool"}
+    linear = [row.latency_ms for key, row in table.rows.items() if key.startswith("linear_")]
+    assert (kinds["linear"]["sides"], kinds["linear"]["least_ms"]) == ([1, 1], min(linear))
+    assert main(["show", "pixel_lut"]) == 0
+    assert "family held out" in capsys.readouterr().out
 
 
 def re_line(text: str, start: str) -> list[str]:
@@ -48,11 +77,11 @@ def re_line(text: str, start: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["show", "pixle"], "error: unknown device 'pixle'. Known: pixel_lut"),
+        (["show", "pixle"], "error: unknown device 'pixle'. Known: pixel"),
         (["show", "../../x"], "error: device must be a name"),
         (
             ["show", "pixel_lut", "--network", "mobilenet_v4"],
-            "error: unknown reference network 'mobilenet_v4'. Known: ",
+            "error: unknown reference network 'mobilenet_v4'. ",
         ),
         (["show", "pixel_lut", "--network", "x.json"], "error: cannot read x.json"),
         (["build", "pixel_lut", "--published", "nowhere"], "error: cannot read the published latencies in nowhere"),

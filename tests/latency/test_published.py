@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 
 from nas.errors import NasError
-from nas.latency.published import (
+from nas.latency.published.files import PublishedUnit, published_rows, read_published
+from nas.latency.published.google import (
     GOOGLE_MOBILENET_V3,
     GOOGLE_NETWORKS,
-    NN_METER,
-    SINGLE_PATH_NAS,
     google_mobilenet_v3,
     google_networks,
     hswish_ablation,
-    nn_meter,
-    single_path_nas,
-    squeeze_excitation_pairs,
 )
-from nas.networks.operators import units
+from nas.latency.published.hw_nas_bench import HELP_FBNET, build_fbnet32
+from nas.latency.published.nn_meter import NN_METER, build_early_stages, nn_meter, squeeze_excitation_pairs
+from nas.latency.published.ofa_note10 import OFA_NOTE10, ofa_note10
+from nas.latency.published.single_path_nas import SINGLE_PATH_NAS, single_path_nas
+from nas.latency.published.tf_nas import TF_NAS, build_tf_nas
+from nas.latency.table import Row
+from nas.networks.operators import parse_unit, units
 from nas.networks.references.mobilenet_v2 import mobilenet_v2
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 
@@ -56,19 +59,98 @@ def test_layers_of_one_shape_are_one_family(tmp_path: Path) -> None:
     assert {unit.block.kernel_size for unit in family_of} == {3, 5}
 
 
+NN_METER_HEADER = "device,op,hw,in_c,out_c,expand_ratio,stride,kernel,se,latency_ms,key\n"
+
+
 def test_pairs_tell_what_squeeze_and_excitation_adds(tmp_path: Path) -> None:
     """Only blocks that differ in nothing else; other devices are not read."""
-    header = "device,op,hw,in_c,out_c,expand_ratio,stride,kernel,se,latency_ms,key\n"
     rows = (
         "pixel1,MB,56,24,24,3,1,3,0,2.0,a\npixel1,MB,56,24,24,3,1,3,1,2.5,b\npixel1,MB,56,24,24,3,1,5,1,9,c\n"
         "pixel4,MB,56,24,24,3,1,3,0,1.0,d\npixel1,firstconv,224,3,16,,2,3,0,1.0,e\n"
     )
-    write(tmp_path, NN_METER, header + rows)
+    write(tmp_path, NN_METER, NN_METER_HEADER + rows)
     blocks = nn_meter(tmp_path)
     assert [block.name for block in blocks] == ["a", "b", "c", "e"]
+    assert blocks[1].units[0].block.se_channels == 18
     (pair,) = squeeze_excitation_pairs(blocks)
     assert (pair.latency_ms, pair.scale_of, pair.family) == (0.5, "nn_meter", blocks[0].family)
     assert (pair.units, pair.without) == (blocks[1].units, blocks[0].units)
+
+
+def test_blocks_with_a_shortcut_that_no_unit_has_are_left_out(tmp_path: Path) -> None:
+    """nn-Meter's add their input even where the channels change."""
+    rows = "pixel4,MB,56,24,32,3,2,3,0,2.0,a\npixel4,MB,56,24,24,1,1,3,0,0.5,b\npixel6,MB,56,24,24,3,1,3,0,9,c\n"
+    write(tmp_path, NN_METER, NN_METER_HEADER + rows)
+    table = build_early_stages("pixel4_early", tmp_path)
+    assert dict(table.rows) == {
+        "mbconv_56x56_i24_o24_h24_k3_s1_se0_hswish": Row(0.5, runs=1, source="published"),
+    }
+
+
+def test_tf_nas_blocks_that_were_never_timed_are_left_out(tmp_path: Path) -> None:
+    """Of fewer hidden channels than input channels, negative or not; every eighth of the others is kept, ungzipped."""
+    key = "MBInvertedResBlock_14_80_160_112_k5_s1_swish"
+    lines = [f"titan_rtx_bs32,{key},{hidden}.0,{hidden - 72.5}" for hidden in (72, 80, 84, 88)]
+    lines += ["titan_rtx_bs32,base,,1.9", f"xeon_gold6130_bs1,{key},88.0,7"]
+    path = tmp_path / TF_NAS
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress("\n".join(["device,key,mid_c,latency_ms", *lines]).encode()))
+    table = build_tf_nas("titan_rtx_tfnas", tmp_path)
+    tail = "k5_s1_se160_silu_sigmoid_squeezesilu"
+    assert {key: row.latency_ms for key, row in table.rows.items()} == {
+        f"mbconv_14x14_i80_o112_h80_{tail}": 7.5,
+        f"mbconv_14x14_i80_o112_h88_{tail}": 15.5,
+    }
+    assert "a batch of 32 images" in table.conditions.protocol
+    path.write_bytes(b"no gzip")
+    with pytest.raises(NasError, match="cannot read the published latencies"):
+        build_tf_nas("titan_rtx_tfnas", tmp_path)
+
+
+def test_fbnet_layers_that_change_the_shape_are_left_out(tmp_path: Path) -> None:
+    """Skipping those costs something; equal layers are one unit."""
+    lines = ["device,layer,op,delta_ms_vs_skip", "pixel3,-1,all_skip_constant,2.8", "pixel3,1,k3_e1,0.2"]
+    lines += ["pixel3,2,k3_e1_g2,0.5", "pixel3,3,k3_e1_g2,0.5", "pixel3,3,skip,0.0", "raspi4,2,k3_e1,1.0"]
+    write(tmp_path, HELP_FBNET, "\n".join(lines))
+    table = build_fbnet32("pixel3_fbnet32", tmp_path)
+    unit = "fbnet_32x32_i24_o24_h24_k3_s1_g2_relu"
+    assert dict(table.rows) == {unit: Row(0.5, runs=2, source="published")}
+    write(tmp_path, HELP_FBNET, "\n".join([*lines, "pixel3,2,k7_e1,0.5"]))
+    with pytest.raises(NasError, match=r"'k7_e1' is none of FBNet's blocks.*csv:8"):
+        build_fbnet32("pixel3_fbnet32", tmp_path)
+
+
+def test_note10_layers_are_units(tmp_path: Path) -> None:
+    """With the squeezed channels of once-for-all, standard deviation and runs."""
+    header = "op,in_h,in_c,out_c,kernel,stride,idskip,se,hs,hidden,count,mean_ms,std_ms\n"
+    rows = "expanded_conv,14,136,136,7,1,1,1,1,408,100,0.9,0.01\nConv_2,1,1152,1536,,,,,,,498,0.7,0.1\n"
+    write(tmp_path, OFA_NOTE10, header + rows)
+    assert ofa_note10(tmp_path) == [
+        PublishedUnit(parse_unit("mbconv_14x14_i136_o136_h408_k7_s1_se104_hswish"), 0.9, 0.01, 100),
+        PublishedUnit(parse_unit("linear_1x1_i1152_o1536_hswish_nobias"), 0.7, 0.1, 498),
+    ]
+    write(tmp_path, OFA_NOTE10, header + rows.replace("7,1,1,1,1,408", "7,1,0,1,1,408"))
+    with pytest.raises(NasError, match=r"idskip is 0, which mbconv_\S+ is not.*csv:2"):
+        ofa_note10(tmp_path)
+
+
+def test_figures_for_one_unit_are_one_row() -> None:
+    """The mean over all runs, with the largest spread."""
+    unit = parse_unit("pool_7x7_i960")
+    rows = published_rows([PublishedUnit(unit, 1.0, 0.1, 30), PublishedUnit(unit, 2.0, 0.3, 10)])
+    assert rows == {unit.key: Row(1.25, 0.3, 40, "published")}
+
+
+def test_figures_that_are_not_wanted_are_not_checked(tmp_path: Path) -> None:
+    """A negative figure that is left out is no problem; one that is wanted names its line."""
+    path = write(tmp_path, "x.csv", "latency_ms\n-1\n2\n")
+    unit = parse_unit("pool_7x7_i960")
+    kept = read_published(
+        path, ["latency_ms"], lambda row: PublishedUnit(unit, 2.0) if row["latency_ms"] == "2" else None
+    )
+    assert [figure.latency_ms for figure in kept] == [2.0]
+    with pytest.raises(NasError, match=r"must be a number above 0, but is -1 .*x\.csv:2"):
+        read_published(path, ["latency_ms"], lambda row: PublishedUnit(unit, float(row["latency_ms"])))
 
 
 def test_the_ablation_differs_in_h_swish_alone() -> None:

@@ -38,6 +38,7 @@ def test_a_table_without_measurements_says_so_with_its_models_error() -> None:
     assert f"{family} {entry['mean_absolute']}" in text
     agreement = result.setting.device_conditions["validation"]["mobilenet_v2"]["difference"]
     assert f"mobilenet_v2 {agreement}" in text
+    assert "The table is NOT VALIDATED" in text
 
 
 @pytest.mark.parametrize(

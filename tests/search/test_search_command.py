@@ -135,6 +135,7 @@ def test_a_search_on_a_folder_of_images_leaves_everything_in_its_run(
     assert main([*QUICK, *words]) == 0
     printed = capsys.readouterr()
     assert "latency of the front on made_up: 100.0% modelled (modelled is not measured)" in printed.out
+    assert "the table is NOT VALIDATED" in printed.out
     assert "top-1 is of the candidate's proxy for 1 epoch" in printed.err
     run = workplace / "runs" / "small-made_up-photos"
     left = {str(path.relative_to(run)) for path in run.rglob("*")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
+from functools import cached_property, lru_cache
 
 from nas.errors import NasError
 from nas.networks.architecture import OPERATORS, Architecture, Block
@@ -94,7 +95,7 @@ class Unit:
         """The most numbers alive at once while it runs on one image, input and output included."""
         return traced_peak(self.block, self.in_channels, self.height, self.width)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """One readable word, such as `mbconv_112x112_i16_o24_h64_k3_s2_se0_relu`; `parse_unit` reads it back."""
         block = self.block
@@ -155,10 +156,17 @@ def units(architecture: Architecture) -> tuple[Unit, ...]:
     rows = []
     channels, height, width = INPUT_CHANNELS, architecture.resolution, architecture.resolution
     for block in architecture.blocks:
-        unit = Unit(block, channels, height, width)
+        unit = _unit(block, channels, height, width)
         rows.append(unit)
-        channels, height, width = unit.out_channels, unit.out_height, unit.out_width
+        output = unit.trace.output
+        channels, height, width = output.channels, output.height, output.width
     return tuple(rows)
+
+
+@lru_cache(maxsize=1 << 16)
+def _unit(block: Block, in_channels: int, height: int, width: int) -> Unit:
+    """The unit: networks of a space share theirs, and with them their keys."""
+    return Unit(block, in_channels, height, width)
 
 
 def primitives(unit: Unit) -> tuple[Primitive, ...]:

@@ -1,0 +1,88 @@
+"""What is carried to a device to time units there?
+
+A kit is a folder: an ONNX file for each model, `manifest.json`, and `run.py` (a copy of runner.py), which needs Python,
+onnxruntime and numpy on the device and nothing else. What comes back is one file of raw samples (see samples.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from nas.errors import NasError
+from nas.latency import runner
+
+MANIFEST = "manifest.json"
+RUNNER = "run.py"
+SENTINEL = "sentinel"
+EMPTY = "empty"
+
+Precision = Literal["float32", "float16", "int8"]
+GraphOptimization = Literal["disabled", "basic", "extended", "all"]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How the models of a kit are run.
+
+    Each model is timed `passes` times `rounds` times. A sample is `runs` runs right after one another: the first finds
+    the caches as the other models left them, the last finds its own weights there. `group_size` models are loaded at
+    once; the sentinel is timed before every `sentinel_every`-th of them. Where it takes `slow_share` of its best time,
+    the machine is hot or busy, and is left alone for up to `longest_pause_s`.
+    """
+
+    provider: str = "CPUExecutionProvider"
+    threads: int = 1
+    cores: tuple[int, ...] = ()
+    graph_optimization: GraphOptimization = "all"
+    precision: Precision = "float32"
+    spinning: bool = True
+    warmup: int = 2
+    passes: int = 4
+    rounds: int = 5
+    runs: int = 2
+    group_size: int = 250
+    sentinel_every: int = 10
+    slow_share: float = 1.3
+    longest_pause_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "passes", "rounds", "runs", "group_size", "sentinel_every"):
+            if getattr(self, name) < 1:
+                raise NasError(f"{name} must be at least 1, but got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of a kit: an ONNX file and the shapes of its inputs. Units are named by their keys."""
+
+    name: str
+    onnx: bytes
+    inputs: tuple[tuple[int, ...], ...]
+
+
+def write_kit(models: Iterable[Model], settings: RunSettings, folder: Path) -> str:
+    """Write a kit into `folder` and return its identity: the same models and settings have the same.
+
+    There must be a model called SENTINEL. Raises NasError where `folder` holds something that is no kit.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise NasError(f"{folder} holds other files: a kit needs a folder of its own")
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "models").mkdir(parents=True)
+    listed = []
+    for number, model in enumerate(models):
+        file = f"models/{number:05d}.onnx"
+        (folder / file).write_bytes(model.onnx)
+        digest = hashlib.sha256(model.onnx).hexdigest()
+        listed.append({"name": model.name, "file": file, "sha256": digest, "inputs": model.inputs})
+    manifest = {"format": runner.FORMAT, "settings": asdict(settings), "sentinel": SENTINEL, "models": listed}
+    identity = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+    (folder / MANIFEST).write_text(json.dumps({"kit": identity, **manifest}, indent=1), encoding="utf-8")
+    shutil.copyfile(runner.__file__, folder / RUNNER)
+    return identity

@@ -1,0 +1,233 @@
+"""How is a latency table measured?
+
+Every unit of a space is timed in ONNX Runtime, interleaved with whole networks: some to fit the calibration of the sum
+by, the others to check the table by. All raw samples stay in the folder of the measurement (results.jsonl).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from nas.errors import NasError
+from nas.latency import agreement, runner
+from nas.latency.agreement import Agreement, compare, fit_calibration, measured, summed, timed, unit_latencies
+from nas.latency.kit import EMPTY, MANIFEST, SENTINEL, Model, RunSettings, write_kit
+from nas.latency.plan import Plan, load_plan, save_plan
+from nas.latency.samples import Results
+from nas.latency.table import Calibration, Citation, LatencyTable, Row, TableFormat
+from nas.latency.verdict import PASSED
+from nas.networks.architecture import Block
+from nas.networks.operators import Unit
+
+KIT, RESULTS, PLAN = "kit", "results.jsonl", "plan.json"
+# What a table must keep on networks that it was not fitted to.
+MOST_MAPE = 0.05
+LEAST_SPEARMAN = 0.97
+# Two measurements of the same networks that differ by so much tell of a machine that was busy.
+MOST_NOISE = 0.02
+
+_SENTINEL_UNIT = Unit(Block("conv", 64, 3, activation="relu"), 64, 28, 28)
+_EMPTY_UNIT = Unit(Block("pool"), 1, 1, 1)
+
+
+def prepare(plan: Plan, settings: RunSettings, folder: Path, say: Callable[[int, int], None] = lambda *_: None) -> str:
+    """Write the kit and the plan of a measurement into `folder`, unless they are there; returns the kit's identity.
+
+    Raises NasError where the folder holds another measurement, naming what differs.
+    """
+    from nas.latency.onnx_models import unit_model
+
+    if (folder / PLAN).exists():
+        return _prepared(plan, settings, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted: list[tuple[str, tuple[Unit, ...]]] = [(SENTINEL, (_SENTINEL_UNIT,)), (EMPTY, (_EMPTY_UNIT,))]
+    wanted += [(network.name, network.units) for network in plan.networks]
+    wanted += [(unit.key, (unit,)) for unit in plan.units]
+
+    def models() -> Iterator[Model]:
+        for number, (name, row) in enumerate(wanted, start=1):
+            yield unit_model(name, row)
+            say(number, len(wanted))
+
+    identity = write_kit(models(), settings, folder / KIT)
+    save_plan(plan, folder / PLAN)
+    return identity
+
+
+def _prepared(plan: Plan, settings: RunSettings, folder: Path) -> str:
+    """The identity of the kit that is there, which must be the one that is wanted."""
+    try:
+        manifest = json.loads((folder / KIT / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NasError(f"{folder} holds no whole kit: {error}. Delete it, or give another --work.") from error
+    there = {"settings": manifest["settings"], "plan": load_plan(folder / PLAN).to_json()}
+    here = {"settings": json.loads(json.dumps(asdict(settings))), "plan": plan.to_json()}
+    for part in ("settings", "plan"):
+        unlike = runner.differences(there[part], here[part], part)
+        if unlike:
+            words = unlike if part == "settings" else "other units or networks"
+            raise NasError(f"{folder} holds another measurement: {words}. Delete it, or give another --work.")
+    return str(manifest["kit"])
+
+
+def build_table(name: str, plan: Plan, results: Results, device: dict[str, Any]) -> LatencyTable:
+    """The table that a measurement gives, calibrated and validated.
+
+    `device` holds what only the user knows: device, soc and what else of TableFormat is to be written. Raises NasError
+    where nothing was measured of the networks to fit by.
+    """
+    latency_ms = unit_latencies(plan, results)
+    fitting = timed(plan, results, latency_ms, "fit")
+    if len(fitting) < 3:
+        raise NasError(f"the calibration needs at least 3 networks to fit by, but {len(fitting)} were measured whole")
+    calibration = fit_calibration(summed(fitting, latency_ms), measured(fitting, results.timings))
+    rows = {
+        key: Row(ms, results.timings[key].spread_ms(), len(results.timings[key].ms), "measured")
+        for key, ms in latency_ms.items()
+    }
+    conditions = TableFormat(
+        **{
+            **_conditions(plan, results),
+            **device,
+            "calibration": calibration,
+            "validation": validation(plan, results, latency_ms, calibration),
+        }
+    )
+    return LatencyTable(name, conditions, rows)
+
+
+def validation(plan: Plan, results: Results, latency_ms: dict[str, float], calibration: Calibration) -> dict[str, Any]:
+    """How the calibrated sums agree with networks that nothing was fitted to, beside the noise of measuring."""
+    held_out = timed(plan, results, latency_ms, "held out")
+    if not held_out:
+        return {"verdict": "not validated: no network was measured whole"}
+    found = held_out_agreement(plan, results, latency_ms, calibration)
+    noise = noise_floor(plan, results)
+    data: dict[str, Any] = {
+        "verdict": verdict(found, noise),
+        "protocol": "networks drawn evenly over the space's range of MACs, timed whole in the same run, none of them "
+        "fitted to; the noise is the same networks' latencies in the first half of the run against the second",
+        "held out": found.to_json(),
+        "noise": noise.to_json(),
+    }
+    references = timed(plan, results, latency_ms, "reference")
+    if references:
+        ours, theirs = _calibrated(calibration, summed(references, latency_ms)), measured(references, results.timings)
+        data["references"] = compare(ours, theirs).to_json()
+        for network, table_ms, measured_ms in zip(references, ours, theirs, strict=True):
+            data[network.name] = {
+                "measured_ms": round(float(measured_ms), 3),
+                "table_ms": round(float(table_ms), 3),
+                "difference": f"{table_ms / measured_ms - 1:+.1%}",
+            }
+    return data
+
+
+def validate(table: LatencyTable, plan: Plan, results: Results) -> LatencyTable:
+    """`table` with the verdict of another run, on the networks of `plan`; nothing is fitted.
+
+    Raises NasError where the runs' conditions differ, naming them, and where a unit of a network has no row.
+    """
+    unlike = runner.differences(
+        {**table.conditions.measurement.get("settings", {}), "onnxruntime": table.conditions.runtime_version},
+        {**results.header["settings"], "onnxruntime": results.header["machine"]["onnxruntime"]},
+    )
+    if unlike:
+        raise NasError(f"the table {table.name} was measured under other conditions: {unlike}")
+    table.require(unit for network in plan.networks for unit in network.units)
+    latency_ms = {key: row.latency_ms for key, row in table.rows.items()}
+    checked = validation(plan, results, latency_ms, table.conditions.calibration)
+    checked["protocol"] = f"another run, on {time.strftime('%Y-%m-%d')}: {checked['protocol']}"
+    return replace(table, conditions=table.conditions.model_copy(update={"validation": checked}))
+
+
+def held_out_agreement(
+    plan: Plan, results: Results, latency_ms: dict[str, float], calibration: Calibration
+) -> Agreement:
+    """The calibrated sums beside the networks that nothing was fitted to."""
+    networks = timed(plan, results, latency_ms, "held out")
+    return compare(_calibrated(calibration, summed(networks, latency_ms)), measured(networks, results.timings))
+
+
+def noise_floor(plan: Plan, results: Results) -> Agreement:
+    """The same networks measured twice: in the first and the second half of the passes."""
+    networks = [n for n in plan.networks if all(n.name in half for half in results.halves)]
+    return compare(*(measured(networks, half) for half in results.halves))
+
+
+def verdict(found: Agreement, noise: Agreement) -> str:
+    """Whether a table is good enough to rely on, in words that begin with passed or FAILED."""
+    problems = []
+    if found.mape > MOST_MAPE:
+        problems.append(f"the mean error is {found.mape:.1%}, more than {MOST_MAPE:.0%}")
+    if not found.spearman >= LEAST_SPEARMAN:
+        problems.append(f"the rank correlation is {found.spearman:.3f}, less than {LEAST_SPEARMAN}")
+    if noise.mape > MOST_NOISE:
+        problems.append(
+            f"two measurements of one network differ by {noise.mape:.1%}: the machine was busy; close other programs, "
+            "fix the clock rate (governor performance), or give more passes"
+        )
+    return f"FAILED: {'; '.join(problems)}" if problems else PASSED
+
+
+def compare_protocols(plan: Plan, results: Results) -> dict[str, tuple[float, Calibration, Agreement]]:
+    """By way of timing a unit: the median of sum / network before calibration, the calibration, and the agreement."""
+    compared = {}
+    for protocol in agreement.PROTOCOLS:
+        latency_ms = unit_latencies(plan, results, protocol)
+        fitting = timed(plan, results, latency_ms, "fit")
+        sums = summed(fitting, latency_ms)
+        whole = measured(fitting, results.timings)
+        calibration = fit_calibration(sums, whole)
+        found = held_out_agreement(plan, results, latency_ms, calibration)
+        compared[protocol] = (float((sums / whole).mean()), calibration, found)
+    return compared
+
+
+def _calibrated(calibration: Calibration, sums: Any) -> Any:
+    return calibration.offset_ms + calibration.scale * sums
+
+
+def _conditions(plan: Plan, results: Results) -> dict[str, Any]:
+    machine, settings = results.header["machine"], results.header["settings"]
+    cores = settings["cores"]
+    return {
+        "device": machine["processor"],
+        "soc": machine["processor"],
+        "cores": f"bound to {', '.join(map(str, cores))} of {machine['cores']}" if cores else f"{machine['cores']}",
+        "threads": str(settings["threads"]),
+        "governor": results.header["governor"],
+        "runtime": "ONNX Runtime",
+        "runtime_version": machine["onnxruntime"],
+        "execution_provider": settings["provider"],
+        "precision": settings["precision"],
+        "date": time.strftime("%Y-%m-%d"),
+        "protocol": (
+            f"{agreement.PROTOCOL}: the lower decile of {settings['passes']} x {settings['rounds']} samples, "
+            f"interleaved over {settings['group_size']} models, {settings['runs']} runs each; an empty run took "
+            f"{results.overhead_ms * 1000:.1f} us; graph optimisation {settings['graph_optimization']}; "
+            f"{results.disturbed} of {results.visits} visits disturbed, the sentinel drifted by {results.drift:.1%}, "
+            f"{results.paused_s:.0f} s paused; {machine['system']}, Python {machine['python']}; kit "
+            f"{results.header['kit']} of {plan.space}"
+        ),
+        "measurement": {
+            "space": plan.space,
+            "resolutions": sorted({network.architecture.resolution for network in plan.networks}),
+            "settings": dict(settings),
+        },
+        "sources": {
+            "measured": (
+                Citation(
+                    title=f"measured with nas.latency measure --space {plan.space}",
+                    url="",
+                    licence="of who measured it",
+                    use="all rows, and the calibration",
+                ),
+            )
+        },
+    }

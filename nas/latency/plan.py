@@ -1,0 +1,134 @@
+"""What is measured for a table: which units, and which whole networks to fit and to check it by?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nas.errors import NasError
+from nas.networks.architecture import Architecture
+from nas.networks.deployed import deployed
+from nas.networks.operators import Unit, units
+from nas.networks.references import reference
+from nas.networks.space import SearchSpace
+from nas.networks.space_table import SpaceTable
+
+Role = Literal["fit", "held out", "reference"]
+
+# Networks are drawn evenly over so many intervals of the space's range of MACs.
+_STRATA = 10
+
+
+@dataclass(frozen=True)
+class Network:
+    """A whole network that is timed beside the units: to fit the calibration by, to check it, or a published one."""
+
+    name: str
+    role: Role
+    architecture: Architecture
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """As they run one after another on the device: branches are fused before a network is deployed."""
+        return units(deployed(self.architecture))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The units that get rows, and the networks. No network to fit by is one to check by."""
+
+    space: str
+    units: tuple[Unit, ...]
+    networks: tuple[Network, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, without the units, which are the models of the kit."""
+        networks = [
+            {"name": network.name, "role": network.role, "architecture": network.architecture.to_json()}
+            for network in self.networks
+        ]
+        return {"space": self.space, "units": [unit.key for unit in self.units], "networks": networks}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Plan:
+        """The inverse of `to_json`."""
+        from nas.networks.operators import parse_unit
+
+        networks = tuple(
+            Network(entry["name"], entry["role"], Architecture.from_json(entry["architecture"]))
+            for entry in data["networks"]
+        )
+        return cls(data["space"], tuple(parse_unit(key) for key in data["units"]), networks)
+
+
+def plan_measurement(
+    space: SearchSpace,
+    *,
+    resolutions: Sequence[int] = (),
+    references: Sequence[str] = (),
+    fit: int = 20,
+    held_out: int = 50,
+    seed: int = 0,
+    with_units: bool = True,
+) -> Plan:
+    """All units of a space (at some of its resolutions), and networks drawn evenly over its range of MACs.
+
+    References are taken at their own resolution where it is among those measured, else at the largest. Without units,
+    only networks are measured.
+    """
+    space = at_resolutions(space, resolutions)
+    rng = np.random.default_rng(seed)
+    table = SpaceTable(space)
+    drawn: dict[Architecture, None] = {}
+    wanted = fit + held_out
+    while len(drawn) < min(wanted, space.size):
+        members, strata, _ = table.sample_stratified(-(-wanted // _STRATA), _STRATA, lambda unit: unit.macs, rng)
+        # One of each stratum after the other, so that any number of them spans the range.
+        order = sorted(range(len(members)), key=lambda i: (np.count_nonzero(strata[:i] == strata[i]), strata[i]))
+        drawn |= dict.fromkeys(members[index] for index in order)
+    chosen = list(drawn)[:wanted]
+    # Every so-manieth is for fitting, so that both span the range.
+    fitting = set(np.linspace(0, len(chosen) - 1, min(fit, len(chosen))).round().astype(int).tolist())
+    named = [
+        Network(f"{space.name} {architecture.fingerprint}", "fit" if i in fitting else "held out", architecture)
+        for i, architecture in enumerate(chosen)
+    ]
+    largest = max(space.format.resolution)
+    for name in references:
+        network = reference(name)
+        if network.resolution not in space.format.resolution:
+            network = replace(network, resolution=largest)
+        named.append(Network(name, "reference", network))
+    wanted_units = [*space.units(), *(u for n in named if n.role == "reference" for u in n.units)]
+    return Plan(space.name, tuple(dict.fromkeys(wanted_units)) if with_units else (), tuple(named))
+
+
+def at_resolutions(space: SearchSpace, resolutions: Sequence[int]) -> SearchSpace:
+    """The members of `space` for images of these sizes; all members where none is given."""
+    if not resolutions:
+        return space
+    unknown = sorted(set(resolutions) - set(space.format.resolution))
+    if unknown:
+        there = ", ".join(map(str, space.format.resolution))
+        raise NasError(f"{space.name} has no networks for {', '.join(map(str, unknown))} pixels, only for {there}")
+    if any("resolution" in group.keys for group in space.format.tied):
+        raise NasError(f"in {space.name} the resolution is tied to other decisions: measure all of its resolutions")
+    return SearchSpace(space.format.model_copy(update={"resolution": tuple(resolutions)}))
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write `plan` as JSON."""
+    path.write_text(json.dumps(plan.to_json(), indent=1), encoding="utf-8")
+
+
+def load_plan(path: Path) -> Plan:
+    """Read what `save_plan` wrote."""
+    try:
+        return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError) as error:
+        raise NasError(f"cannot read the plan {path}: {error}") from error

@@ -1,0 +1,364 @@
+"""Which times do the models of a kit take on this machine?
+
+This file is carried to the device by itself, as `run.py` in a kit: it needs Python 3.8, onnxruntime and numpy, and
+nothing of `nas`. It reads `manifest.json` and the ONNX files beside it, and appends raw samples to a file of JSON
+lines: a header with the conditions, then a line for each visit of a group of models. Run again, it goes on where it
+stopped.
+
+    python run.py --out results.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import random
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any, Callable, Dict, List, Optional, Tuple  # noqa: UP035 - Python 3.8
+
+FORMAT = 1
+# The two clocks of a visit may differ by so much before its samples are thrown away.
+MOST_CLOCK_JUMP_S = 5.0
+# How often a visit is repeated when the clock jumps.
+MOST_TRIES = 3
+# How long to wait between looks at a machine that is hot or busy.
+PAUSE_S = 2.0
+
+Json = Dict[str, Any]  # noqa: UP006
+Loaded = Tuple[Any, Json]  # noqa: UP006 - a session and what it is fed
+
+
+class KitError(Exception):
+    """What is wrong with the kit, with the machine, or with the results that are there."""
+
+
+def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(description="Time the models of a kit with ONNX Runtime.")
+    parser.add_argument("--kit", default=str(Path(__file__).resolve().parent), help="folder of manifest.json")
+    parser.add_argument("--out", default="results.jsonl", help="default: %(default)s; goes on where it stopped")
+    parser.add_argument("--echo", action="store_true", help="also print every line that is added to the results")
+    arguments = parser.parse_args(argv)
+    try:
+        measure_kit(Path(arguments.kit), Path(arguments.out), _show, echo=arguments.echo)
+    except KitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def measure_kit(kit: Path, out: Path, say: Callable[[int, int, float], None], *, echo: bool = False) -> None:
+    """Measure what `out` does not hold yet; `say` gets visits done, visits in all, and seconds left.
+
+    With `echo` each line that is added also goes to stdout, for who follows the run from another machine.
+    Raises KitError for a kit that is not whole, results of other conditions, and a machine that lacks what is asked.
+    """
+    manifest = load_manifest(kit)
+    _check_provider(manifest["settings"]["provider"])
+    _use_cores(manifest["settings"]["cores"])
+    header = {
+        "format": FORMAT,
+        "kit": manifest["kit"],
+        "settings": manifest["settings"],
+        "machine": machine_facts(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
+    }
+    done, failed = open_results(out, header, echo=echo)
+    visits = plan(manifest)
+    left = [visit for visit in visits if visit["visit"] not in done]
+    if not left:
+        return
+    with out.open("a", encoding="utf-8") as file:
+        bench = _Bench(kit, manifest, failed)
+        began = time.monotonic()
+        for number, visit in enumerate(left, start=1):
+            _append(file, bench.visit(visit), echo=echo)
+            spent = time.monotonic() - began
+            say(len(visits) - len(left) + number, len(visits), spent / number * (len(left) - number))
+        _append(file, {"peak_rss_bytes": _peak_rss()}, echo=echo)
+
+
+def load_manifest(kit: Path) -> Json:
+    """The manifest of a kit whose files are all there and as they were written. Raises KitError."""
+    try:
+        manifest: Json = json.loads((kit / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise KitError(f"cannot read the manifest.json of the kit {kit}: {error}") from error
+    if manifest.get("format") != FORMAT:
+        raise KitError(f"this runner reads kits of format {FORMAT}, but this one has {manifest.get('format')!r}")
+    for model in manifest["models"]:
+        path = kit / model["file"]
+        if not path.is_file():
+            raise KitError(f"the kit lacks {model['file']}: copy it again")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != model["sha256"]:
+            raise KitError(f"{model['file']} is not the file that the manifest means: copy the kit again")
+    return manifest
+
+
+def plan(manifest: Json) -> List[Json]:  # noqa: UP006
+    """The visits: in every pass each model belongs to one, the groups being visited in another order each time."""
+    settings, models = manifest["settings"], manifest["models"]
+    count = max(1, -(-len(models) // settings["group_size"]))
+    # Dealt out one by one, so that units and networks, small and large, are timed beside one another.
+    groups = [[model["name"] for model in models[index::count]] for index in range(count)]
+    visits = []
+    for number in range(settings["passes"]):
+        order = list(range(count))
+        random.Random(number).shuffle(order)
+        visits += [{"visit": f"{number}.{group}", "models": groups[group]} for group in order]
+    return visits
+
+
+def machine_facts() -> Json:
+    """What samples hold for: two runs whose facts differ are not merged."""
+    import numpy
+    import onnxruntime
+
+    return {
+        "node": hashlib.sha256(platform.node().encode()).hexdigest()[:12],
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def open_results(out: Path, header: Json, *, echo: bool = False) -> Tuple[set[str], Json]:  # noqa: UP006
+    """The visits that `out` holds, and the models that failed, with why; a new file gets `header`.
+
+    Raises KitError, naming what differs, where the results are of another kit, machine or version.
+    """
+    lines = read_lines(out) if out.exists() else []
+    if not lines:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.open("w", encoding="utf-8") as file:
+            _append(file, header, echo=echo)
+        return set(), {}
+    unlike = differences(
+        {key: value for key, value in lines[0].items() if key != "governor"},
+        {key: value for key, value in header.items() if key != "governor"},
+    )
+    if unlike:
+        raise KitError(f"{out} holds results of other conditions: {unlike}. Give another --out, or delete it.")
+    failed: Json = {}
+    for line in lines[1:]:
+        failed.update(line.get("failed", {}))
+    return {line["visit"] for line in lines[1:] if "visit" in line}, failed
+
+
+def read_lines(out: Path) -> List[Json]:  # noqa: UP006
+    """The lines of a file of results; one that a kill has cut short is removed. Raises KitError for other damage."""
+    text = out.read_text(encoding="utf-8")
+    whole, _, cut = text.rpartition("\n")
+    if cut:
+        out.write_text(whole + "\n" if whole else "", encoding="utf-8")
+    lines = []
+    for number, line in enumerate(whole.split("\n") if whole else [], start=1):
+        try:
+            lines.append(json.loads(line))
+        except ValueError as error:
+            raise KitError(f"{out} is damaged at line {number}: {error}") from error
+    return lines
+
+
+def differences(there: Any, here: Any, path: str = "") -> str:
+    """What two pieces of JSON disagree in, in words; empty when nothing."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = sorted({*there, *here})
+        parts = [differences(there.get(key), here.get(key), f"{path}.{key}" if path else key) for key in keys]
+        return "; ".join(part for part in parts if part)
+    return "" if there == here else f"{path} was {there!r} there and is {here!r} here"
+
+
+class _Bench:
+    """Times groups of models. The sentinel is one small model that is timed again and again, to watch the machine."""
+
+    def __init__(self, kit: Path, manifest: Json, failed: Json) -> None:
+        self._kit = kit
+        self._models = {model["name"]: model for model in manifest["models"]}
+        self._settings = manifest["settings"]
+        self._failed = failed
+        self._sentinel = self._load(self._models[manifest["sentinel"]])
+        self._best_sentinel = 0
+
+    def visit(self, visit: Json) -> Json:
+        """Time one group; again when the clock jumped meanwhile."""
+        line: Json = {}
+        for _ in range(MOST_TRIES):
+            line = self._measure(visit)
+            if not line["clock_jump_s"]:
+                return line
+        raise KitError(f"the clock jumped by {line['clock_jump_s']} s in each of {MOST_TRIES} tries: is it being set?")
+
+    def _measure(self, visit: Json) -> Json:
+        settings, failed = self._settings, {}
+        wall, steady = time.time(), time.monotonic()
+        sessions, load_ms = {}, {}
+        for name in visit["models"]:
+            if name in self._failed:
+                continue
+            began = time.perf_counter_ns()
+            try:
+                sessions[name] = self._load(self._models[name])
+                load_ms[name] = round((time.perf_counter_ns() - began) / 1e6, 3)
+                _time(sessions[name], settings["warmup"])
+            # ONNX Runtime's exceptions have no other common base.
+            except Exception as error:
+                sessions.pop(name, None)
+                self._failed[name] = failed[name] = str(error).split("\n")[0][:300]
+        paused = self._cool_down()
+        sentinel: List[int] = []  # noqa: UP006
+        samples: Dict[str, List[List[int]]] = {name: [] for name in sessions}  # noqa: UP006
+        for number in range(settings["rounds"]):
+            order = sorted(sessions)
+            random.Random(f"{visit['visit']} {number}").shuffle(order)
+            for place, name in enumerate(order):
+                if place % settings["sentinel_every"] == 0:
+                    sentinel.append(_time(self._sentinel, settings["runs"])[-1])
+                samples[name].append(_time(sessions[name], settings["runs"]))
+        passed, steadily = time.time() - wall, time.monotonic() - steady
+        jump = abs(passed - steadily)
+        return {
+            "visit": visit["visit"],
+            "started": wall,
+            "seconds": round(steadily, 3),
+            "clock_jump_s": round(jump, 1) if jump > MOST_CLOCK_JUMP_S else 0,
+            "paused_s": paused,
+            "temperature_c": _temperature(),
+            "failed": failed,
+            "load_ms": load_ms,
+            "sentinel_ns": sentinel,
+            "samples_ns": samples,
+        }
+
+    def _cool_down(self) -> float:
+        """Wait while the sentinel is much slower than at its best: the machine is hot or busy. Seconds waited."""
+        waited = 0.0
+        while True:
+            now = sorted(_time(self._sentinel, 2)[-1] for _ in range(15))[7]
+            self._best_sentinel = min(now, self._best_sentinel or now)
+            slow = now > self._settings["slow_share"] * self._best_sentinel
+            if not slow or waited >= self._settings["longest_pause_s"]:
+                return waited
+            time.sleep(PAUSE_S)
+            waited += PAUSE_S
+
+    def _load(self, model: Json) -> Loaded:
+        import numpy
+        import onnxruntime
+
+        settings = self._settings
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = settings["threads"]
+        options.inter_op_num_threads = 1
+        levels = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = {
+            "disabled": levels.ORT_DISABLE_ALL,
+            "basic": levels.ORT_ENABLE_BASIC,
+            "extended": levels.ORT_ENABLE_EXTENDED,
+            "all": levels.ORT_ENABLE_ALL,
+        }[settings["graph_optimization"]]
+        # Threads that wait for work by spinning would disturb the models of other sessions.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings["spinning"] else "0")
+        path = str(self._kit / model["file"])
+        session = onnxruntime.InferenceSession(path, options, providers=[settings["provider"]])
+        if session.get_providers()[0] != settings["provider"]:
+            raise RuntimeError(f"{settings['provider']} does not take it")
+        rng = numpy.random.default_rng(0)
+        types = {"tensor(float)": numpy.float32, "tensor(float16)": numpy.float16}
+        feed = {
+            given.name: rng.standard_normal(shape).astype(types[given.type])
+            for given, shape in zip(session.get_inputs(), model["inputs"])  # noqa: B905 - Python 3.8
+        }
+        return session, feed
+
+
+def _time(loaded: Loaded, runs: int) -> List[int]:  # noqa: UP006
+    """Nanoseconds of some runs right after one another: the first finds the caches as other models left them."""
+    run, feed = loaded[0].run, loaded[1]
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter_ns()
+        run(None, feed)
+        times.append(time.perf_counter_ns() - began)
+    return times
+
+
+def _append(file: IO[str], line: Json, *, echo: bool) -> None:
+    text = json.dumps(line, separators=(",", ":"))
+    if echo:
+        print(text, flush=True)
+    file.write(text + "\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _check_provider(provider: str) -> None:
+    import onnxruntime
+
+    there = onnxruntime.get_available_providers()
+    if provider not in there:
+        raise KitError(f"the execution provider {provider} is not available here, only {', '.join(there)}")
+
+
+def _use_cores(cores: List[int]) -> None:  # noqa: UP006
+    if not cores:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise KitError("this system cannot bind a process to cores; make the kit without --cores")
+    try:
+        os.sched_setaffinity(0, cores)
+    except OSError as error:
+        raise KitError(f"cannot run on cores {', '.join(map(str, cores))}: {error}") from error
+
+
+def _processor() -> str:
+    for line in (_read("/proc/cpuinfo") or "").split("\n"):
+        if line.startswith(("model name", "Hardware", "Processor")):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def _temperature() -> Optional[float]:  # noqa: UP045
+    """The hottest sensor in degrees Celsius, or None where there is none."""
+    texts = [_read(str(path)) for path in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
+    degrees = [int(text) / 1000 for text in texts if text and text.lstrip("-").isdigit()]
+    return max(degrees) if degrees else None
+
+
+def _peak_rss() -> Optional[int]:  # noqa: UP045
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _read(path: str) -> Optional[str]:  # noqa: UP045
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _show(done: int, visits: int, seconds_left: float) -> None:
+    print(f"\r{done} of {visits} visits, about {seconds_left:.0f} s left ", end="", file=sys.stderr, flush=True)
+    if done == visits:
+        print(file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

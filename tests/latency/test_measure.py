@@ -1,0 +1,268 @@
+"""Is a table that was measured the device's, and is it checked by networks that it was not fitted to?"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.errors import NasError
+from nas.latency import agreement, measure
+from nas.latency.__main__ import main
+from nas.latency.agreement import compare, fit_calibration
+from nas.latency.kit import EMPTY, RunSettings
+from nas.latency.measure import build_table, verdict
+from nas.latency.plan import Plan, at_resolutions, load_plan, plan_measurement, save_plan
+from nas.latency.samples import Results, Timing
+from nas.latency.table import load_table
+from nas.networks.operators import units
+from nas.networks.space import SearchSpace, read_space
+
+SPACE = """\
+name: small
+classes: 10
+resolution: [16, 32]
+stem: {op: conv, out: 8, kernel: 3, stride: 2, act: hswish}
+stages:
+  - {op: mbconv, out: 16, stride: 2, depth: [1, 2], kernel: [3, 5], expand: [2, 4], se: 0, act: relu}
+  - {op: mbconv, out: 24, stride: 1, depth: [1, 2], kernel: [3, 5], expand: [2, 4], se: [0, 0.25], act: relu}
+head:
+  - {op: pool}
+  - {op: linear, out: classes}
+"""
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> SearchSpace:
+    """A space of few units."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SPACE)
+    return read_space(path)
+
+
+def made_up(plan: Plan, *, noise: float = 0.0, call_ms: float = 0.01, network_ms: float = 0.3) -> Results:
+    """Samples of a device whose units take a nanosecond for each MAC, and whose networks take a little more."""
+    rng = np.random.default_rng(0)
+
+    def timing(ms: float) -> Timing:
+        return Timing(ms * (1 + noise * rng.random((20, 2))), 1.0)
+
+    def measured() -> dict[str, Timing]:
+        alone = {unit.key: timing(unit.macs * 1e-6 + call_ms) for unit in plan.units}
+        whole = {
+            network.name: timing(network_ms + 1.1e-6 * sum(unit.macs for unit in network.units))
+            for network in plan.networks
+        }
+        return {**alone, **whole, EMPTY: timing(call_ms)}
+
+    return Results(HEADER, measured(), (measured(), measured()), {}, 4, 0, 0.01, 0.0, None)
+
+
+HEADER: dict[str, Any] = {
+    "kit": "0123",
+    "settings": {
+        "cores": [],
+        "threads": 1,
+        "provider": "CPUExecutionProvider",
+        "precision": "float32",
+        "passes": 4,
+        "rounds": 5,
+        "runs": 2,
+        "group_size": 250,
+        "graph_optimization": "all",
+    },
+    "machine": {"processor": "Made up", "cores": 4, "onnxruntime": "1", "system": "None", "python": "3"},
+    "governor": "performance",
+}
+
+
+def test_a_plan_has_all_units_and_no_network_twice(space: SearchSpace) -> None:
+    """Networks to fit and to check by are different ones, and both span the range of MACs."""
+    plan = plan_measurement(space, references=["mobilenet_v3_small"], fit=6, held_out=12)
+    assert set(space.units()) < set(plan.units)
+    roles = {role: [n for n in plan.networks if n.role == role] for role in ("fit", "held out", "reference")}
+    assert {role: len(found) for role, found in roles.items()} == {"fit": 6, "held out": 12, "reference": 1}
+    assert len({network.architecture for network in plan.networks}) == 19
+    macs = {role: [sum(u.macs for u in n.units) for n in found] for role, found in roles.items()}
+    for role in ("fit", "held out"):
+        assert max(macs[role]) > 3 * min(macs[role])
+    # The published network is not for the space's images.
+    assert roles["reference"][0].architecture.resolution == 32
+
+
+def test_a_plan_comes_back_from_its_file(space: SearchSpace, tmp_path: Path) -> None:
+    """The folder of a measurement is enough to analyse it again."""
+    plan = plan_measurement(space, fit=3, held_out=3)
+    save_plan(plan, tmp_path / "plan.json")
+    assert load_plan(tmp_path / "plan.json") == plan
+
+
+def test_resolutions_can_be_chosen(space: SearchSpace) -> None:
+    """Only theirs are measured; others than the space's are refused."""
+    plan = plan_measurement(space, resolutions=[32], fit=3, held_out=3)
+    assert {network.architecture.resolution for network in plan.networks} == {32}
+    assert max(unit.height for unit in plan.units) == 32
+    with pytest.raises(NasError, match="small has no networks for 24 pixels, only for 16, 32"):
+        plan_measurement(space, resolutions=[24])
+
+
+def test_the_calibration_is_found_again(space: SearchSpace) -> None:
+    """Networks that take 0.3 ms and 1.1 times the sum more are predicted as they are; the call is not counted twice."""
+    plan = plan_measurement(space, fit=8, held_out=10)
+    table = build_table("made_up", plan, made_up(plan), {"device": "Made-up board"})
+    calibration = table.conditions.calibration
+    assert calibration.scale == pytest.approx(1.1, rel=1e-3)
+    assert calibration.offset_ms == pytest.approx(0.3, rel=1e-3)
+    network = plan.networks[0].architecture
+    exact = 0.3 + 1.1e-6 * sum(unit.macs for unit in units(network))
+    assert table.estimate(network).latency_ms == pytest.approx(exact, rel=1e-3)
+    assert table.conditions.device == "Made-up board"
+    assert table.conditions.validation["verdict"] == "passed"
+    assert table.conditions.validation["held out"]["networks"] == 10
+
+
+def test_a_busy_machine_fails_and_says_why(space: SearchSpace) -> None:
+    """Two measurements of one network that differ make no table to rely on."""
+    plan = plan_measurement(space, fit=8, held_out=10)
+    results = made_up(plan)
+    slower = {name: Timing(timing.ms * 1.2, 1.0) for name, timing in results.halves[1].items()}
+    noisy = Results(HEADER, results.timings, (results.halves[0], slower), {}, 4, 3, 0.3, 0.0, None)
+    said = build_table("made_up", plan, noisy, {}).conditions.validation["verdict"]
+    assert said.startswith("FAILED: two measurements of one network differ by 16.7%: the machine was busy")
+
+
+def test_units_that_failed_leave_their_networks_out(space: SearchSpace) -> None:
+    """A model that the provider cannot run costs its own row and the networks that have it, nothing else."""
+    plan = plan_measurement(space, fit=8, held_out=10)
+    results = made_up(plan)
+    lost = next(unit.key for unit in plan.units if unit.block.kernel_size == 5)
+    del results.timings[lost]  # type: ignore[attr-defined]
+    table = build_table("made_up", plan, results, {})
+    assert lost not in table.rows
+    assert len(table.rows) == len(plan.units) - 1
+    assert table.conditions.validation["held out"]["networks"] < 10
+
+
+def test_too_few_networks_are_said(space: SearchSpace) -> None:
+    """A calibration needs something to rest on."""
+    plan = plan_measurement(space, fit=2, held_out=2)
+    with pytest.raises(NasError, match="needs at least 3 networks to fit by, but 2"):
+        build_table("made_up", plan, made_up(plan), {})
+
+
+def test_agreement_by_hand() -> None:
+    """Three predictions, 4 % and 8 % too high and 20 % too low, in the right order."""
+    found = compare([104, 216, 240], [100, 200, 300])
+    assert found.bias == pytest.approx(-0.08 / 3)
+    assert found.mape == pytest.approx(0.32 / 3)
+    assert found.worst == pytest.approx(0.2)
+    assert (found.within_5, found.within_10) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert (found.spearman, found.kendall) == (1, 1)
+    assert math.isnan(compare([1], [1]).spearman)
+
+
+def test_an_offset_is_fitted_only_where_it_pays() -> None:
+    """Proportional sums get a scale alone, so that a small network's latency is not negative."""
+    sums = np.array([1.0, 2.0, 3.0, 5.0])
+    assert fit_calibration(sums, 1.2 * sums).offset_ms == 0
+    assert fit_calibration(sums, 1.2 * sums + 1).offset_ms == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("mape", "spearman", "noise", "said"),
+    [
+        (0.01, 0.99, 0.01, "passed"),
+        (0.06, 0.99, 0.01, "FAILED: the mean error is 6.0%, more than 5%"),
+        (0.01, 0.9, 0.01, "FAILED: the rank correlation is 0.900, less than 0.97"),
+        (0.01, math.nan, 0.01, "FAILED: the rank correlation is nan"),
+    ],
+)
+def test_verdicts(mape: float, spearman: float, noise: float, said: str) -> None:
+    """What fails is named with its limit."""
+    found = agreement.Agreement(10, 0, mape, mape, 1, 1, spearman, spearman)
+    assert verdict(found, agreement.Agreement(10, 0, noise, noise, 1, 1, 1, 1)).startswith(said)
+
+
+def test_the_command_measures_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], space: SearchSpace
+) -> None:
+    """From a space to a table that searches find; once more it measures nothing again."""
+    monkeypatch.chdir(tmp_path)
+    words = ["measure", "--space", "small.yaml", "--device", "here", "--resolution", "16", "--reference"]
+    words += ["--fit", "4", "--held-out", "5", "--passes", "2", "--rounds", "2"]
+    # Whether the table passes is up to the machine that runs the tests.
+    assert main(words) in (0, 1)
+    assert "validation: " in capfd.readouterr().out
+    table = load_table("here")
+    assert not table.missing(at_resolutions(space, [16]).units())
+    assert {row.source for row in table.rows.values()} == {"measured"}
+    raw = (tmp_path / "runs" / "latency-here" / "results.jsonl").read_bytes()
+    main(words)
+    assert (tmp_path / "runs" / "latency-here" / "results.jsonl").read_bytes() == raw
+    assert main([*words, "--threads", "2"]) == 2
+    assert "settings.threads was 1 there and is 2 here" in capfd.readouterr().err
+    assert main(["protocols", "runs/latency-here"]) == 0
+    assert agreement.PROTOCOL in capfd.readouterr().out
+    before = load_table("here")
+    assert main(["validate", "here", "--space", "small.yaml", "--networks", "4", "--reference"]) in (0, 1)
+    after = load_table("here")
+    assert (after.rows, after.conditions.calibration) == (before.rows, before.conditions.calibration)
+    assert after.conditions.validation["held out"]["networks"] == 4
+    assert str(after.conditions.validation["protocol"]).startswith("another run, on ")
+
+
+def test_a_kit_is_carried_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], space: SearchSpace
+) -> None:
+    """One command writes the kit, a run anywhere writes its results, and the same command makes the table of them."""
+    monkeypatch.chdir(tmp_path)
+    words = ["measure", "--space", "small.yaml", "--device", "phone", "--resolution", "16", "--reference"]
+    words += ["--fit", "3", "--held-out", "3", "--passes", "2", "--rounds", "1", "--target", "kit"]
+    assert main(words) == 0
+    assert "carry it to the device" in capfd.readouterr().out
+    kit = tmp_path / "runs" / "latency-phone" / "kit"
+    measure.runner.measure_kit(kit, tmp_path / "carried.jsonl", lambda *_: None)
+    assert main([*words, "--results", "carried.jsonl", "--soc", "Some SoC"]) in (0, 1)
+    assert load_table("phone").conditions.soc == "Some SoC"
+    assert space.name == "small"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--device", "../x"], "--device must be up to 100 letters"),
+        (["--target", "carrier pigeon"], "a target is local, ssh:HOST, adb or adb:SERIAL, but got 'carrier pigeon'"),
+        (["--threads", "0"], "threads must be at least 1, but got 0"),
+        (["--reference", "mobilenet"], "unknown reference network 'mobilenet'"),
+        (["--resolution", "17"], "small has no networks for 17 pixels, only for 16, 32"),
+    ],
+)
+def test_bad_words_are_explained(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    space: SearchSpace,
+) -> None:
+    """Before anything is exported."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["measure", "--space", "small.yaml", "--device", "x", "--reference", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    assert space.name == "small"
+
+
+def test_only_a_measured_table_can_be_validated(capsys: pytest.CaptureFixture[str]) -> None:
+    """Published figures have no conditions that could be met here."""
+    assert main(["validate", "pixel_lut"]) == 2
+    assert "the table pixel_lut was not measured" in capsys.readouterr().err
+
+
+def test_settings_must_make_sense() -> None:
+    """At least one of each."""
+    with pytest.raises(NasError, match="rounds must be at least 1, but got 0"):
+        RunSettings(rounds=0)

@@ -1,0 +1,155 @@
+"""Does the runner of a kit measure, stop, go on and refuse as it says?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas.errors import NasError
+from nas.latency import runner
+from nas.latency.kit import EMPTY, MANIFEST, RUNNER, SENTINEL, Model, RunSettings, write_kit
+from nas.latency.onnx_models import unit_model
+from nas.latency.samples import read_results
+from nas.networks.architecture import Block
+from nas.networks.operators import Unit
+
+UNIT = Unit(Block("mbconv", 8, 3, 1, 32, activation="relu"), 8, 8, 8)
+SETTINGS = RunSettings(passes=2, rounds=2, group_size=2, sentinel_every=1, longest_pause_s=0)
+
+
+def models() -> list[Model]:
+    """Two that watch the machine, one unit, and one that no runtime can load."""
+    return [
+        unit_model(SENTINEL, [Unit(Block("conv", 8, 3), 8, 8, 8)]),
+        unit_model(EMPTY, [Unit(Block("pool"), 1, 1, 1)]),
+        unit_model(UNIT.key, [UNIT]),
+        Model("broken", b"no model", ((1, 1, 1, 1),)),
+    ]
+
+
+def silent(*_: object) -> None:
+    """Nobody looks at the progress."""
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Path:
+    """A kit of four models."""
+    write_kit(models(), SETTINGS, tmp_path / "kit")
+    return tmp_path / "kit"
+
+
+def identity(kit: Path) -> str:
+    """What the results of the kit must name."""
+    return str(json.loads((kit / MANIFEST).read_text())["kit"])
+
+
+def test_the_copy_in_the_kit_needs_nothing_of_ours(kit: Path, tmp_path: Path) -> None:
+    """It runs in a process that cannot import nas, and its samples are read back here."""
+    out = tmp_path / "results.jsonl"
+    subprocess.run([sys.executable, "-I", str(kit / RUNNER), "--out", str(out)], check=True, capture_output=True)
+    results = read_results(out, identity(kit))
+    assert results.timings.keys() == {SENTINEL, EMPTY, UNIT.key}
+    assert results.timings[UNIT.key].ms.shape == (SETTINGS.passes * SETTINGS.rounds, SETTINGS.runs)
+    assert (results.timings[UNIT.key].ms > 0).all()
+    assert results.timings[UNIT.key].latency_ms() > results.overhead_ms > 0
+    assert results.failed.keys() == {"broken"}
+    assert results.peak_rss_bytes
+
+
+def test_no_word_of_the_runner_imports_ours() -> None:
+    """It is a file by itself."""
+    lines = Path(runner.__file__).read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if line.strip().startswith(("import nas", "from nas"))]
+
+
+def test_a_run_that_was_killed_goes_on_where_it_stopped(kit: Path, tmp_path: Path) -> None:
+    """Finished visits stay as they are, a line that was cut is measured again, and nothing is measured twice."""
+    out = tmp_path / "results.jsonl"
+    runner.measure_kit(kit, out, silent)
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text("".join(lines[:3]) + lines[3][:20])
+    visited: list[int] = []
+    runner.measure_kit(kit, out, lambda done, _visits, _left: visited.append(done))
+    again = out.read_text().splitlines(keepends=True)
+    assert again[:3] == lines[:3]
+    assert visited == [3, 4]
+    visits = [json.loads(line)["visit"] for line in again if "visit" in json.loads(line)]
+    assert sorted(visits) == ["0.0", "0.1", "1.0", "1.1"]
+
+
+def test_a_finished_run_is_left_alone(kit: Path, tmp_path: Path) -> None:
+    """The same command once more changes nothing."""
+    out = tmp_path / "results.jsonl"
+    runner.measure_kit(kit, out, silent)
+    before = out.read_bytes()
+    runner.measure_kit(kit, out, silent)
+    assert out.read_bytes() == before
+
+
+def test_samples_of_another_version_are_refused(kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runtimes are never mixed; the difference and both values are named."""
+    out = tmp_path / "results.jsonl"
+    runner.measure_kit(kit, out, silent)
+    facts = runner.machine_facts()
+    monkeypatch.setattr(runner, "machine_facts", lambda: {**facts, "onnxruntime": "0.1"})
+    with pytest.raises(runner.KitError, match=r"machine\.onnxruntime was '1\.[0-9.]+' there and is '0\.1' here"):
+        runner.measure_kit(kit, out, silent)
+
+
+def test_results_of_another_kit_are_refused(kit: Path, tmp_path: Path) -> None:
+    """Also where they are imported."""
+    out = tmp_path / "results.jsonl"
+    runner.measure_kit(kit, out, silent)
+    with pytest.raises(NasError, match=r"holds results of the kit .*, not of this one"):
+        read_results(out, "0123")
+
+
+def test_damaged_results_are_refused(kit: Path, tmp_path: Path) -> None:
+    """The line is named."""
+    out = tmp_path / "results.jsonl"
+    runner.measure_kit(kit, out, silent)
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text(lines[0] + "junk\n" + "".join(lines[2:]))
+    with pytest.raises(NasError, match="damaged at line 2"):
+        read_results(out, identity(kit))
+
+
+def test_a_kit_that_was_changed_is_refused(kit: Path, tmp_path: Path) -> None:
+    """A file that is not the one that the manifest means would be measured as another unit."""
+    (kit / "models" / "00002.onnx").write_bytes(b"other")
+    with pytest.raises(runner.KitError, match=r"00002\.onnx is not the file that the manifest means"):
+        runner.measure_kit(kit, tmp_path / "results.jsonl", silent)
+
+
+def test_a_visit_is_repeated_when_the_clock_jumps(kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is set in every try ends the run with a reason."""
+    clock = iter(range(0, 10**6, 100))
+    monkeypatch.setattr(runner.time, "time", lambda: float(next(clock)))
+    with pytest.raises(runner.KitError, match=r"the clock jumped by .* in each of 3 tries"):
+        runner.measure_kit(kit, tmp_path / "results.jsonl", silent)
+
+
+def test_a_provider_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Before anything is timed."""
+    write_kit(models(), RunSettings(provider="NoSuchProvider"), tmp_path / "kit")
+    with pytest.raises(runner.KitError, match="NoSuchProvider is not available here, only "):
+        runner.measure_kit(tmp_path / "kit", tmp_path / "results.jsonl", silent)
+
+
+def test_the_same_models_are_the_same_kit(tmp_path: Path) -> None:
+    """A kit's identity depends on its models and settings alone."""
+    first, second = (write_kit(models(), SETTINGS, tmp_path / name) for name in ("a", "b"))
+    assert first == second
+    assert write_kit(models(), RunSettings(threads=2), tmp_path / "c") != first
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
+    """A kit is written over a kit only."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(NasError, match="holds other files"):
+        write_kit(models(), SETTINGS, tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
