@@ -1,0 +1,260 @@
+"""How well do ten measurements tell a device's latencies?
+
+    python -m nas.latency.adapt_benchmark --published DIR
+
+Each of the 23 devices on which HELP measured 5,000 networks of FBNet's space is held out in turn. A few networks are
+chosen without looking at it, their latencies on it are shown to `nas.latency.adapt`, and all the other networks are
+predicted, once from the tables of the other 22 devices and once from the table of one of them. Beside it stand what
+needs no measurement (MACs, the source table as it is) and what no table can exceed by much: a table of the held-out
+device itself, fitted to 4,000 of its networks and judged by the other 1,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from nas import console
+from nas.errors import NasError
+from nas.latency.adapt import LEAST_SAMPLES, KnownDevices, adapted_costs, choose
+from nas.latency.agreement import Agreement, compare
+from nas.latency.cost_model import amounts
+from nas.latency.published.help_fbnet import DEVICES, ROUNDED_PHONES, read_help_fbnet
+from nas.networks.architecture import Architecture
+from nas.networks.operators import Unit, units
+
+Array = NDArray[np.float64]
+
+# What is compared, in the columns' order.
+METHODS = {
+    "adapted": "adapted from the tables of all other devices",
+    "strangers": "adapted from the tables of the devices that are other hardware, not the same at another batch size",
+    "one_best": "adapted from the table of one other device, the one that turns out best",
+    "one_median": "adapted from the table of one other device, the median of the 22",
+    "macs": "MACs, no measurement",
+    "source_picked": "the table of one other device as it is, the one that the samples agree with best",
+    "source_best": "the table of one other device as it is, the one that turns out best",
+    "source_median": "the table of one other device as it is, the median of the 22",
+    "own_table": "a table fitted to 4,000 networks of the device itself",
+}
+_OWN_TABLE_SHARE = 0.8
+# assumption: what HELP's columns of one GPU differ in.
+_BATCH_SIZES = ("1", "32", "64")
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Networks as counts of their units (networks, units), their MACs, and latencies (devices, networks) in ms."""
+
+    devices: tuple[str, ...]
+    counts: Array
+    amounts: Array
+    macs: Array
+    latencies_ms: Array
+
+    @classmethod
+    def of(cls, devices: Sequence[str], networks: Sequence[Architecture], latencies_ms: Array) -> Problem:
+        """From networks as values."""
+        found = [units(network) for network in networks]
+        number: dict[Unit, int] = {}
+        for unit in (unit for row in found for unit in row):
+            number.setdefault(unit, len(number))
+        counts = np.zeros((len(networks), len(number)))
+        for row, network_units in zip(counts, found, strict=True):
+            np.add.at(row, [number[unit] for unit in network_units], 1.0)
+        macs = counts @ np.array([float(unit.macs) for unit in number])
+        return cls(tuple(devices), counts, np.array([amounts([unit]) for unit in number]), macs, latencies_ms)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nas.latency.adapt_benchmark",
+        description="Hold out each of HELP's 23 measured devices in turn, adapt to a few of its measurements, and rank "
+        "the networks that were not among them.",
+        epilog="example:\n  python -m nas.latency.adapt_benchmark --published ~/published --samples 10",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--published", metavar="DIR", type=Path, required=True, help="folder of the published files")
+    parser.add_argument("--samples", metavar="N", type=int, default=10, help="networks measured (default: 10)")
+    parser.add_argument(
+        "--seeds", metavar="N", type=int, default=5, help="choices of samples, each from another half (default: 5)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args(argv)
+    return console.run(lambda: _run(arguments))
+
+
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """Adapting to devices of a problem with `samples` measurements of each; figures are means over `seeds` choices.
+
+    Each choice is made among another random half of the networks, so that no figure rests on one lucky choice; all
+    networks that were not sampled are predicted. Raises NasError for a number of samples or seeds that makes no sense.
+    """
+
+    problem: Problem
+    samples: int
+    seeds: int
+
+    def __post_init__(self) -> None:
+        half = len(self.problem.counts) // 2
+        if not LEAST_SAMPLES <= self.samples <= half or self.seeds < 1:
+            raise NasError(
+                f"--samples must be from {LEAST_SAMPLES} to {half} and --seeds at least 1, "
+                f"but are {self.samples} and {self.seeds}"
+            )
+
+    @cached_property
+    def tables(self) -> Array:
+        """Each device's own table, fitted to all of its networks (devices, units)."""
+        return np.array([fitted_table(self.problem.counts, latency_ms) for latency_ms in self.problem.latencies_ms])
+
+    def others(self, index: int) -> tuple[int, ...]:
+        """All devices but one."""
+        return tuple(other for other in range(len(self.tables)) if other != index)
+
+    def strangers(self, index: int) -> tuple[int, ...]:
+        """The others that are different hardware."""
+        own = _hardware(self.problem.devices[index])
+        return tuple(other for other in self.others(index) if _hardware(self.problem.devices[other]) != own)
+
+    @cached_property
+    def _chosen(self) -> dict[tuple[int, ...], list[list[int]]]:
+        return {}
+
+    def chosen(self, known: tuple[int, ...]) -> list[list[int]]:
+        """The networks to measure, for each seed, where the tables of these devices are known."""
+        if known not in self._chosen:
+            self._chosen[known] = self._choose(known)
+        return self._chosen[known]
+
+    def _choose(self, known: tuple[int, ...]) -> list[list[int]]:
+        counts = self.problem.counts
+        devices = KnownDevices(self.tables[list(known)], self.problem.amounts)
+        halves = [
+            np.random.default_rng(seed).permutation(len(counts))[: len(counts) // 2] for seed in range(self.seeds)
+        ]
+        return [half[choose(devices, counts[half], counts, self.samples)].tolist() for half in halves]
+
+    def adapted(self, index: int, known: tuple[int, ...]) -> Agreement:
+        """How device number `index` is predicted from a few measurements on it and the tables of known devices."""
+        counts, latency_ms = self.problem.counts, self.problem.latencies_ms[index]
+        devices = KnownDevices(self.tables[list(known)], self.problem.amounts)
+        found = []
+        for rows in self.chosen(known):
+            costs = adapted_costs(devices, counts[rows], latency_ms[rows])
+            rest = np.delete(np.arange(len(counts)), rows)
+            found.append(compare(counts[rest] @ costs, latency_ms[rest]))
+        return mean_agreement(found)
+
+    def held_out(self, index: int) -> dict[str, Agreement]:
+        """By METHODS, how predictions agree with what was measured on device number `index`.
+
+        For the tables as they are and MACs only ranks mean anything: they are scaled to the mean latency.
+        """
+        problem, latency_ms, others = self.problem, self.problem.latencies_ms[index], self.others(index)
+        one = [self.adapted(index, (other,)) for other in others]
+        as_is = [_scaled(problem.counts @ self.tables[other], latency_ms) for other in others]
+        picked = [
+            _nearest(problem.counts[rows] @ self.tables[list(others)].T, latency_ms[rows])
+            for rows in self.chosen(others)
+        ]
+        return {
+            "adapted": self.adapted(index, others),
+            "strangers": self.adapted(index, self.strangers(index)),
+            "one_best": max(one, key=lambda a: a.spearman),
+            "one_median": _median(one),
+            "macs": _scaled(problem.macs, latency_ms),
+            "source_picked": mean_agreement([as_is[number] for number in picked]),
+            "source_best": max(as_is, key=lambda a: a.spearman),
+            "source_median": _median(as_is),
+            "own_table": _own_table(problem.counts, latency_ms),
+        }
+
+
+def fitted_table(counts: Array, latency_ms: Array) -> Array:
+    """The latencies of units, of at least 0, whose sums have the least squared relative error."""
+    return np.asarray(nnls(counts / latency_ms[:, None], np.ones(len(counts)))[0])
+
+
+def mean_agreement(found: Sequence[Agreement]) -> Agreement:
+    """Each figure's mean; `networks` is that of the first."""
+    names = ("bias", "mape", "worst", "within_5", "within_10", "spearman", "kendall")
+    means = {name: float(np.mean([getattr(one, name) for one in found])) for name in names}
+    return Agreement(networks=found[0].networks, **means)
+
+
+def _nearest(sums: Array, latency_ms: Array) -> int:
+    """The table whose sums (samples, tables) are most nearly proportional to the samples."""
+    return int(np.argmin(np.log(sums / latency_ms[:, None]).std(axis=0)))
+
+
+def _hardware(device: str) -> str:
+    """A column's name without its batch size."""
+    name, _, batch = device.rpartition("_")
+    return name if batch in _BATCH_SIZES else device
+
+
+def _scaled(predicted: Array, latency_ms: Array) -> Agreement:
+    return compare(predicted * (latency_ms.mean() / predicted.mean()), latency_ms)
+
+
+def _median(found: Sequence[Agreement]) -> Agreement:
+    """The one whose rank correlation lies in the middle (the lower of two)."""
+    return sorted(found, key=lambda a: a.spearman)[(len(found) - 1) // 2]
+
+
+def _own_table(counts: Array, latency_ms: Array) -> Agreement:
+    order = np.random.default_rng(0).permutation(len(counts))
+    fitting, judging = np.split(order, [int(_OWN_TABLE_SHARE * len(counts))])
+    return compare(counts[judging] @ fitted_table(counts[fitting], latency_ms[fitting]), latency_ms[judging])
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    networks, latencies_ms = read_help_fbnet(arguments.published)
+    trials = Trials(Problem.of(DEVICES, networks, latencies_ms), arguments.samples, arguments.seeds)
+    found = {device: trials.held_out(index) for index, device in enumerate(DEVICES)}
+    if arguments.json:
+        print(json.dumps({d: {m: a.to_json() for m, a in by.items()} for d, by in found.items()}, indent=2))
+    else:
+        _print(found, arguments.samples, arguments.seeds)
+    return 0
+
+
+def _print(found: dict[str, dict[str, Agreement]], samples: int, seeds: int) -> None:
+    print(
+        f"{samples} networks measured on each device, {seeds} choices of them; Spearman on the networks not measured:\n"
+    )
+    phones = [by for device, by in found.items() if device in ROUNDED_PHONES]
+    rest = [by for device, by in found.items() if device not in ROUNDED_PHONES]
+    groups = {
+        f"mean of all {len(found)}": [*rest, *phones],
+        f"mean of {len(rest)} others": rest,
+        f"mean of {len(phones)} phones": phones,
+    }
+    rows = list(found.items())
+    rows += [(n, {m: mean_agreement([by[m] for by in group]) for m in METHODS}) for n, group in groups.items() if group]
+    columns = ("device", *(method.replace("_", " ") for method in METHODS), "Kendall", "MAPE")
+    cells = [
+        (name, *(f"{by[m].spearman:.3f}" for m in METHODS), f"{by['adapted'].kendall:.3f}", f"{by['adapted'].mape:.1%}")
+        for name, by in rows
+    ]
+    console.print_table(columns, cells, numbers=columns[1:])
+    print()
+    for method, words in METHODS.items():
+        print(f"{method.replace('_', ' ') + ':':<15}{words}")
+    print(f"Kendall and MAPE are of 'adapted'. Rounded to 1 ms, and noisy: {', '.join(ROUNDED_PHONES)}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
