@@ -31,7 +31,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     # As most tools do it.
     "median of last runs": lambda timing, _: timing.latency_ms(-1, 50),
 }
-PROTOCOL = "last run, less the call"
+PROTOCOL = "mean of first and last, less the call"
 # A figure of nothing would not be a latency.
 LEAST_MS = 1e-6
 

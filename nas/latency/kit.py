@@ -41,7 +41,6 @@ class RunSettings:
     cores: tuple[int, ...] = ()
     graph_optimization: GraphOptimization = "all"
     precision: Precision = "float32"
-    spinning: bool = True
     warmup: int = 2
     passes: int = 4
     rounds: int = 5

@@ -29,6 +29,9 @@ MOST_TRIES = 3
 # How long to wait between looks at a machine that is hot or busy.
 PAUSE_S = 2.0
 
+# How many threads all sessions of this process share, once that is settled.
+_threads_of_process: Dict[str, int] = {}  # noqa: UP006
+
 Json = Dict[str, Any]  # noqa: UP006
 Loaded = Tuple[Any, Json]  # noqa: UP006 - a session and what it is fed
 
@@ -43,9 +46,10 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
     parser.add_argument("--kit", default=str(Path(__file__).resolve().parent), help="folder of manifest.json")
     parser.add_argument("--out", default="results.jsonl", help="default: %(default)s; goes on where it stopped")
     parser.add_argument("--echo", action="store_true", help="also print every line that is added to the results")
+    parser.add_argument("--parent", type=int, default=0, help="stop when this process is no longer the parent")
     arguments = parser.parse_args(argv)
     try:
-        measure_kit(Path(arguments.kit), Path(arguments.out), _show, echo=arguments.echo)
+        measure_kit(Path(arguments.kit), Path(arguments.out), _show, echo=arguments.echo, parent=arguments.parent)
     except KitError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -55,14 +59,19 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
     return 0
 
 
-def measure_kit(kit: Path, out: Path, say: Callable[[int, int, float], None], *, echo: bool = False) -> None:
+def measure_kit(
+    kit: Path, out: Path, say: Callable[[int, int, float], None], *, echo: bool = False, parent: int = 0
+) -> None:
     """Measure what `out` does not hold yet; `say` gets visits done, visits in all, and seconds left.
 
-    With `echo` each line that is added also goes to stdout, for who follows the run from another machine.
-    Raises KitError for a kit that is not whole, results of other conditions, and a machine that lacks what is asked.
+    With `echo` each line that is added also goes to stdout, for who follows the run from another machine. With `parent`
+    the run ends when that process has been killed: two runs at once would disturb one another.
+    Raises KitError for a kit that is not whole, results of other conditions, a machine that lacks what is asked, and
+    results that another run is adding to.
     """
     manifest = load_manifest(kit)
     _check_provider(manifest["settings"]["provider"])
+    _use_threads(manifest["settings"]["threads"])
     _use_cores(manifest["settings"]["cores"])
     header = {
         "format": FORMAT,
@@ -77,9 +86,12 @@ def measure_kit(kit: Path, out: Path, say: Callable[[int, int, float], None], *,
     if not left:
         return
     with out.open("a", encoding="utf-8") as file:
+        _lock(file, out)
         bench = _Bench(kit, manifest, failed)
         began = time.monotonic()
         for number, visit in enumerate(left, start=1):
+            if parent and os.getppid() != parent:
+                raise KitError("the command that started this run has been killed; run it again to go on")
             _append(file, bench.visit(visit), echo=echo)
             spent = time.monotonic() - began
             say(len(visits) - len(left) + number, len(visits), spent / number * (len(left) - number))
@@ -261,8 +273,9 @@ class _Bench:
         settings = self._settings
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = settings["threads"]
-        options.inter_op_num_threads = 1
+        # All sessions share the threads of the process: those of a session of its own would go on spinning for work
+        # while the next one is timed.
+        options.use_per_session_threads = False
         levels = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = {
             "disabled": levels.ORT_DISABLE_ALL,
@@ -270,8 +283,6 @@ class _Bench:
             "extended": levels.ORT_ENABLE_EXTENDED,
             "all": levels.ORT_ENABLE_ALL,
         }[settings["graph_optimization"]]
-        # Threads that wait for work by spinning would disturb the models of other sessions.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings["spinning"] else "0")
         path = str(self._kit / model["file"])
         session = onnxruntime.InferenceSession(path, options, providers=[settings["provider"]])
         if session.get_providers()[0] != settings["provider"]:
@@ -305,12 +316,37 @@ def _append(file: IO[str], line: Json, *, echo: bool) -> None:
     os.fsync(file.fileno())
 
 
+def _lock(file: IO[str], out: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise KitError(f"another run is adding to {out}: wait for its end, or stop it") from error
+
+
 def _check_provider(provider: str) -> None:
     import onnxruntime
 
     there = onnxruntime.get_available_providers()
     if provider not in there:
         raise KitError(f"the execution provider {provider} is not available here, only {', '.join(there)}")
+
+
+def _use_threads(threads: int) -> None:
+    import onnxruntime
+
+    try:
+        onnxruntime.set_global_thread_pool_sizes(threads, 1)
+    # ONNX Runtime makes the threads of a process once; its exceptions have no other common base.
+    except Exception as error:
+        if _threads_of_process.get("threads") != threads:
+            raise KitError(
+                f"the threads of this process are made already, run the kit in a new one: {error}"
+            ) from error
+    _threads_of_process["threads"] = threads
 
 
 def _use_cores(cores: List[int]) -> None:  # noqa: UP006

@@ -6,6 +6,7 @@ Running it again goes on where the file stops.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -37,6 +38,7 @@ class ThisMachine:
     def run(self, kit: Path, identity: str, results: Path) -> None:  # noqa: ARG002 - all targets have one signature
         """See Target."""
         command = [sys.executable, str(kit / RUNNER), "--kit", str(kit), "--out", str(results)]
+        command += ["--parent", str(os.getpid())]
         code = subprocess.run(command, check=False).returncode
         if code == 130:
             raise KeyboardInterrupt

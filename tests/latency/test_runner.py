@@ -147,6 +147,30 @@ def test_the_same_models_are_the_same_kit(tmp_path: Path) -> None:
     assert write_kit(models(), RunSettings(threads=2), tmp_path / "c") != first
 
 
+def test_two_runs_do_not_add_to_one_file(kit: Path, tmp_path: Path) -> None:
+    """They would disturb one another, and mix their lines."""
+    out = tmp_path / "results.jsonl"
+
+    refused = []
+
+    def again(done: int, visits: int, _left: float) -> None:
+        if done < visits:
+            with pytest.raises(runner.KitError, match="another run is adding to"):
+                runner.measure_kit(kit, out, silent)
+            refused.append(done)
+
+    runner.measure_kit(kit, out, again)
+    assert refused == [1, 2, 3]
+
+
+def test_a_run_ends_when_its_command_was_killed(kit: Path, tmp_path: Path) -> None:
+    """What it has measured is kept; nobody is left measuring in the background."""
+    out = tmp_path / "results.jsonl"
+    with pytest.raises(runner.KitError, match="the command that started this run has been killed"):
+        runner.measure_kit(kit, out, silent, parent=-1)
+    assert len(out.read_text().splitlines()) == 1
+
+
 def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     """A kit is written over a kit only."""
     (tmp_path / "thesis.txt").write_text("years of work")
