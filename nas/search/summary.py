@@ -52,7 +52,11 @@ def latency_basis(result: SearchResult) -> str:
     if shares["modelled"]:
         text += " (modelled is not measured)"
     checked = (result.setting.device_conditions.get("model") or {}).get("cross_validated", {})
-    errors = [f"{source} {error['mean_absolute']}" for source, error in checked.items() if isinstance(error, dict)]
+    errors = [
+        f"{source} {error['mean_absolute']}"
+        for source, error in checked.items()
+        if isinstance(error, dict) and "mean_absolute" in error
+    ]
     if shares["modelled"] and errors:
         text += f"; mean error of the model, cross-validated: {', '.join(errors)}"
     return f"{text}\n{validated(result.setting.device_conditions)}"

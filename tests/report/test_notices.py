@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from searches import score, search, setting, trial
 
-from nas.latency.table import LatencyEstimate
+from nas.files import known_names
+from nas.latency.table import LatencyEstimate, load_table
 from nas.report.notices import (
     accuracy_notice,
     conditions_line,
@@ -18,6 +19,7 @@ from nas.report.notices import (
 )
 from nas.report.wording import large, millions, share
 from nas.search.result import SearchResult, Trial
+from nas.search.summary import latency_basis
 
 
 def with_sources(one: Trial, **by_source: float) -> Trial:
@@ -55,6 +57,16 @@ def test_measured_tables_say_what_is_measured(by_source: dict[str, float], headl
     result = SearchResult(replace(setting(), device_conditions=conditions), (with_sources(trial(0), **by_source),))
     assert latency_notice(result).headline.startswith(headline)
     assert provenance_tables(conditions) == []
+
+
+@pytest.mark.parametrize("name", known_names("latency_tables"))
+def test_every_shipped_table_can_be_told_of(name: str) -> None:
+    """What a table's .yaml holds besides is no reason for a search to fail when it has finished."""
+    conditions = load_table(name).conditions.model_dump(mode="json")
+    result = SearchResult(replace(setting(), device_conditions=conditions), (with_sources(trial(0), modelled=10.0),))
+    assert "NOT VALIDATED" in latency_basis(result)
+    assert latency_notice(result).sentences
+    assert all(table.rows for table in provenance_tables(conditions))
 
 
 def test_conditions_of_any_shape_are_borne() -> None:
