@@ -22,6 +22,8 @@ Role = Literal["fit", "held out", "reference"]
 
 # Networks are drawn evenly over so many intervals of the space's range of MACs.
 _STRATA = 10
+# So often, at most, are networks drawn, each time as many as are wanted.
+_MOST_DRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ def plan_measurement(
     table = SpaceTable(space)
     drawn: dict[Architecture, None] = {}
     wanted = fit + held_out
-    while len(drawn) < min(wanted, space.size):
+    for _ in range(_MOST_DRAWS):  # a small space may hold fewer than are wanted
+        if len(drawn) >= wanted:
+            break
         members, strata, _ = table.sample_stratified(-(-wanted // _STRATA), _STRATA, lambda unit: unit.macs, rng)
         # One of each stratum after the other, so that any number of them spans the range.
         order = sorted(range(len(members)), key=lambda i: (np.count_nonzero(strata[:i] == strata[i]), strata[i]))

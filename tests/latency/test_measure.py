@@ -93,6 +93,15 @@ def test_a_plan_has_all_units_and_no_network_twice(space: SearchSpace) -> None:
     assert roles["reference"][0].architecture.resolution == 32
 
 
+def test_a_space_of_few_networks_gives_those_that_it_has(tmp_path: Path) -> None:
+    """Asking for more than there are ends, too."""
+    text = SPACE.replace("[1, 2]", "1").replace("[2, 4]", "2").replace("[0, 0.25]", "0").replace("[16, 32]", "16")
+    (tmp_path / "tiny.yaml").write_text(text)
+    tiny = read_space(tmp_path / "tiny.yaml")
+    plan = plan_measurement(tiny, fit=3, held_out=50)
+    assert len(plan.networks) == tiny.size == 4
+
+
 def test_a_plan_comes_back_from_its_file(space: SearchSpace, tmp_path: Path) -> None:
     """The folder of a measurement is enough to analyse it again."""
     plan = plan_measurement(space, fit=3, held_out=3)
