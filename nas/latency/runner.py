@@ -29,9 +29,6 @@ MOST_TRIES = 3
 # How long to wait between looks at a machine that is hot or busy.
 PAUSE_S = 2.0
 
-# How many threads all sessions of this process share, once that is settled.
-_threads_of_process: Dict[str, int] = {}  # noqa: UP006
-
 Json = Dict[str, Any]  # noqa: UP006
 Loaded = Tuple[Any, Json]  # noqa: UP006 - a session and what it is fed
 
@@ -49,7 +46,14 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
     parser.add_argument("--parent", type=int, default=0, help="stop when this process is no longer the parent")
     arguments = parser.parse_args(argv)
     try:
-        measure_kit(Path(arguments.kit), Path(arguments.out), _show, echo=arguments.echo, parent=arguments.parent)
+        measure_kit(
+            Path(arguments.kit),
+            Path(arguments.out),
+            _show,
+            echo=arguments.echo,
+            parent=arguments.parent,
+            own_process=True,
+        )
     except KitError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -60,18 +64,29 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
 
 
 def measure_kit(
-    kit: Path, out: Path, say: Callable[[int, int, float], None], *, echo: bool = False, parent: int = 0
+    kit: Path,
+    out: Path,
+    say: Callable[[int, int, float], None],
+    *,
+    echo: bool = False,
+    parent: int = 0,
+    own_process: bool = False,
 ) -> None:
     """Measure what `out` does not hold yet; `say` gets visits done, visits in all, and seconds left.
 
     With `echo` each line that is added also goes to stdout, for who follows the run from another machine. With `parent`
-    the run ends when that process has been killed: two runs at once would disturb one another.
+    the run ends when that process has been killed: two runs at once would disturb one another. In a process of its own
+    all sessions share their threads: those of a session of its own would go on spinning for work while the next one is
+    timed. ONNX Runtime then makes no other sessions in that process, which is why it must be asked for.
     Raises KitError for a kit that is not whole, results of other conditions, a machine that lacks what is asked, and
     results that another run is adding to.
     """
     manifest = load_manifest(kit)
     _check_provider(manifest["settings"]["provider"])
-    _use_threads(manifest["settings"]["threads"])
+    if own_process:
+        import onnxruntime
+
+        onnxruntime.set_global_thread_pool_sizes(manifest["settings"]["threads"], 1)
     _use_cores(manifest["settings"]["cores"])
     header = {
         "format": FORMAT,
@@ -87,7 +102,7 @@ def measure_kit(
         return
     with out.open("a", encoding="utf-8") as file:
         _lock(file, out)
-        bench = _Bench(kit, manifest, failed)
+        bench = _Bench(kit, manifest, failed, shares_threads=own_process)
         began = time.monotonic()
         for number, visit in enumerate(left, start=1):
             if parent and os.getppid() != parent:
@@ -196,7 +211,8 @@ def differences(there: Any, here: Any, path: str = "") -> str:
 class _Bench:
     """Times groups of models. The sentinel is one small model that is timed again and again, to watch the machine."""
 
-    def __init__(self, kit: Path, manifest: Json, failed: Json) -> None:
+    def __init__(self, kit: Path, manifest: Json, failed: Json, *, shares_threads: bool) -> None:
+        self._shares_threads = shares_threads
         self._kit = kit
         self._models = {model["name"]: model for model in manifest["models"]}
         self._settings = manifest["settings"]
@@ -273,9 +289,11 @@ class _Bench:
         settings = self._settings
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # All sessions share the threads of the process: those of a session of its own would go on spinning for work
-        # while the next one is timed.
-        options.use_per_session_threads = False
+        options.inter_op_num_threads = 1
+        if self._shares_threads:
+            options.use_per_session_threads = False
+        else:
+            options.intra_op_num_threads = settings["threads"]
         levels = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = {
             "disabled": levels.ORT_DISABLE_ALL,
@@ -333,20 +351,6 @@ def _check_provider(provider: str) -> None:
     there = onnxruntime.get_available_providers()
     if provider not in there:
         raise KitError(f"the execution provider {provider} is not available here, only {', '.join(there)}")
-
-
-def _use_threads(threads: int) -> None:
-    import onnxruntime
-
-    try:
-        onnxruntime.set_global_thread_pool_sizes(threads, 1)
-    # ONNX Runtime makes the threads of a process once; its exceptions have no other common base.
-    except Exception as error:
-        if _threads_of_process.get("threads") != threads:
-            raise KitError(
-                f"the threads of this process are made already, run the kit in a new one: {error}"
-            ) from error
-    _threads_of_process["threads"] = threads
 
 
 def _use_cores(cores: List[int]) -> None:  # noqa: UP006
