@@ -22,7 +22,6 @@ RUNNER = "run.py"
 SENTINEL = "sentinel"
 EMPTY = "empty"
 
-Precision = Literal["float32", "float16", "int8"]
 GraphOptimization = Literal["disabled", "basic", "extended", "all"]
 
 
@@ -40,7 +39,7 @@ class RunSettings:
     threads: int = 1
     cores: tuple[int, ...] = ()
     graph_optimization: GraphOptimization = "all"
-    precision: Precision = "float32"
+    precision: Literal["float32"] = "float32"
     warmup: int = 2
     passes: int = 4
     rounds: int = 5

@@ -176,7 +176,7 @@ def verdict(found: Agreement, noise: Agreement) -> str:
 
 
 def compare_protocols(plan: Plan, results: Results) -> dict[str, tuple[float, Calibration, Agreement]]:
-    """By way of timing a unit: the median of sum / network before calibration, the calibration, and the agreement."""
+    """By way of timing a unit: the mean of sum / network before calibration, the calibration, and the agreement."""
     compared = {}
     for protocol in agreement.PROTOCOLS:
         latency_ms = unit_latencies(plan, results, protocol)
@@ -217,7 +217,7 @@ def _conditions(plan: Plan, results: Results) -> dict[str, Any]:
         ),
         "measurement": {
             "space": plan.space,
-            "resolutions": sorted({network.architecture.resolution for network in plan.networks}),
+            "resolutions": list(plan.resolutions),
             "settings": dict(settings),
         },
         "sources": {

@@ -13,7 +13,7 @@ import numpy as np
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
-from nas.networks.operators import Unit, units
+from nas.networks.operators import Unit, parse_unit, units
 from nas.networks.references import reference
 from nas.networks.space import SearchSpace
 from nas.networks.space_table import SpaceTable
@@ -42,30 +42,38 @@ class Network:
 
 @dataclass(frozen=True)
 class Plan:
-    """The units that get rows, and the networks. No network to fit by is one to check by."""
+    """The units that get rows, and the networks. No network to fit by is one to check by.
+
+    `resolutions` are those of the space's that were asked for; none means all.
+    """
 
     space: str
+    resolutions: tuple[int, ...]
     units: tuple[Unit, ...]
     networks: tuple[Network, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, without the units, which are the models of the kit."""
+        """Plain data."""
         networks = [
             {"name": network.name, "role": network.role, "architecture": network.architecture.to_json()}
             for network in self.networks
         ]
-        return {"space": self.space, "units": [unit.key for unit in self.units], "networks": networks}
+        return {
+            "space": self.space,
+            "resolutions": list(self.resolutions),
+            "units": [unit.key for unit in self.units],
+            "networks": networks,
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Plan:
         """The inverse of `to_json`."""
-        from nas.networks.operators import parse_unit
-
         networks = tuple(
             Network(entry["name"], entry["role"], Architecture.from_json(entry["architecture"]))
             for entry in data["networks"]
         )
-        return cls(data["space"], tuple(parse_unit(key) for key in data["units"]), networks)
+        keys = tuple(parse_unit(key) for key in data["units"])
+        return cls(data["space"], tuple(data["resolutions"]), keys, networks)
 
 
 def plan_measurement(
@@ -96,7 +104,7 @@ def plan_measurement(
         order = sorted(range(len(members)), key=lambda i: (np.count_nonzero(strata[:i] == strata[i]), strata[i]))
         drawn |= dict.fromkeys(members[index] for index in order)
     chosen = list(drawn)[:wanted]
-    # Every so-manieth is for fitting, so that both span the range.
+    # Those for fitting stand at even steps, so that both kinds span the range.
     fitting = set(np.linspace(0, len(chosen) - 1, min(fit, len(chosen))).round().astype(int).tolist())
     named = [
         Network(f"{space.name} {architecture.fingerprint}", "fit" if i in fitting else "held out", architecture)
@@ -109,7 +117,8 @@ def plan_measurement(
             network = replace(network, resolution=largest)
         named.append(Network(name, "reference", network))
     wanted_units = [*space.units(), *(u for n in named if n.role == "reference" for u in n.units)]
-    return Plan(space.name, tuple(dict.fromkeys(wanted_units)) if with_units else (), tuple(named))
+    rows = tuple(dict.fromkeys(wanted_units)) if with_units else ()
+    return Plan(space.name, tuple(resolutions), rows, tuple(named))
 
 
 def at_resolutions(space: SearchSpace, resolutions: Sequence[int]) -> SearchSpace:

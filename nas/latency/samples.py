@@ -69,7 +69,7 @@ def read_results(path: Path, kit: str) -> Results:
     """The results in the file at `path`, which must be of the kit with the identity `kit`.
 
     Visits in which the machine was disturbed are left out where at least two others saw the same models. Raises
-    NasError for a file that is damaged, has no samples, or is of another kit.
+    NasError for a file that is damaged, has no samples, is not finished, or is of another kit.
     """
     try:
         lines = runner.read_lines(path)
@@ -83,6 +83,8 @@ def read_results(path: Path, kit: str) -> Results:
     sentinels = np.array([np.median(visit["sentinel_ns"]) for visit in visits])
     if not len(sentinels):
         raise NasError(f"{path} holds no samples yet: run the kit again, it goes on where it stopped")
+    if "peak_rss_bytes" not in lines[-1]:
+        raise NasError(f"{path} is not finished ({len(visits)} visits): run the kit again, it goes on where it stopped")
     disturbed = sentinels > DISTURBED * sentinels.min()
     half = header["settings"]["passes"] / 2
     late = np.array([int(visit["visit"].split(".")[0]) >= half for visit in visits])

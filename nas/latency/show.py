@@ -14,6 +14,7 @@ from typing import Any
 from nas import console
 from nas.latency.difference import Comparison, TableDifference, differing_conditions
 from nas.latency.table import LatencyTable
+from nas.latency.verdict import validated
 from nas.networks.architecture import Architecture
 from nas.networks.operators import Unit, parse_unit, units
 
@@ -113,6 +114,7 @@ def print_rows_and_agreement(table: LatencyTable) -> None:
     _print_kinds(kinds_of_blocks(table))
     _print_agreement(table.conditions.validation)
     _print_held_out(table)
+    print(f"\n{validated(table.conditions.model_dump(mode='json'))}")
 
 
 def print_network(table: LatencyTable, name: str, architecture: Architecture) -> None:

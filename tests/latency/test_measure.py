@@ -129,6 +129,8 @@ def test_the_calibration_is_found_again(space: SearchSpace) -> None:
     exact = 0.3 + 1.1e-6 * sum(unit.macs for unit in units(network))
     assert table.estimate(network).latency_ms == pytest.approx(exact, rel=1e-3)
     assert table.conditions.device == "Made-up board"
+    # All resolutions of the space: also where other decisions are tied to them, so that none can be chosen.
+    assert table.conditions.measurement["resolutions"] == []
     assert table.conditions.validation["verdict"] == "passed"
     assert table.conditions.validation["held out"]["networks"] == 10
 

@@ -108,6 +108,15 @@ def test_results_of_another_kit_are_refused(kit: Path, tmp_path: Path) -> None:
         read_results(out, "0123")
 
 
+def test_a_run_that_is_not_finished_makes_no_table(kit: Path, tmp_path: Path) -> None:
+    """Rows that are missing would not be seen until a search needs them."""
+    out = tmp_path / "results.jsonl"
+    runner.measure_kit(kit, out, silent)
+    out.write_text("".join(out.read_text().splitlines(keepends=True)[:3]))
+    with pytest.raises(NasError, match=r"is not finished \(2 visits\): run the kit again"):
+        read_results(out, identity(kit))
+
+
 def test_damaged_results_are_refused(kit: Path, tmp_path: Path) -> None:
     """The line is named."""
     out = tmp_path / "results.jsonl"
