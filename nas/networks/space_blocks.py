@@ -1,19 +1,19 @@
 """How do the settings of a stage become a block?
 
-One function for each operator, in `BUILDERS`. Channel counts are rounded here; what the operators do with them stands
-in `nas.networks.operators`.
+Which settings an operator has is said once, in `STAGE_OPERATORS`; here they become the fields of its block. Channel
+counts are rounded here; what the operators do with them stands in `nas.networks.operators`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nas.networks.architecture import Block
 from nas.networks.operators.ghost import without_unused_kernel
 from nas.networks.scaling import make_divisible
-from nas.networks.space_format import LayerFormat, StageFormat
+from nas.networks.space_format import STAGE_OPERATORS, LayerFormat, StageFormat
 
 Choice = int | float | str
 
@@ -75,10 +75,6 @@ class Draft:
             "se_activation": "" if self.stage.se_act == "relu" else self.stage.se_act,
         }
 
-    def fields(self, *names: str) -> dict[str, Any]:
-        """The fields of the block that are settings as they stand."""
-        return {_FIELDS[name]: self.settings[name] for name in names}
-
     def _hidden(self, channels: int, factor: float) -> int:
         return channels if factor == 1 else make_divisible(channels * factor, self.stage.hidden_divisor or self.divisor)
 
@@ -95,9 +91,40 @@ _FIELDS = {
 }
 
 
+# Hidden channels as a share of the output's, where a stage does not say: those of the papers (the bottleneck of
+# ShuffleNetV1, section 3.2, has a quarter).
+_USUAL_BRANCH = {"shuffle_v1": 0.25, "shuffle_v2": 0.5, "shuffle_xception": 0.5}
+
+
 def build_block(draft: Draft) -> Block:
     """The block that a draft describes. Raises NasError where its settings do not go together."""
-    return BUILDERS[draft.settings["op"]](draft)
+    op = draft.settings["op"]
+    keys = STAGE_OPERATORS[op]
+    fields: dict[str, Any] = {field: draft.settings[key] for key, field in _FIELDS.items() if key in keys}
+    if "stride" in keys:
+        fields["stride"] = draft.stride
+    if "transformer" in keys and "expand" in keys:
+        fields["hidden_channels"] = draft.transformer_hidden_channels
+    elif "expand" in keys:
+        fields["hidden_channels"] = draft.expanded_channels
+    elif "hidden" in keys:
+        fields["hidden_channels"] = draft.branch_channels(_USUAL_BRANCH[op])
+    if "expand_groups" in keys:
+        # A block that does not expand has no first 1×1.
+        expands = "expand" not in keys or draft.expanded_channels != draft.in_channels
+        fields["expand_groups"] = draft.expand_groups if expands else 1
+    if "norm" in keys:
+        fields["norm"] = "last" if draft.stage.norm == "last" else ""
+    if "se" in keys:
+        fields |= draft.squeezed(_squeezed_channels(draft, fields))
+    return without_unused_kernel(Block(op, draft.out_channels, **fields), draft.in_channels)
+
+
+def _squeezed_channels(draft: Draft, fields: Mapping[str, Any]) -> int:
+    """The channels that squeeze-and-excitation scales: the hidden ones, or those before or after the only ones."""
+    if "hidden_channels" in fields:
+        return int(fields["hidden_channels"])
+    return draft.in_channels if draft.settings["op"] == "ds_conv" else draft.out_channels
 
 
 def build_layer(layer: LayerFormat, width: float, divisor: int, classes: int) -> Block:
@@ -120,171 +147,3 @@ def scaled(channels: int, width: float, divisor: int, scale: bool | str) -> int:
     if scale is False or (scale == "up" and width <= 1):
         return channels
     return make_divisible(channels * width, divisor)
-
-
-def _conv(draft: Draft) -> Block:
-    return Block("conv", draft.out_channels, stride=draft.stride, **draft.fields("kernel", "groups", "act"))
-
-
-def _ds_conv(draft: Draft) -> Block:
-    return Block(
-        "ds_conv",
-        draft.out_channels,
-        stride=draft.stride,
-        **draft.fields("kernel", "act"),
-        **draft.squeezed(draft.in_channels),
-    )
-
-
-def _mbconv(draft: Draft) -> Block:
-    return Block(
-        "mbconv",
-        draft.out_channels,
-        stride=draft.stride,
-        hidden_channels=draft.expanded_channels,
-        norm="last" if draft.stage.norm == "last" else "",
-        **draft.fields("kernel", "act"),
-        **draft.squeezed(draft.expanded_channels),
-    )
-
-
-def _fused_mbconv(draft: Draft) -> Block:
-    return Block(
-        "fused_mbconv",
-        draft.out_channels,
-        stride=draft.stride,
-        hidden_channels=draft.expanded_channels,
-        **draft.fields("kernel", "groups", "act"),
-        **draft.squeezed(draft.expanded_channels),
-    )
-
-
-def _fbnet(draft: Draft) -> Block:
-    return Block(
-        "fbnet",
-        draft.out_channels,
-        stride=draft.stride,
-        hidden_channels=draft.expanded_channels,
-        **draft.fields("kernel", "groups", "act"),
-    )
-
-
-def _uib(draft: Draft) -> Block:
-    return Block(
-        "uib",
-        draft.out_channels,
-        stride=draft.stride,
-        hidden_channels=draft.expanded_channels,
-        **draft.fields("start_kernel", "kernel", "act"),
-    )
-
-
-def _shuffle_v1(draft: Draft) -> Block:
-    """A bottleneck of a quarter of the output's channels, as in the paper's section 3.2."""
-    return Block(
-        "shuffle_v1",
-        draft.out_channels,
-        stride=draft.stride,
-        hidden_channels=draft.branch_channels(0.25),
-        expand_groups=draft.expand_groups,
-        **draft.fields("kernel", "groups", "act"),
-    )
-
-
-def _shuffle_v2(draft: Draft) -> Block:
-    return Block(
-        "shuffle_v2",
-        draft.out_channels,
-        stride=draft.stride,
-        hidden_channels=draft.branch_channels(0.5),
-        **draft.fields("kernel", "act"),
-    )
-
-
-def _shuffle_xception(draft: Draft) -> Block:
-    return Block(
-        "shuffle_xception",
-        draft.out_channels,
-        stride=draft.stride,
-        hidden_channels=draft.branch_channels(0.5),
-        **draft.fields("kernel", "act"),
-    )
-
-
-def _mixconv(draft: Draft) -> Block:
-    expands = draft.expanded_channels != draft.in_channels
-    return Block(
-        "mixconv",
-        draft.out_channels,
-        stride=draft.stride,
-        hidden_channels=draft.expanded_channels,
-        expand_groups=draft.expand_groups if expands else 1,
-        **draft.fields("kernel", "groups", "act"),
-        **draft.squeezed(draft.expanded_channels),
-    )
-
-
-def _ghost(draft: Draft) -> Block:
-    block = Block(
-        "ghost",
-        draft.out_channels,
-        stride=draft.stride,
-        hidden_channels=draft.expanded_channels,
-        **draft.fields("kernel", "act"),
-        **draft.squeezed(draft.expanded_channels),
-    )
-    return without_unused_kernel(block, draft.in_channels)
-
-
-def _rep_ghost(draft: Draft) -> Block:
-    block = Block(
-        "rep_ghost",
-        draft.out_channels,
-        stride=draft.stride,
-        hidden_channels=draft.expanded_channels,
-        **draft.fields("kernel", "branches", "act"),
-        **draft.squeezed(draft.expanded_channels),
-    )
-    return without_unused_kernel(block, draft.in_channels)
-
-
-def _mobile_one(draft: Draft) -> Block:
-    return Block(
-        "mobile_one",
-        draft.out_channels,
-        stride=draft.stride,
-        **draft.fields("kernel", "groups", "branches", "act"),
-        **draft.squeezed(draft.out_channels),
-    )
-
-
-def _mobile_vit(draft: Draft) -> Block:
-    return Block(
-        "mobile_vit",
-        draft.out_channels,
-        hidden_channels=draft.transformer_hidden_channels,
-        **draft.fields("kernel", "transformer", "transformer_depth", "heads", "act"),
-    )
-
-
-def _lite_mla(draft: Draft) -> Block:
-    return Block("lite_mla", draft.out_channels, **draft.fields("kernel", "transformer", "heads"))
-
-
-BUILDERS: Mapping[str, Callable[[Draft], Block]] = {
-    "conv": _conv,
-    "ds_conv": _ds_conv,
-    "mbconv": _mbconv,
-    "fused_mbconv": _fused_mbconv,
-    "fbnet": _fbnet,
-    "uib": _uib,
-    "shuffle_v1": _shuffle_v1,
-    "shuffle_v2": _shuffle_v2,
-    "shuffle_xception": _shuffle_xception,
-    "mixconv": _mixconv,
-    "ghost": _ghost,
-    "rep_ghost": _rep_ghost,
-    "mobile_one": _mobile_one,
-    "mobile_vit": _mobile_vit,
-    "lite_mla": _lite_mla,
-}
