@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +19,8 @@ from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.deployed import has_branches
+from nas.networks.onnx_graph import INPUT_NAME, OPSET, OUTPUT_NAME, onnx_bytes
 from nas.networks.reparameterise import fused
-
-INPUT_NAME = "image"
-OUTPUT_NAME = "logits"
-
-# 17 is the highest that torch's TorchScript exporter knows; h-swish has an operator of its own from 14 on.
-OPSET = 17
 
 # The largest difference from torch that is accepted, relative to the largest logit. Over 14 members of mbv3, fresh ones
 # and ones with spread-out normalisation, the worst difference was 1.9e-5, while the logits of different images differed
@@ -154,25 +148,8 @@ def _fits(weight: Tensor, wanted: Tensor | None) -> bool:
 
 def _write(network: nn.Module, resolution: int, path: Path) -> None:
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    with warnings.catch_warnings():
-        # The TorchScript exporter is deprecated, and kept here for now: for a member of mbv3 it took 0.7 to 2 s, with
-        # nothing to install. The new one (dynamo=True) took 7 to 11 s on the same networks, needs onnxscript, and its
-        # files agreed with torch no better.
-        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
-        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
-        try:
-            torch.onnx.export(
-                network,
-                (torch.zeros(1, 3, resolution, resolution, device=device),),
-                str(path),
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
-                dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
-            )
-        except RuntimeError as error:  # the base of the exporter's own errors
-            raise RunFailedError(f"torch cannot export {_file_name(path)}: {error}") from error
+    example = torch.zeros(1, 3, resolution, resolution, device=device)
+    path.write_bytes(onnx_bytes(network, example, name=_file_name(path), any_batch_size=True))
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

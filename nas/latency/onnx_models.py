@@ -7,8 +7,6 @@ small. ONNX Runtime makes them when it loads a file (it folds constants), before
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,13 +15,11 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from nas.errors import RunFailedError
 from nas.latency.kit import Model
 from nas.networks.blocks import build_block
+from nas.networks.onnx_graph import onnx_bytes
 from nas.networks.operators import Unit
 
-# As nas.deploy writes files.
-OPSET = 17
 # A weight of fewer numbers stays as it is: leaving it out would save nothing.
 _SMALL = 1024
 
@@ -39,7 +35,8 @@ def unit_model(name: str, units: Sequence[Unit]) -> Model:
         torch.manual_seed(0)
         network = nn.Sequential(*(build_block(unit) for unit in units)).eval()
     shape = (1, first.in_channels, first.height, first.width)
-    return Model(name, hollow(_exported(network, shape, name)).SerializeToString(), (shape,))
+    exported = onnx_bytes(network, torch.zeros(*shape), name=name, any_batch_size=False)
+    return Model(name, hollow(onnx.load_from_string(exported)).SerializeToString(), (shape,))
 
 
 def hollow(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -64,22 +61,3 @@ def hollow(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.initializer.extend(kept)
     graph.node.extend(nodes)
     return model
-
-
-def _exported(network: nn.Module, shape: Sequence[int], name: str) -> onnx.ModelProto:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
-        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
-        try:
-            torch.onnx.export(
-                network,
-                (torch.zeros(*shape),),
-                buffer,  # type: ignore[arg-type] # the exporter takes files, too
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=["image"],
-            )
-        except RuntimeError as error:  # the base of the exporter's own errors
-            raise RunFailedError(f"torch cannot export {name}: {error}") from error
-    return onnx.load_from_string(buffer.getvalue())

@@ -15,10 +15,11 @@ from typing import Any
 
 from torch import Tensor
 
-from nas.deploy.export import INPUT_NAME, OnnxCheck, deployed_network, export_onnx
+from nas.deploy.export import OnnxCheck, deployed_network, export_onnx
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.networks.describe import describe
+from nas.networks.onnx_graph import INPUT_NAME
 from nas.search.result import Pick, SearchResult, Trial
 from nas.search.run_directory import write_json
 
