@@ -6,13 +6,14 @@ own `search_spaces/mbv3.yaml` goes before ours.
 
 from __future__ import annotations
 
+import csv
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from nas.errors import NasError, RunFailedError, known_names_text, unknown_name
+from nas.errors import ConfigError, NasError, RunFailedError, known_names_text, unknown_name
 
 Kind = Literal["search_spaces", "latency_tables", "experiments"]
 
@@ -83,6 +84,27 @@ def write_files(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     except OSError as error:
         raise RunFailedError(f"cannot write {shown(written)}: {error.strerror}") from error
     return paths
+
+
+def read_csv(path: Path, what: str, columns: Sequence[str] = ()) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV, each with the number of the line that it ends in; the first line too, unless it must be
+    `columns`.
+
+    Raises ConfigError for a file that cannot be read (calling it `what`) and for other columns.
+    """
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            rows = [(reader.line_num, fields) for fields in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError([f"cannot read {what}: {error}"]) from error
+    if not columns:
+        return rows
+    if not rows or tuple(rows[0][1]) != tuple(columns):
+        got = ",".join(rows[0][1]) if rows else "an empty file"
+        raise ConfigError([f"the first line must be {','.join(columns)}, but is {got} ({shown(path)}:1)"])
+    return rows[1:]
 
 
 def shown(path: Path) -> str:

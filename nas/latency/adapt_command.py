@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import ConfigError, NasError
-from nas.files import NAME_PATTERN, check_writable, shown, write_files
+from nas.files import NAME_PATTERN, check_writable, read_csv, shown, write_files
 
 if TYPE_CHECKING:
     from nas.latency.adapt import DeviceSample
@@ -87,17 +87,8 @@ def read_samples(path: Path) -> list[DeviceSample]:
     """The measurements in a CSV with COLUMNS. Raises ConfigError with every problem of the file."""
     from nas.latency.adapt import DeviceSample
 
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError([f"cannot read the samples in {shown(path)}: {error}"]) from error
-    if not lines or tuple(lines[0]) != COLUMNS:
-        got = ",".join(lines[0]) if lines else "an empty file"
-        raise ConfigError([f"the first line must be {','.join(COLUMNS)}, but is {got} ({shown(path)}:1)"])
     samples, problems = [], []
-    for number, fields in enumerate(lines[1:], start=2):
+    for number, fields in read_csv(path, f"the samples in {shown(path)}", COLUMNS):
         try:
             if len(fields) != len(COLUMNS):
                 raise NasError(f"a line must have {len(COLUMNS)} fields ({', '.join(COLUMNS)}), but has {len(fields)}")
@@ -114,6 +105,7 @@ def _choose(sources: Sequence[LatencyTable], arguments: argparse.Namespace) -> i
     import numpy as np
 
     from nas.latency.adapt import choose_samples
+    from nas.networks.deployed import deployed
     from nas.networks.operators import units
     from nas.networks.space import load_space
     from nas.networks.space_table import SpaceTable
@@ -125,7 +117,7 @@ def _choose(sources: Sequence[LatencyTable], arguments: argparse.Namespace) -> i
         _PER_STRATUM, _STRATA, lambda unit: unit.macs, np.random.default_rng(0)
     )
     architectures = list(dict.fromkeys(members))
-    networks = [units(architecture) for architecture in architectures]
+    networks = [units(deployed(architecture)) for architecture in architectures]
     options: Sequence[Sequence[Unit]] = [(unit,) for unit in space.units()] if arguments.units else networks
     chosen = choose_samples(sources, options, networks, arguments.choose)
     texts = {}
@@ -163,13 +155,14 @@ def _adapt(sources: Sequence[LatencyTable], arguments: argparse.Namespace) -> in
 
 def _read_units(name: str, folder: Path) -> tuple[Sequence[Unit], bool]:
     """The units of a sample, and whether it is a whole network. Raises NasError for what is neither."""
+    from nas.networks.deployed import deployed
     from nas.networks.operators import parse_unit, units
     from nas.networks.references import REFERENCES, find_network
 
     if name.endswith(".json"):
-        return units(find_network(str(folder / name))), True
+        return units(deployed(find_network(str(folder / name)))), True
     if name in REFERENCES:
-        return units(find_network(name)), True
+        return units(deployed(find_network(name))), True
     try:
         return (parse_unit(name),), False
     except NasError as error:

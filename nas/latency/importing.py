@@ -5,12 +5,11 @@ As a CSV with one row a unit, and the conditions that they were taken under. Eve
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from nas.config import Document, check
 from nas.errors import ConfigError, NasError, nearest_first
-from nas.files import shown
+from nas.files import read_csv, shown
 from nas.latency.table import LatencyTable, Row, Source, TableFormat, parse_row
 
 REQUIRED = ("unit", "latency_ms")
@@ -46,12 +45,9 @@ def _read_rows(path: Path, source: Source) -> tuple[dict[str, Row], list[str]]:
     """The rows by unit, and every line's problem."""
     place = shown(path)
     try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, fields) for fields in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        return {}, [f"cannot read {place}: {error}"]
+        lines = read_csv(path, place)
+    except ConfigError as error:
+        return {}, list(error.problems)
     if not lines:
         return {}, [f"{place} must start with a line that names its columns, such as {','.join(REQUIRED + OPTIONAL)}"]
     columns = [column.strip() for column in lines[0][1]]

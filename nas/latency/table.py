@@ -22,7 +22,7 @@ from pydantic import Field, StrictStr
 
 from nas.config import Settings, check, load_document
 from nas.errors import ConfigError, NasError, nearest_first
-from nas.files import find_file, shown, write_files
+from nas.files import find_file, read_csv, shown, write_files
 from nas.networks.architecture import Architecture
 from nas.networks.operators import Unit, parse_unit, units
 
@@ -233,18 +233,9 @@ def save_table(table: LatencyTable, folder: Path) -> tuple[Path, Path]:
 
 def _read_rows(path: Path, conditions: TableFormat) -> dict[str, Row]:
     source = shown(path)
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError([f"cannot read {source}, the rows of this table: {error}"]) from error
-    if not lines or tuple(lines[0]) != COLUMNS:
-        got = ",".join(lines[0]) if lines else "an empty file"
-        raise ConfigError([f"the first line must be {','.join(COLUMNS)}, but is {got} ({source}:1)"])
     rows: dict[str, Row] = {}
     problems: list[str] = []
-    for number, fields in enumerate(lines[1:], start=2):
+    for number, fields in read_csv(path, f"{source}, the rows of this table", COLUMNS):
         try:
             key, row = parse_row(fields)
             if key in rows:
