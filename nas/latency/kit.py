@@ -23,6 +23,7 @@ SENTINEL = "sentinel"
 EMPTY = "empty"
 
 GraphOptimization = Literal["disabled", "basic", "extended", "all"]
+Precision = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -31,26 +32,29 @@ class RunSettings:
 
     Each model is timed `passes` times `rounds` times. A sample is `runs` runs right after one another: the first finds
     the caches as the other models left them, the last finds its own weights there. `group_size` models are loaded at
-    once; the sentinel is timed before every `sentinel_every`-th of them. Where it takes `slow_share` of its best time,
-    the machine is hot or busy, and is left alone for up to `longest_pause_s`.
+    once, which is a visit; the sentinel is timed before every `sentinel_every`-th of them. A visit in which it took
+    more than `quiet_share` of its best time is made again, up to `most_passes` in all. Where it takes `slow_share` of
+    its best time, the machine is hot or busy, and is left alone for up to `longest_pause_s`.
     """
 
     provider: str = "CPUExecutionProvider"
     threads: int = 1
     cores: tuple[int, ...] = ()
     graph_optimization: GraphOptimization = "all"
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     warmup: int = 2
-    passes: int = 4
+    passes: int = 6
+    most_passes: int = 18
     rounds: int = 5
     runs: int = 2
     group_size: int = 250
     sentinel_every: int = 10
+    quiet_share: float = 1.05
     slow_share: float = 1.3
     longest_pause_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("threads", "passes", "rounds", "runs", "group_size", "sentinel_every"):
+        for name in ("threads", "passes", "most_passes", "rounds", "runs", "group_size", "sentinel_every"):
             if getattr(self, name) < 1:
                 raise NasError(f"{name} must be at least 1, but got {getattr(self, name)}")
 

@@ -29,6 +29,8 @@ examples:
   python -m nas.latency measure --space mbv3 --device phone --target kit     # writes a kit to carry by hand
   python -m nas.latency measure --space mbv3 --device phone --results results.jsonl
 """
+# On a machine that is never quiet, at most so many times the passes are made.
+MOST_PASSES = 3
 DEFAULT_REFERENCES = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 
 
@@ -104,7 +106,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--graph-optimization", choices=("disabled", "basic", "extended", "all"), default="all", help="default: all"
     )
-    parser.add_argument("--passes", metavar="N", type=int, default=4, help="passes over all models (default: 4)")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="int8 is quantised in the QDQ format (default: %(default)s)",
+    )
+    parser.add_argument("--passes", metavar="N", type=int, default=6, help="quiet passes over all models (default: 6)")
     parser.add_argument("--rounds", metavar="N", type=int, default=5, help="samples in each pass (default: 5)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the networks that are drawn (default: 0)")
     parser.add_argument(
@@ -132,16 +140,24 @@ def _measure(arguments: argparse.Namespace) -> int:
         raise NasError(f"--device must be up to 100 letters, digits, '_', '-' or '.', but got {arguments.device!r}")
     check_writable(arguments.out)
     target = _target(arguments)
+    space = load_space(arguments.space)
+    others = sorted(set(arguments.resolution) - set(space.format.resolution))
+    if others:
+        sizes = ", ".join(map(str, others))
+        words = f"{space.name} has no networks for {sizes} pixels: the rows serve other networks, not its search"
+        print(f"note: {words}", file=sys.stderr)
     settings = RunSettings(
         provider=arguments.provider,
         threads=arguments.threads,
         cores=tuple(arguments.cores),
         graph_optimization=arguments.graph_optimization,
+        precision=arguments.precision,
         passes=arguments.passes,
+        most_passes=MOST_PASSES * arguments.passes,
         rounds=arguments.rounds,
     )
     plan = plan_measurement(
-        load_space(arguments.space),
+        space,
         resolutions=arguments.resolution,
         references=arguments.reference,
         fit=arguments.fit,

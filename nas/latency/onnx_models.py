@@ -15,16 +15,18 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from nas.latency.kit import Model
+from nas.latency.kit import Model, Precision
+from nas.latency.onnx_precision import in_precision
 from nas.networks.blocks import build_block
 from nas.networks.onnx_graph import onnx_bytes
-from nas.networks.operators import Unit
+from nas.networks.operators import INPUT_CHANNELS, Unit
 
 # A weight of fewer numbers stays as it is: leaving it out would save nothing.
 _SMALL = 1024
+_WEIGHTS = (np.float32, np.float16, np.int8)
 
 
-def unit_model(name: str, units: Sequence[Unit]) -> Model:
+def unit_model(name: str, units: Sequence[Unit], precision: Precision = "float32") -> Model:
     """The model of some units in a row (one, or a whole network), for one image.
 
     Raises RunFailedError, naming it, when torch cannot export it.
@@ -34,26 +36,35 @@ def unit_model(name: str, units: Sequence[Unit]) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = nn.Sequential(*(build_block(unit) for unit in units)).eval()
+        for key, parameter in network.named_parameters():
+            if key.endswith("bias"):
+                # Biases that are equal are written once, and ONNX Runtime quantises none that is shared.
+                nn.init.uniform_(parameter, -0.1, 0.1)
     shape = (1, first.in_channels, first.height, first.width)
     exported = onnx_bytes(network, torch.zeros(*shape), name=name, any_batch_size=False)
-    return Model(name, hollow(onnx.load_from_string(exported)).SerializeToString(), (shape,))
+    inside = len(units) == 1 and first.in_channels != INPUT_CHANNELS
+    model = in_precision(onnx.load_from_string(exported), precision, inside=inside)
+    given = tuple(dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim)
+    return Model(name, hollow(model).SerializeToString(), (given,))
 
 
 def hollow(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model`, changed in place: for every large weight an operator that makes a constant of its shape.
 
-    The constant is one over the number of terms in a sum, so that activations keep their size: arithmetic with numbers
-    that are too small to be normal takes longer.
+    The constant is one over the number of terms in a sum (1 for integers), so that activations keep their size:
+    arithmetic with numbers that are too small to be normal takes longer.
     """
     graph = model.graph
     kept, makers = [], []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if values.size < _SMALL or values.dtype.kind != "f":
+        # Biases stay, and so do the scales and zero points of quantised channels.
+        if values.ndim < 2 or values.size < _SMALL or values.dtype not in _WEIGHTS:
             kept.append(tensor)
             continue
         shape = f"{tensor.name}.shape"
-        fill = numpy_helper.from_array(np.array([1 / values[0].size], values.dtype))
+        constant = 1 / values[0].size if values.dtype.kind == "f" else 1
+        fill = numpy_helper.from_array(np.array([constant], values.dtype))
         kept.append(numpy_helper.from_array(np.array(values.shape, np.int64), shape))
         makers.append(helper.make_node("ConstantOfShape", [shape], [tensor.name], value=fill))
     nodes = [*makers, *graph.node]

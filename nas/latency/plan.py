@@ -16,6 +16,7 @@ from nas.networks.deployed import deployed
 from nas.networks.operators import Unit, parse_unit, units
 from nas.networks.references import reference
 from nas.networks.space import SearchSpace
+from nas.networks.space_format import LEAST_RESOLUTION, MOST_RESOLUTION, TiedFormat
 from nas.networks.space_table import SpaceTable
 
 Role = Literal["fit", "held out", "reference"]
@@ -44,7 +45,7 @@ class Network:
 class Plan:
     """The units that get rows, and the networks. No network to fit by is one to check by.
 
-    `resolutions` are those of the space's that were asked for; none means all.
+    `resolutions` are the sizes that were asked for, in pixels; none means all of the space's.
     """
 
     space: str
@@ -86,7 +87,7 @@ def plan_measurement(
     seed: int = 0,
     with_units: bool = True,
 ) -> Plan:
-    """All units of a space (at some of its resolutions), and networks drawn evenly over its range of MACs.
+    """All units of a space, and networks drawn evenly over its range of MACs; for images of some sizes, or of its own.
 
     References are taken at their own resolution where it is among those measured, else at the largest. Without units,
     only networks are measured.
@@ -122,16 +123,36 @@ def plan_measurement(
 
 
 def at_resolutions(space: SearchSpace, resolutions: Sequence[int]) -> SearchSpace:
-    """The members of `space` for images of these sizes; all members where none is given."""
+    """The networks of `space` for images of these sizes, all else as the space says; `space` itself for no sizes.
+
+    The sizes need not be among the space's own: a decision that the resolution is tied to is then made without it.
+    Raises NasError for sizes that no network can take.
+    """
     if not resolutions:
         return space
-    unknown = sorted(set(resolutions) - set(space.format.resolution))
-    if unknown:
-        there = ", ".join(map(str, space.format.resolution))
-        raise NasError(f"{space.name} has no networks for {', '.join(map(str, unknown))} pixels, only for {there}")
-    if any("resolution" in group.keys for group in space.format.tied):
-        raise NasError(f"in {space.name} the resolution is tied to other decisions: measure all of its resolutions")
-    return SearchSpace(space.format.model_copy(update={"resolution": tuple(resolutions)}))
+    unfit = [size for size in resolutions if not LEAST_RESOLUTION <= size <= MOST_RESOLUTION]
+    if unfit:
+        sizes = ", ".join(map(str, unfit))
+        raise NasError(f"a resolution must be {LEAST_RESOLUTION} to {MOST_RESOLUTION} pixels, but got {sizes}")
+    changed = {
+        "resolution": tuple(dict.fromkeys(resolutions)),
+        "tied": tuple(_without_resolution(group) for group in space.format.tied),
+    }
+    return SearchSpace(space.format.model_copy(update=changed))
+
+
+def _without_resolution(group: TiedFormat) -> TiedFormat:
+    if "resolution" not in group.keys:
+        return group
+    place = group.keys.index("resolution")
+    cut = {name: (*row[:place], *row[place + 1 :]) for name, row in group.rows.items()}
+    once = {row: name for name, row in reversed(cut.items())}
+    return group.model_copy(
+        update={
+            "keys": tuple(key for key in group.keys if key != "resolution"),
+            "rows": {name: row for name, row in cut.items() if once[row] == name},
+        }
+    )
 
 
 def save_plan(plan: Plan, path: Path) -> None:

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import IO, Any, Callable, Dict, List, Optional, Tuple  # noqa: UP035 - Python 3.8
 
-FORMAT = 1
+FORMAT = 2
 # The two clocks of a visit may differ by so much before its samples are thrown away.
 MOST_CLOCK_JUMP_S = 5.0
 # How often a visit is repeated when the clock jumps.
@@ -95,21 +95,23 @@ def measure_kit(
         "machine": machine_facts(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
     }
-    done, failed = open_results(out, header, echo=echo)
-    visits = plan(manifest)
-    left = [visit for visit in visits if visit["visit"] not in done]
+    levels, failed = open_results(out, header, echo=echo)
+    left = visits_left(manifest, levels)
     if not left:
         return
     with out.open("a", encoding="utf-8") as file:
         _lock(file, out)
         bench = _Bench(kit, manifest, failed, shares_threads=own_process)
-        began = time.monotonic()
-        for number, visit in enumerate(left, start=1):
+        began, before = time.monotonic(), len(levels)
+        while left:
             if parent and os.getppid() != parent:
                 raise KitError("the command that started this run has been killed; run it again to go on")
-            _append(file, bench.visit(visit), echo=echo)
-            spent = time.monotonic() - began
-            say(len(visits) - len(left) + number, len(visits), spent / number * (len(left) - number))
+            line = bench.visit(left[0])
+            _append(file, line, echo=echo)
+            levels[line["visit"]] = level(line)
+            left = visits_left(manifest, levels)
+            each = (time.monotonic() - began) / (len(levels) - before)
+            say(len(levels), len(levels) + len(left), each * len(left))
         _append(file, {"peak_rss_bytes": _peak_rss()}, echo=echo)
 
 
@@ -130,18 +132,50 @@ def load_manifest(kit: Path) -> Json:
     return manifest
 
 
-def plan(manifest: Json) -> List[Json]:  # noqa: UP006
-    """The visits: in every pass each model belongs to one, the groups being visited in another order each time."""
+def visits_left(manifest: Json, levels: Dict[str, float]) -> List[Json]:  # noqa: UP006
+    """The visits that are still to be made, given the level of each that was.
+
+    In every pass each model belongs to one, the groups being visited in another order each time. After the passes that
+    were asked for, groups are visited again until each was seen as often while the machine was quiet, or `most_passes`
+    times in all.
+    """
     settings, models = manifest["settings"], manifest["models"]
     count = max(1, -(-len(models) // settings["group_size"]))
     # Dealt out one by one, so that units and networks, small and large, are timed beside one another.
     groups = [[model["name"] for model in models[index::count]] for index in range(count)]
-    visits = []
-    for number in range(settings["passes"]):
-        order = list(range(count))
-        random.Random(number).shuffle(order)
-        visits += [{"visit": f"{number}.{group}", "models": groups[group]} for group in order]
-    return visits
+    names = [f"{number}.{group}" for number in range(settings["passes"]) for group in _shuffled(count, number)]
+    left = [name for name in names if name not in levels] or _again(settings, count, levels)
+    return [{"visit": name, "models": groups[int(name.split(".")[1])]} for name in left]
+
+
+def _again(settings: Json, count: int, levels: Dict[str, float]) -> List[str]:  # noqa: UP006
+    """The groups that were seen too seldom while the machine was quiet; those with the fewest visits first."""
+    quiet = quiet_visits(levels, settings["quiet_share"])
+    made = [sum(name.endswith(f".{group}") for name in levels) for group in range(count)]
+    calm = [sum(name.endswith(f".{group}") for name in quiet) for group in range(count)]
+    left = []
+    for group in range(count):
+        wanted = min(settings["passes"] - calm[group], settings["most_passes"] - made[group])
+        left += [(made[group] + more, group) for more in range(wanted)]
+    return [f"{number}.{group}" for number, group in sorted(left)]
+
+
+def _shuffled(count: int, seed: int) -> List[int]:  # noqa: UP006
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return order
+
+
+def level(line: Json) -> float:
+    """How slow the machine was in a visit: the lower decile of what the sentinel took, in nanoseconds."""
+    taken = sorted(line["sentinel_ns"])
+    return float(taken[len(taken) // 10])
+
+
+def quiet_visits(levels: Dict[str, float], share: float) -> List[str]:  # noqa: UP006
+    """The visits in which the sentinel took at most `share` times as long as in the best of all."""
+    best = min(levels.values(), default=0.0)
+    return [name for name, slow in levels.items() if slow <= share * best]
 
 
 def machine_facts() -> Json:
@@ -161,8 +195,10 @@ def machine_facts() -> Json:
     }
 
 
-def open_results(out: Path, header: Json, *, echo: bool = False) -> Tuple[set[str], Json]:  # noqa: UP006
-    """The visits that `out` holds, and the models that failed, with why; a new file gets `header`.
+def open_results(out: Path, header: Json, *, echo: bool = False) -> Tuple[Dict[str, float], Json]:  # noqa: UP006
+    """The visits that `out` holds, each with its level, and the models that failed, with why.
+
+    A new file gets `header`.
 
     Raises KitError, naming what differs, where the results are of another kit, machine or version.
     """
@@ -171,7 +207,7 @@ def open_results(out: Path, header: Json, *, echo: bool = False) -> Tuple[set[st
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("w", encoding="utf-8") as file:
             _append(file, header, echo=echo)
-        return set(), {}
+        return {}, {}
     unlike = differences(
         {key: value for key, value in lines[0].items() if key != "governor"},
         {key: value for key, value in header.items() if key != "governor"},
@@ -181,7 +217,7 @@ def open_results(out: Path, header: Json, *, echo: bool = False) -> Tuple[set[st
     failed: Json = {}
     for line in lines[1:]:
         failed.update(line.get("failed", {}))
-    return {line["visit"] for line in lines[1:] if "visit" in line}, failed
+    return {line["visit"]: level(line) for line in lines[1:] if "visit" in line}, failed
 
 
 def read_lines(out: Path) -> List[Json]:  # noqa: UP006
@@ -306,9 +342,9 @@ class _Bench:
         if session.get_providers()[0] != settings["provider"]:
             raise RuntimeError(f"{settings['provider']} does not take it")
         rng = numpy.random.default_rng(0)
-        types = {"tensor(float)": numpy.float32, "tensor(float16)": numpy.float16}
+        types = {"tensor(float)": numpy.float32, "tensor(float16)": numpy.float16, "tensor(uint8)": numpy.uint8}
         feed = {
-            given.name: rng.standard_normal(shape).astype(types[given.type])
+            given.name: abs(rng.standard_normal(shape)).astype(types[given.type])
             for given, shape in zip(session.get_inputs(), model["inputs"])  # noqa: B905 - Python 3.8
         }
         return session, feed

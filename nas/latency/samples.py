@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,7 @@ Array = NDArray[np.float64]
 # The fastest of all would be the sample of one lucky moment. `compare_protocols` has the comparison with the median.
 PERCENTILE = 10.0
 
-# A visit whose sentinel took so much longer than in the best one was disturbed.
-DISTURBED = 1.15
-# So many visits of a model are kept even so.
+# So many visits of a group are kept, however slow the machine was in them.
 _LEAST_VISITS = 2
 
 
@@ -46,7 +44,8 @@ class Timing:
 class Results:
     """The samples of a run by model, the models that failed and why, and how steady the machine was.
 
-    `halves` are the same samples apart: those of the first and of the second half of the passes.
+    `halves` are the same samples apart: those of every other visit of a group. `disturbed` visits, in which the machine
+    was slow, are left out. `drift` is how much slower the sentinel was in the worst visit than in the best.
     """
 
     header: Mapping[str, Any]
@@ -68,8 +67,9 @@ class Results:
 def read_results(path: Path, kit: str) -> Results:
     """The results in the file at `path`, which must be of the kit with the identity `kit`.
 
-    Visits in which the machine was disturbed are left out where at least two others saw the same models. Raises
-    NasError for a file that is damaged, has no samples, is not finished, or is of another kit.
+    Visits in which the machine was slow are left out, but for the two quietest of a group, whose samples are made
+    shorter by as much as the sentinel was slow. Raises NasError for a file that is damaged, has no samples, is not
+    finished, or is of another kit.
     """
     try:
         lines = runner.read_lines(path)
@@ -80,44 +80,47 @@ def read_results(path: Path, kit: str) -> Results:
     header, visits = lines[0], [line for line in lines[1:] if "visit" in line]
     if header["kit"] != kit:
         raise NasError(f"{path} holds results of the kit {header['kit']}, not of this one ({kit})")
-    sentinels = np.array([np.median(visit["sentinel_ns"]) for visit in visits])
-    if not len(sentinels):
+    if not visits:
         raise NasError(f"{path} holds no samples yet: run the kit again, it goes on where it stopped")
     if "peak_rss_bytes" not in lines[-1]:
         raise NasError(f"{path} is not finished ({len(visits)} visits): run the kit again, it goes on where it stopped")
-    disturbed = sentinels > DISTURBED * sentinels.min()
-    half = header["settings"]["passes"] / 2
-    late = np.array([int(visit["visit"].split(".")[0]) >= half for visit in visits])
-    everything = _timings(visits, disturbed)
+    levels = {visit["visit"]: runner.level(visit) for visit in visits}
+    quiet = set(runner.quiet_visits(levels, header["settings"]["quiet_share"]))
+    groups = _kept(levels, quiet)
+    best = min(levels.values())
+    slowness = {name: 1.0 if name in quiet else levels[name] / best for name in levels}
+    by_name = {visit["visit"]: visit for visit in visits}
+    first, second = (_timings([by_name[n] for kept in groups for n in kept[half::2]], slowness) for half in (0, 1))
     return Results(
         header=header,
-        timings=everything,
-        halves=(_timings(_chosen(visits, ~late), disturbed[~late]), _timings(_chosen(visits, late), disturbed[late])),
+        timings=_timings([by_name[name] for kept in groups for name in kept], slowness),
+        halves=(first, second),
         failed={name: why for visit in visits for name, why in visit["failed"].items()},
         visits=len(visits),
-        disturbed=int(disturbed.sum()),
-        drift=float(sentinels.max() / sentinels.min() - 1),
+        disturbed=len(levels) - len(quiet),
+        drift=max(levels.values()) / best - 1,
         paused_s=float(sum(visit["paused_s"] for visit in visits)),
         peak_rss_bytes=next((line["peak_rss_bytes"] for line in reversed(lines) if "peak_rss_bytes" in line), None),
     )
 
 
-def _chosen(visits: list[dict[str, Any]], which: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    return [visit for visit, chosen in zip(visits, which, strict=True) if chosen]
+def _kept(levels: Mapping[str, float], quiet: Collection[str]) -> list[list[str]]:
+    """For each group its quiet visits, or its two quietest, in the order in which they were made."""
+    groups: dict[str, list[str]] = {}
+    for name in levels:
+        groups.setdefault(name.split(".")[1], []).append(name)
+    kept = []
+    for names in groups.values():
+        quietest = sorted(names, key=lambda name: levels[name])[:_LEAST_VISITS]
+        kept.append([name for name in names if name in quiet or name in quietest])
+    return kept
 
 
-def _timings(visits: list[dict[str, Any]], disturbed: NDArray[np.bool_]) -> dict[str, Timing]:
-    quiet: dict[str, list[Array]] = {}
-    other: dict[str, list[Array]] = {}
+def _timings(visits: Sequence[Mapping[str, Any]], slowness: Mapping[str, float]) -> dict[str, Timing]:
+    samples: dict[str, list[Array]] = {}
     loads: dict[str, list[float]] = {}
-    for visit, noisy in zip(visits, disturbed, strict=True):
-        for name, samples in visit["samples_ns"].items():
-            (other if noisy else quiet).setdefault(name, []).append(np.array(samples, float) / 1e6)
+    for visit in visits:
+        for name, nanoseconds in visit["samples_ns"].items():
+            samples.setdefault(name, []).append(np.array(nanoseconds, float) / 1e6 / slowness[visit["visit"]])
             loads.setdefault(name, []).append(visit["load_ms"][name])
-    found = {}
-    for name in loads:
-        kept = quiet.get(name, [])
-        if len(kept) < _LEAST_VISITS:
-            kept = kept + other.get(name, [])
-        found[name] = Timing(np.concatenate(kept), float(np.median(loads[name])))
-    return found
+    return {name: Timing(np.concatenate(samples[name]), float(np.median(loads[name]))) for name in samples}

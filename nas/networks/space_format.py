@@ -73,6 +73,8 @@ BLOCK_KEYS = (
 )
 TIED_KEY = re.compile(r"stage([1-9]\d*)\.(\w+)")
 _WHOLE_KEYS = ("resolution", "width")
+# Pixels a side.
+LEAST_RESOLUTION, MOST_RESOLUTION = 8, 4096
 _TIED_STAGE_KEYS = ("depth", "out", *BLOCK_KEYS[1:])
 
 T = TypeVar("T")
@@ -159,7 +161,9 @@ Label = Annotated[StrictStr, AfterValidator(_name)]
 _choice = (BeforeValidator(_as_choice), AfterValidator(_some), AfterValidator(_distinct))
 Positives = Annotated[tuple[Positive, ...], *_choice]
 Depths = Annotated[tuple[Annotated[StrictInt, Field(ge=0, le=100)], ...], *_choice]
-Resolutions = Annotated[tuple[Annotated[StrictInt, Field(ge=8, le=4096)], ...], *_choice]
+Resolutions = Annotated[
+    tuple[Annotated[StrictInt, Field(ge=LEAST_RESOLUTION, le=MOST_RESOLUTION)], ...], *_choice
+]
 Kernels = Annotated[tuple[StageKernel, ...], *_choice]
 Activations = Annotated[tuple[Activation, ...], *_choice]
 Operators = Annotated[tuple[StageOperator, ...], *_choice]

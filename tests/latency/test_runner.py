@@ -18,7 +18,10 @@ from nas.networks.architecture import Block
 from nas.networks.operators import Unit
 
 UNIT = Unit(Block("mbconv", 8, 3, 1, 32, activation="relu"), 8, 8, 8)
-SETTINGS = RunSettings(passes=2, rounds=2, group_size=2, sentinel_every=1, longest_pause_s=0)
+# On a machine of any load each group is visited twice.
+SETTINGS = RunSettings(
+    passes=2, most_passes=2, rounds=2, group_size=2, sentinel_every=1, longest_pause_s=0, quiet_share=1e9
+)
 
 
 def models() -> list[Model]:
@@ -79,6 +82,70 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(kit: Path, tmp_path: Pat
     assert visited == [3, 4]
     visits = [json.loads(line)["visit"] for line in again if "visit" in json.loads(line)]
     assert sorted(visits) == ["0.0", "0.1", "1.0", "1.1"]
+
+
+def visit(name: str, sentinel_ns: int, unit_ns: int) -> dict[str, object]:
+    """A visit of one model in which nothing failed."""
+    return {
+        "visit": name,
+        "sentinel_ns": [sentinel_ns] * 10,
+        "samples_ns": {UNIT.key: [[unit_ns, unit_ns]] * 2},
+        "load_ms": {UNIT.key: 1.0},
+        "failed": {},
+        "paused_s": 0,
+    }
+
+
+def manifest(**settings: object) -> dict[str, object]:
+    """Two groups of one model."""
+    defaults = {"group_size": 1, "passes": 2, "most_passes": 4, "quiet_share": 1.05}
+    return {"settings": {**defaults, **settings}, "models": [{"name": "a"}, {"name": "b"}]}
+
+
+def test_groups_that_were_disturbed_are_visited_again() -> None:
+    """Until each was seen in quiet as often as was asked for."""
+    levels = {"0.0": 100.0, "0.1": 101.0, "1.0": 120.0, "1.1": 102.0}
+    assert runner.visits_left(manifest(), levels) == [{"visit": "2.0", "models": ["a"]}]
+    assert runner.visits_left(manifest(), {**levels, "2.0": 103.0}) == []
+    assert [v["visit"] for v in runner.visits_left(manifest(), {**levels, "2.0": 130.0})] == ["3.0"]
+
+
+def test_a_machine_that_is_never_quiet_is_not_waited_for_forever() -> None:
+    """`most_passes` ends it."""
+    levels = {f"{number}.{group}": 100.0 + 20 * number for number in range(4) for group in range(2)}
+    assert runner.visits_left(manifest(), levels) == []
+
+
+def test_the_planned_passes_come_first() -> None:
+    """Each model once in each, however disturbed."""
+    left = runner.visits_left(manifest(), {"0.0": 100.0})
+    assert sorted(v["visit"] for v in left) == ["0.1", "1.0", "1.1"]
+
+
+def test_samples_of_slow_visits_are_left_out(tmp_path: Path) -> None:
+    """The quiet ones decide."""
+    lines = [visit("0.0", 100, 2_000_000), visit("1.0", 130, 9_000_000), visit("2.0", 104, 4_000_000)]
+    results = read_results(written(tmp_path, lines), "k")
+    assert sorted(results.timings[UNIT.key].ms[:, 0]) == [2, 2, 4, 4]
+    assert [half[UNIT.key].ms[0, 0] for half in results.halves] == [2, 4]
+    assert (results.visits, results.disturbed, round(results.drift, 6)) == (3, 1, 0.3)
+
+
+def test_a_group_that_was_never_seen_in_quiet_counts_as_the_sentinel_was_slow(tmp_path: Path) -> None:
+    """Otherwise its models would look slow beside those of other groups."""
+    lines = [visit("0.0", 150, 3_000_000), visit("1.0", 200, 4_000_000), visit("2.0", 300, 9_000_000)]
+    lines.append({**visit("0.1", 100, 1), "samples_ns": {"other": [[1_000_000, 1_000_000]]}, "load_ms": {"other": 1}})
+    results = read_results(written(tmp_path, lines), "k")
+    assert sorted(results.timings[UNIT.key].ms[:, 0]) == [2, 2, 2, 2]
+    assert results.timings["other"].ms[0, 0] == 1
+
+
+def written(folder: Path, lines: list[dict[str, object]]) -> Path:
+    """A finished file of results of the kit k."""
+    header = {"format": runner.FORMAT, "kit": "k", "settings": {"quiet_share": 1.05}}
+    text = "".join(json.dumps(line) + "\n" for line in [header, *lines, {"peak_rss_bytes": 1}])
+    (folder / "results.jsonl").write_text(text)
+    return folder / "results.jsonl"
 
 
 def test_a_finished_run_is_left_alone(kit: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from nas.latency.targets import Adb, Ssh, ThisMachine, parse_target, stream
 from nas.networks.architecture import Block
 from nas.networks.operators import Unit
 
-SETTINGS = RunSettings(passes=2, rounds=2, group_size=1, longest_pause_s=0)
+SETTINGS = RunSettings(passes=2, most_passes=2, rounds=2, group_size=1, longest_pause_s=0)
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
 
 
