@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from nas.errors import NasError
@@ -80,8 +81,8 @@ def _prepared(plan: Plan, settings: RunSettings, folder: Path) -> str:
 def build_table(name: str, plan: Plan, results: Results, device: dict[str, Any]) -> LatencyTable:
     """The table that a measurement gives, calibrated and validated.
 
-    `device` holds what only the user knows: device, soc and what else of TableFormat is to be written. Raises NasError
-    where nothing was measured of the networks to fit by.
+    `device` holds what only the user knows: device, soc, power and what else of TableFormat is to be written. Raises
+    NasError where nothing was measured of the networks to fit by.
     """
     latency_ms = unit_latencies(plan, results)
     fitting = timed(plan, results, latency_ms, "fit")
@@ -94,6 +95,7 @@ def build_table(name: str, plan: Plan, results: Results, device: dict[str, Any])
     }
     conditions = TableFormat(
         **{
+            "device": name,
             **_conditions(plan, results),
             **device,
             "calibration": calibration,
@@ -199,7 +201,6 @@ def _conditions(plan: Plan, results: Results) -> dict[str, Any]:
     machine, settings = results.header["machine"], results.header["settings"]
     cores = settings["cores"]
     return {
-        "device": machine["processor"],
         "soc": machine["processor"],
         "cores": f"bound to {', '.join(map(str, cores))} of {machine['cores']}" if cores else f"{machine['cores']}",
         "threads": str(settings["threads"]),
@@ -221,6 +222,7 @@ def _conditions(plan: Plan, results: Results) -> dict[str, Any]:
             "space": plan.space,
             "resolutions": list(plan.resolutions),
             "settings": dict(settings),
+            "session": _session(plan, results),
         },
         "sources": {
             "measured": (
@@ -232,4 +234,16 @@ def _conditions(plan: Plan, results: Results) -> dict[str, Any]:
                 ),
             )
         },
+    }
+
+
+def _session(plan: Plan, results: Results) -> dict[str, Any]:
+    """What a session costs besides its runs: made once, before the first of them."""
+    loads = [results.timings[network.name].load_ms for network in plan.networks if network.name in results.timings]
+    peak = results.peak_rss_bytes
+    return {
+        "load_ms": {"median": round(median(loads), 1), "least": round(min(loads), 1), "most": round(max(loads), 1)},
+        "empty_run_ms": round(results.overhead_ms, 4),
+        "peak_rss_mb": round(peak / 1e6, 1) if peak else "unknown",
+        "models_at_once": min(results.header["settings"]["group_size"], len(results.timings)),
     }

@@ -16,6 +16,7 @@ from nas.files import NAME_PATTERN, check_writable
 from nas.latency.verdict import PASSED
 
 if TYPE_CHECKING:
+    from nas.latency.energy import Power
     from nas.latency.kit import RunSettings
     from nas.latency.plan import Plan
     from nas.latency.samples import Results
@@ -60,7 +61,7 @@ def add_commands(commands: Any) -> None:
     )
     measure.add_argument("--held-out", metavar="N", type=int, default=50, help="networks to check by (default: 50)")
     measure.add_argument("--fit", metavar="N", type=int, default=20, help="networks to calibrate by (default: 20)")
-    measure.add_argument("--description", metavar="TEXT", help="what the device is called (default: its processor)")
+    measure.add_argument("--description", metavar="TEXT", help="what the device is called (default: the table's name)")
     measure.add_argument("--soc", metavar="TEXT", help="its system on a chip (default: its processor)")
     measure.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("latency_tables"), help="default: %(default)s; overwrites"
@@ -168,11 +169,19 @@ def _measure(arguments: argparse.Namespace) -> int:
     found = _run_kit(plan, settings, work, target, arguments.results)
     if found is None:
         return 0
-    device = {"device": arguments.description, "soc": arguments.soc}
-    table = build_table(arguments.device, plan, found, {key: text for key, text in device.items() if text})
+    known = {"device": arguments.description, "soc": arguments.soc, "power": _power(arguments.out, arguments.device)}
+    table = build_table(arguments.device, plan, found, {key: value for key, value in known.items() if value})
     for path in save_table(table, arguments.out):
         print(f"wrote {path}")
-    return _concluded(table)
+    return _concluded(table, plan, found, work)
+
+
+def _power(folder: Path, name: str) -> Power | None:
+    """What a table that is about to be measured again says of the device's power, which no timing tells."""
+    from nas.latency.table import read_table
+
+    path = folder / f"{name}.yaml"
+    return read_table(path).conditions.power if path.exists() else None
 
 
 def _validate(arguments: argparse.Namespace) -> int:
@@ -208,7 +217,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     validated = validate(table, plan, found)
     save_table(validated, folder)
     print(f"wrote {folder / table.name}.yaml")
-    return _concluded(validated)
+    return _concluded(validated, plan, found, work)
 
 
 def _target(arguments: argparse.Namespace) -> Target | None:
@@ -242,9 +251,13 @@ def _run_kit(
     return found
 
 
-def _concluded(table: LatencyTable) -> int:
-    """Print the verdict on a table; the exit code says it too."""
-    print()
+def _concluded(table: LatencyTable, plan: Plan, found: Results, work: Path) -> int:
+    """Draw and print the verdict on a table; the exit code says it too."""
+    from nas.latency.agreement_picture import save_agreement_picture
+
+    picture = work / "validation.png"
+    save_agreement_picture(picture, table, plan, found)
+    print(f"picture: {picture}\n")
     print_validation(table.conditions.validation)
     return 0 if table.conditions.validation["verdict"] == PASSED else 1
 

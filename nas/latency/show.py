@@ -99,9 +99,20 @@ def print_conditions(table: LatencyTable) -> None:
         print(f"{name + ':':<20}{getattr(conditions, name)}")
     calibration = conditions.calibration
     print(f"{'calibration:':<20}{calibration.offset_ms:g} ms + {calibration.scale:g} x the sum of the units")
+    _print_session(conditions.measurement.get("session"))
     for source, citations in conditions.sources.items():
         for citation in citations:
             print(f"{source + ':':<20}{citation.title} ({citation.licence}) {citation.url}")
+
+
+def _print_session(session: Mapping[str, Any] | None) -> None:
+    if session:
+        load = session["load_ms"]
+        print(
+            f"{'session:':<20}loaded in {load['median']} ms ({load['least']} to {load['most']} by network); "
+            f"an empty run takes {session['empty_run_ms']} ms; the runner held {session['peak_rss_mb']} MB at most, "
+            f"with {session['models_at_once']} models loaded"
+        )
 
 
 def print_rows_and_agreement(table: LatencyTable) -> None:

@@ -219,11 +219,22 @@ def test_the_command_measures_here(
     # Whether the table passes is up to the machine that runs the tests.
     assert main(words) in (0, 1)
     assert "validation: " in capfd.readouterr().out
+    assert (tmp_path / "runs" / "latency-here" / "validation.png").read_bytes().startswith(b"\x89PNG")
     table = load_table("here")
+    session = table.conditions.measurement["session"]
+    assert session["load_ms"]["least"] <= session["load_ms"]["median"] <= session["load_ms"]["most"]
+    assert session["models_at_once"] == len(table.rows) + 11  # 9 networks, the sentinel and the empty model
+    assert main(["show", "here"]) == 0
+    assert "session:            loaded in " in capfd.readouterr().out
     assert not table.missing(at_resolutions(space, [16]).units())
     assert {row.source for row in table.rows.values()} == {"measured"}
     raw = (tmp_path / "runs" / "latency-here" / "results.jsonl").read_bytes()
+    with (tmp_path / "latency_tables" / "here.yaml").open("a") as file:
+        file.write("power: {active_w: 2.5, source: a meter}\n")
     main(words)
+    power = load_table("here").conditions.power
+    assert power is not None
+    assert power.watts == 2.5
     assert (tmp_path / "runs" / "latency-here" / "results.jsonl").read_bytes() == raw
     assert main([*words, "--threads", "2"]) == 2
     assert "settings.threads was 1 there and is 2 here" in capfd.readouterr().err
