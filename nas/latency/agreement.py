@@ -32,6 +32,17 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "median of last runs": lambda timing, _: timing.latency_ms(-1, 50),
 }
 PROTOCOL = "mean of first and last, less the call"
+
+# What a network's latency is made of besides the sum of its units, a column each.
+CALIBRATIONS: Mapping[str, Callable[[Sequence[Network]], Array]] = {
+    "scale": lambda networks: np.empty((len(networks), 0)),
+    "scale and offset": lambda networks: np.ones((len(networks), 1)),
+    "scale, offset, and so much a unit": lambda networks: _with_offset([len(n.units) for n in networks]),
+    # What passes from one unit to the next.
+    "scale, offset, and so much an element at the borders": lambda networks: _with_offset(
+        [sum(unit.out_channels * unit.out_height * unit.out_width for unit in n.units) for n in networks]
+    ),
+}
 # A figure of nothing would not be a latency.
 LEAST_MS = 1e-6
 
@@ -129,6 +140,21 @@ def fit_calibration(sums: Array, latency_ms: Array) -> Calibration:
         offset_ms=round(float(offset), 6),
         held_out_error=f"{errors[best]:.2%} on {len(sums)} networks left out one by one",
     )
+
+
+def calibrated_otherwise(
+    name: str, fitting: Sequence[Network], others: Sequence[Network], results: Results, latency_ms: Mapping[str, float]
+) -> Array:
+    """Latencies of `others` in milliseconds by the calibration called `name`, fitted to `fitting`."""
+
+    def columns(networks: Sequence[Network]) -> Array:
+        return np.column_stack([summed(networks, latency_ms), CALIBRATIONS[name](networks)])
+
+    return np.asarray(columns(others) @ _solve(columns(fitting), measured(fitting, results.timings)), float)
+
+
+def _with_offset(amounts: Sequence[int]) -> Array:
+    return np.column_stack([np.ones(len(amounts)), np.array(amounts, float)])
 
 
 def _left_out_error(columns: Array, latency_ms: Array) -> float:

@@ -18,7 +18,7 @@ from nas.errors import NasError
 from nas.latency import agreement, runner
 from nas.latency.agreement import Agreement, compare, fit_calibration, measured, summed, timed, unit_latencies
 from nas.latency.kit import EMPTY, MANIFEST, SENTINEL, Model, RunSettings, write_kit
-from nas.latency.plan import Plan, load_plan, save_plan
+from nas.latency.plan import Plan, Role, load_plan, save_plan
 from nas.latency.samples import Results
 from nas.latency.table import Calibration, Citation, LatencyTable, Row, TableFormat
 from nas.latency.verdict import PASSED
@@ -32,6 +32,7 @@ LEAST_SPEARMAN = 0.97
 # Two measurements of the same networks, half as long each, that differ by so much tell of a machine that was busy.
 MOST_NOISE = 0.05
 
+_FITTING: tuple[Role, Role] = ("fit", "held out")
 _SENTINEL_UNIT = Unit(Block("conv", 64, 3, activation="relu"), 64, 28, 28)
 _EMPTY_UNIT = Unit(Block("pool"), 1, 1, 1)
 
@@ -191,6 +192,17 @@ def compare_protocols(plan: Plan, results: Results) -> dict[str, tuple[float, Ca
         found = held_out_agreement(plan, results, latency_ms, calibration)
         compared[protocol] = (float((sums / whole).mean()), calibration, found)
     return compared
+
+
+def compare_calibrations(plan: Plan, results: Results) -> dict[str, Agreement]:
+    """By form of the calibration: the agreement on the networks that nothing was fitted to, units timed as they are."""
+    latency_ms = unit_latencies(plan, results)
+    fitting, held_out = (timed(plan, results, latency_ms, role) for role in _FITTING)
+    whole = measured(held_out, results.timings)
+    return {
+        name: compare(agreement.calibrated_otherwise(name, fitting, held_out, results, latency_ms), whole)
+        for name in agreement.CALIBRATIONS
+    }
 
 
 def _calibrated(calibration: Calibration, sums: Any) -> Any:

@@ -16,6 +16,7 @@ from nas.files import NAME_PATTERN, check_writable
 from nas.latency.verdict import PASSED
 
 if TYPE_CHECKING:
+    from nas.latency.agreement import Agreement
     from nas.latency.energy import Power
     from nas.latency.kit import RunSettings
     from nas.latency.plan import Plan
@@ -263,34 +264,36 @@ def _concluded(table: LatencyTable, plan: Plan, found: Results, work: Path) -> i
 
 
 def _protocols(arguments: argparse.Namespace) -> int:
-    from nas.latency.measure import compare_protocols, noise_floor
+    from nas.latency.measure import compare_calibrations, compare_protocols, noise_floor
 
     plan, results = load_measurement(arguments.work)
     compared = compare_protocols(plan, results)
+    calibrations = compare_calibrations(plan, results)
     noise = noise_floor(plan, results)
     if arguments.json:
         data = {
             name: {"sum": ratio, "scale": calibration.scale, "offset_ms": calibration.offset_ms, **found.to_json()}
             for name, (ratio, calibration, found) in compared.items()
         }
-        print(json.dumps({"noise": noise.to_json(), "protocols": data}, indent=2))
+        forms = {name: found.to_json() for name, found in calibrations.items()}
+        print(json.dumps({"noise": noise.to_json(), "protocols": data, "calibrations": forms}, indent=2))
         return 0
     columns = ("unit timed as", "sum", "scale", "offset ms", "MAPE", "worst", "Spearman")
     rows = [
-        (
-            name,
-            f"{ratio:.1%}",
-            f"{calibration.scale:.4f}",
-            f"{calibration.offset_ms:.3f}",
-            f"{found.mape:.2%}",
-            f"{found.worst:.2%}",
-            f"{found.spearman:.4f}",
-        )
+        (name, f"{ratio:.1%}", f"{calibration.scale:.4f}", f"{calibration.offset_ms:.3f}", *_cells(found))
         for name, (ratio, calibration, found) in compared.items()
     ]
     console.print_table(columns, rows, numbers=columns[1:])
+    print()
+    forms_columns = ("calibrated by", "MAPE", "worst", "Spearman")
+    cells = [(name, *_cells(found)) for name, found in calibrations.items()]
+    console.print_table(forms_columns, cells, numbers=forms_columns[1:])
     print(f"\nthe same networks measured twice: {noise.mape:.2%} apart")
     return 0
+
+
+def _cells(found: Agreement) -> tuple[str, str, str]:
+    return f"{found.mape:.2%}", f"{found.worst:.2%}", f"{found.spearman:.4f}"
 
 
 def load_measurement(work: Path) -> tuple[Plan, Results]:

@@ -209,6 +209,15 @@ def test_verdicts(mape: float, spearman: float, noise: float, said: str) -> None
     assert verdict(found, agreement.Agreement(10, 0, noise, noise, 1, 1, 1, 1)).startswith(said)
 
 
+def test_the_forms_of_calibration_are_compared(space: SearchSpace) -> None:
+    """Where the truth is a scale and an offset, those are found, and more terms add nothing."""
+    plan = plan_measurement(space, fit=8, held_out=10)
+    compared = measure.compare_calibrations(plan, made_up(plan))
+    assert compared.keys() == agreement.CALIBRATIONS.keys()
+    assert compared["scale"].mape > 0.01
+    assert all(found.mape < 1e-6 for name, found in compared.items() if "offset" in name)
+
+
 def test_the_command_measures_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], space: SearchSpace
 ) -> None:
