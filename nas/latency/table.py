@@ -23,6 +23,7 @@ from pydantic import Field, StrictStr
 from nas.config import Settings, check, load_document
 from nas.errors import ConfigError, NasError, nearest_first
 from nas.files import find_file, read_csv, shown, write_files
+from nas.latency.energy import Power
 from nas.networks.architecture import Architecture
 from nas.networks.operators import Unit, parse_unit, units
 
@@ -95,6 +96,7 @@ class TableFormat(Settings):
     validation: dict[str, Any] = Field(default_factory=dict)
     sources: dict[Source, tuple[Citation, ...]]
     model: ModelFormat | None = None
+    power: Power | None = None
 
 
 @dataclass(frozen=True)

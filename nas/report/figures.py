@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from nas.networks.describe import describe
 from nas.report import palette
+from nas.report.charts import Chart
 from nas.report.labels import obstacles, place_labels
-from nas.report.wording import megabytes, millions, percent, short
+from nas.report.wording import megabytes, millions, percent, short, with_device, written
 from nas.search.result import CostedNetwork, SearchResult, Trial
 
 # Up to here points are drawn as SVG, sharp and without WebGL; from here on that would be slow to move in.
@@ -24,6 +25,7 @@ MOST_DESCRIBED = 2500
 
 # Where names stand is computed for two sizes of the plot, on a desk and on a phone; the page takes the one that fits.
 _WIDE_PIXELS = (960.0, 410.0)
+_HALF_PIXELS = (430.0, 240.0)
 _NARROW_PIXELS = (310.0, 300.0)
 _CHARACTER_PIXELS = 6.3
 _LINE_PIXELS = 16.0
@@ -31,40 +33,38 @@ _LINE_PIXELS = 16.0
 Array = NDArray[np.float64]
 
 
-def front_figure(result: SearchResult) -> go.Figure:
-    """Top-1 against latency: dominated trials, the front as steps, the knee, the reference networks, the budgets.
+def chart_figure(chart: Chart, *, half: bool = False) -> go.Figure:
+    """Dominated trials, the front as steps, the knee, the reference networks, the budgets; `half` is half as wide.
 
     The page gives it its colours for text and lines, for a light or a dark screen.
     """
+    result = chart.result
     figure = go.Figure()
-    on_front = {trial.number for trial in result.front}
-    beaten = [trial for trial in result.completed if trial.number not in on_front]
     # All or none: Plotly draws every WebGL trace above every SVG trace, and the dominated trials belong below.
-    kind = go.Scatter if len(beaten) <= MOST_SVG_POINTS else go.Scattergl
-    if beaten:
-        figure.add_trace(kind(_dominated(beaten)))
+    kind = go.Scatter if len(chart.dominated) <= MOST_SVG_POINTS else go.Scattergl
+    if chart.dominated:
+        figure.add_trace(kind(_dominated(chart)))
     if result.completed:
-        line = {"shape": "hv", "width": 2, "color": palette.FRONT}
-        front = _points(result.front, "front", {"color": palette.FRONT, "size": 9})
-        figure.add_trace(kind(front | {"mode": "lines+markers", "line": line}))
+        figure.add_traces([kind(trace) for trace in _front(chart)])
         knee = {"color": palette.KNEE, "size": 18, "symbol": "star", "line": {"color": "#333", "width": 1}}
-        figure.add_trace(kind(_points([result.knee], "knee", knee)))
-    if references := _scored_references(result):
-        figure.add_trace(kind(_reference_points(references)))
-    for budget_ms in result.setting.budgets_ms:
-        figure.add_vline(x=budget_ms, line={"color": palette.BUDGET, "dash": "dash", "width": 1.5})
+        figure.add_trace(kind(_points(chart, [result.knee], "knee", knee)))
+    if chart.references:
+        figure.add_trace(kind(_reference_points(chart)))
+    for budget, _ in chart.budgets:
+        figure.add_vline(x=budget, line={"color": palette.BUDGET, "dash": "dash", "width": 1.5})
     # The range is stated, so that the places of names are computed for what is shown.
-    low, span = _bounds(result)
+    low, span = _bounds(chart)
     figure.update_xaxes(range=[low[0], low[0] + span[0]])
     figure.update_yaxes(range=[low[1], low[1] + span[1]])
     figure.update_layout(
         **_LAYOUT,
-        annotations=_annotations(result, _WIDE_PIXELS),
-        meta={"narrow_annotations": _annotations(result, _NARROW_PIXELS)},
-        xaxis_title=f"latency on {_escaped(short(result.setting.device))} (ms)",
+        annotations=_annotations(chart, _HALF_PIXELS if half else _WIDE_PIXELS),
+        meta={"narrow_annotations": _annotations(chart, _NARROW_PIXELS)},
+        xaxis_title=_escaped(chart.title),
         yaxis_title="top-1 of the proxy (%)",
+        showlegend=not half,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        margin={"l": 60, "r": 20, "t": 60, "b": 55},
+        margin={"l": 60, "r": 20, "t": 20 if half else 60, "b": 55},
     )
     return figure
 
@@ -120,12 +120,14 @@ _FIGURE = {
 }
 
 
-def _dominated(trials: Sequence[Trial]) -> dict[str, object]:
+def _dominated(chart: Chart) -> dict[str, object]:
+    trials = chart.dominated
     described = len(trials) <= MOST_DESCRIBED
+    further = chart.result.setting.further
     return {
-        "x": [round(trial.network.latency.latency_ms, 4) for trial in trials],
+        "x": [float(f"{chart.x(trial.network):.6g}") for trial in trials],
         "y": [round(trial.network.top1, 4) for trial in trials],
-        "text": [_hover(f"trial {trial.number}", trial.network, described=described) for trial in trials],
+        "text": [_hover(f"trial {trial.number}", trial.network, further, described=described) for trial in trials],
         "mode": "markers",
         "name": "dominated",
         "marker": {"color": palette.DOMINATED, "size": 6, "opacity": 0.6},
@@ -133,11 +135,24 @@ def _dominated(trials: Sequence[Trial]) -> dict[str, object]:
     }
 
 
-def _points(trials: Sequence[Trial], name: str, marker: Mapping[str, object]) -> dict[str, object]:
+def _front(chart: Chart) -> list[dict[str, object]]:
+    """The front as a line of steps; of more objectives its members, and the line of those that are best here."""
+    marker = {"color": palette.FRONT, "size": 9}
+    line = {"shape": "hv" if chart.rises_late else "vh", "width": 2, "color": palette.FRONT}
+    if chart.is_whole:
+        return [_points(chart, chart.steps, "front", marker) | {"mode": "lines+markers", "line": line}]
+    steps = _points(chart, chart.steps, "best of these two", marker)
+    thin = line | {"width": 1.5, "dash": "dot"}
+    members = _points(chart, chart.result.front, "front", marker)
+    return [steps | {"mode": "lines", "line": thin, "hoverinfo": "skip", "hovertemplate": None}, members]
+
+
+def _points(chart: Chart, trials: Sequence[Trial], name: str, marker: Mapping[str, object]) -> dict[str, object]:
+    further = chart.result.setting.further
     return {
-        "x": [trial.network.latency.latency_ms for trial in trials],
+        "x": [chart.x(trial.network) for trial in trials],
         "y": [trial.network.top1 for trial in trials],
-        "text": [_hover(f"{name}: trial {trial.number}", trial.network) for trial in trials],
+        "text": [_hover(f"{name}: trial {trial.number}", trial.network, further) for trial in trials],
         "mode": "markers",
         "name": name,
         "marker": marker,
@@ -145,11 +160,12 @@ def _points(trials: Sequence[Trial], name: str, marker: Mapping[str, object]) ->
     }
 
 
-def _reference_points(networks: Sequence[CostedNetwork]) -> dict[str, object]:
+def _reference_points(chart: Chart) -> dict[str, object]:
+    further = chart.result.setting.further
     return {
-        "x": [network.latency.latency_ms for network in networks],
-        "y": [network.top1 for network in networks],
-        "text": [_hover(_escaped(network.name), network) for network in networks],
+        "x": [chart.x(network) for network in chart.references],
+        "y": [network.top1 for network in chart.references],
+        "text": [_hover(_escaped(network.name), network, further) for network in chart.references],
         "mode": "markers",
         "name": "reference networks",
         "marker": {"color": palette.REFERENCE, "size": 11, "symbol": "diamond"},
@@ -157,51 +173,49 @@ def _reference_points(networks: Sequence[CostedNetwork]) -> dict[str, object]:
     }
 
 
-def _annotations(result: SearchResult, area: tuple[float, float]) -> list[dict[str, object]]:
+def _annotations(chart: Chart, area: tuple[float, float]) -> list[dict[str, object]]:
     """The names of reference networks, placed for a plot of `area` pixels, and the budgets' figures."""
-    low, span = _bounds(result)
+    low, span = _bounds(chart)
 
-    def pixels(latency_ms: float, top1: float) -> tuple[float, float]:
-        right, up = (np.array([latency_ms, top1]) - low) / span * area
+    def pixels(x: float, top1: float) -> tuple[float, float]:
+        right, up = (np.array([x, top1]) - low) / span * area
         return float(right), float(up)
 
-    networks = _scored_references(result)
+    networks = chart.references
     offsets = place_labels(
-        [pixels(network.latency.latency_ms, network.top1) for network in networks],
+        [pixels(chart.x(network), network.top1) for network in networks],
         [(_CHARACTER_PIXELS * len(short(network.name)), _LINE_PIXELS) for network in networks],
-        obstacles(result, pixels, area[1]),
+        obstacles(chart, pixels, area[1]),
         area,
     )
     names = [
         _NAME
-        | {"x": network.latency.latency_ms, "y": network.top1, "text": _escaped(short(network.name))}
+        | {"x": chart.x(network), "y": network.top1, "text": _escaped(short(network.name))}
         | {"ax": right, "ay": -up}
         for network, (right, up) in zip(networks, offsets, strict=True)
     ]
-    return names + [_FIGURE | {"x": budget, "text": f"{budget:g} ms"} for budget in result.setting.budgets_ms]
+    return names + [_FIGURE | {"x": budget, "text": words} for budget, words in chart.budgets]
 
 
-def _scored_references(result: SearchResult) -> list[CostedNetwork]:
-    return [network for network in result.references if network.score]
-
-
-def _bounds(result: SearchResult) -> tuple[Array, Array]:
-    """The lower left corner of the picture and its width and height, in milliseconds and percent."""
-    networks = [*(trial.network for trial in result.completed), *_scored_references(result)]
-    points = np.array([(network.latency.latency_ms, network.top1) for network in networks] or [(0.0, 0.0)])
-    budgets = result.setting.budgets_ms
+def _bounds(chart: Chart) -> tuple[Array, Array]:
+    """The lower left corner of the picture and its width and height, in the units of x and of top-1."""
+    networks = [*(trial.network for trial in chart.result.completed), *chart.references]
+    points = np.array([(chart.x(network), network.top1) for network in networks] or [(0.0, 0.0)])
+    budgets = [budget for budget, _ in chart.budgets]
     low = np.array([min(points[:, 0].min(), *budgets, np.inf), points[:, 1].min()])
     high = np.array([max(points[:, 0].max(), *budgets, -np.inf), points[:, 1].max()])
-    span = 1.14 * np.maximum(high - low, 1.0)
+    least = np.array([0.1 * high[0] or 1.0, 1.0])
+    span = 1.14 * np.maximum(high - low, least)
     return (low + high - span) / 2, span
 
 
-def _hover(title: str, network: CostedNetwork, *, described: bool = True) -> str:
+def _hover(title: str, network: CostedNetwork, further: Sequence[str], *, described: bool = True) -> str:
     """Plotly reads a little HTML: `title` is escaped by the caller, everything else holds no markup."""
     costs = network.costs
     lines = [
         f"<b>{title}</b>",
         f"top-1 {percent(network.top1)} · {network.latency.latency_ms:.4g} ms",
+        *(_escaped(with_device(name, written(name, network.values[name]))) for name in further),
         f"{millions(costs.params)} params · {millions(costs.macs)} MACs",
         f"{megabytes(costs.peak_activation_bytes)} peak activation memory",
     ]

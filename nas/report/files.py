@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +20,8 @@ from nas.report.passwords import without_passwords
 from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
 from nas.search.run_directory import read_json, write_json, write_text
 
-# published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration.
+# published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration. Where a search has
+# more values (`Setting.further`), their columns, by their own names, stand before the last.
 COLUMNS = (
     "number",
     "status",
@@ -92,12 +93,12 @@ def load_pareto(path: Path) -> ParetoFront:
         raise NasError(f"{shown(path)} is not a front: {type(error).__name__}: {error}") from error
 
 
-def write_trials(path: Path, trials: Iterable[Trial]) -> None:
-    """Write trials.csv, whole or not at all."""
-    write_text(path, _lines([COLUMNS, *map(_row, trials)]))
+def write_trials(path: Path, trials: Iterable[Trial], further: Sequence[str] = ()) -> None:
+    """Write trials.csv, whole or not at all; `further` names the values besides the usual."""
+    write_text(path, _lines([_columns(further), *(_row(trial, further) for trial in trials)]))
 
 
-def append_trial(path: Path, trial: Trial) -> None:
+def append_trial(path: Path, trial: Trial, further: Sequence[str] = ()) -> None:
     """Add one row to trials.csv; many appended rows are the file that `write_trials` writes.
 
     A row torn by a killed process is cut off first. Raises NasError when the file has other columns.
@@ -105,7 +106,7 @@ def append_trial(path: Path, trial: Trial) -> None:
     with path.open("a+b") as file:
         _cut_torn_row(file)
         file.seek(0)
-        header = _lines([COLUMNS]).encode()
+        header = _lines([_columns(further)]).encode()
         first = file.readline()
         if first not in (b"", header):
             raise NasError(
@@ -113,7 +114,7 @@ def append_trial(path: Path, trial: Trial) -> None:
                 f"but is {first.decode(errors='replace').strip()}. Move the file away; it is made again from the run."
             )
         # One write, so that what another process reads has no half row.
-        file.write((b"" if first else header) + _lines([_row(trial)]).encode())
+        file.write((b"" if first else header) + _lines([_row(trial, further)]).encode())
 
 
 def _cut_torn_row(file: BinaryIO) -> None:
@@ -130,7 +131,11 @@ def _cut_torn_row(file: BinaryIO) -> None:
         file.truncate(whole)
 
 
-def _row(trial: Trial) -> tuple[str, ...]:
+def _columns(further: Sequence[str]) -> tuple[str, ...]:
+    return (*COLUMNS[:-1], *further, COLUMNS[-1])
+
+
+def _row(trial: Trial, further: Sequence[str]) -> tuple[str, ...]:
     network, score = trial.network, trial.network.score
     return (
         str(trial.number),
@@ -147,6 +152,7 @@ def _row(trial: Trial) -> tuple[str, ...]:
         str(score.epochs) if score else "",
         str(score.seed) if score else "",
         f"{trial.seconds:.6g}",
+        *(f"{network.values[name]:.6g}" for name in further),
         describe(network.architecture),
     )
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.result import SearchResult
+from nas.report.charts import Chart
 
 Array = NDArray[np.float64]
 
@@ -62,20 +62,23 @@ def along(corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def obstacles(
-    result: SearchResult, pixels: Callable[[float, float], tuple[float, float]], height: float
+    chart: Chart, pixels: Callable[[float, float], tuple[float, float]], height: float
 ) -> list[tuple[float, float]]:
-    """What no name should cover: the trials, the front's steps and the budgets' lines.
+    """What no name should cover: the trials, the line of steps and the budgets' lines.
 
-    `pixels` gives the place of a latency and a top-1.
+    `pixels` gives the place of an x and a top-1.
     """
-    found = [pixels(trial.network.latency.latency_ms, trial.network.top1) for trial in result.completed]
+    found = [pixels(chart.x(trial.network), trial.network.top1) for trial in chart.result.completed]
     steps: list[tuple[float, float]] = []
-    for trial in result.front:
-        corner = pixels(trial.network.latency.latency_ms, trial.network.top1)
-        steps += [(corner[0], steps[-1][1]), corner] if steps else [corner]
+    for trial in chart.steps:
+        corner = pixels(chart.x(trial.network), trial.network.top1)
+        if steps:
+            last = steps[-1]
+            steps.append((corner[0], last[1]) if chart.rises_late else (last[0], corner[1]))
+        steps.append(corner)
     found += along(steps)
-    for budget_ms in result.setting.budgets_ms:
-        across = pixels(budget_ms, 0.0)[0]
+    for budget, _ in chart.budgets:
+        across = pixels(budget, 0.0)[0]
         found += along([(across, 0.0), (across, height)])
     return found
 

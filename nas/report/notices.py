@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nas.accuracy.evaluate import Score
+from nas.latency.energy import Power, battery_hours, inferences_per_charge
 from nas.latency.table import SOURCES, Source
 from nas.latency.verdict import validated
 from nas.report.wording import count, percent, share
-from nas.search.result import STATUSES, SearchResult, Status, mean_share
+from nas.search.result import STATUSES, CostedNetwork, SearchResult, Status, mean_share
 
 _MOST_REASONS = 6
 _NUMBER = re.compile(r"\d[\d.,]*")
@@ -47,10 +48,17 @@ class Fate(NamedTuple):
     reasons: tuple[tuple[str, int], ...]
 
 
-def latency_notice(result: SearchResult) -> Notice:
-    """What the latencies rest on; nobody may take a modelled figure for a measurement."""
-    conditions = result.setting.device_conditions
-    shares = {source: mean_share(result.front, source) for source in SOURCES}
+def latency_notices(result: SearchResult) -> list[Notice]:
+    """What the latencies by each table rest on; nobody may take a modelled figure for a measurement."""
+    several = len(result.setting.tables) > 1
+    return [
+        _latency_notice(result, device, conditions, f"{device}: " if several else "")
+        for device, conditions in result.setting.tables.items()
+    ]
+
+
+def _latency_notice(result: SearchResult, device: str, conditions: Mapping[str, Any], prefix: str) -> Notice:
+    shares = {source: mean_share(result.front, source, device) for source in SOURCES}
     sentences = []
     if result.front:
         parts = [f"{share(part)} {_RESTS_ON[source]}" for source, part in shares.items() if part > 0]
@@ -72,11 +80,48 @@ def latency_notice(result: SearchResult) -> Notice:
         sentences.append(f"The table's sums beside whole networks: {_listed(differences)} (details below).")
     words = validated(conditions)
     sentences.append(f"{words[0].upper()}{words[1:]}.")
+    return Notice(prefix + _latency_headline(conditions, shares), tuple(sentences))
+
+
+def _latency_headline(conditions: Mapping[str, Any], shares: Mapping[Source, float]) -> str:
     if "measured" not in _mapping(conditions, "sources") and not shares["measured"]:
-        return Notice("No figure of the latency table was measured by this project.", tuple(sentences))
+        return "No figure of the latency table was measured by this project."
     if shares["published"] or shares["modelled"]:
-        return Notice("Latency is only partly measured by this project.", tuple(sentences))
-    return Notice("Latency is from blocks that this project measured on the device.", tuple(sentences))
+        return "Latency is only partly measured by this project."
+    return "Latency is from blocks that this project measured on the device."
+
+
+def energy_notice(result: SearchResult) -> Notice | None:
+    """What the energies rest on; None where no table gives a power."""
+    powers = {
+        device: Power.model_validate(conditions["power"])
+        for device, conditions in result.setting.tables.items()
+        if conditions.get("power")
+    }
+    if not powers:
+        return None
+    given = [f"{device} draws {power.watts:.3g} W while it runs ({power.source})" for device, power in powers.items()]
+    return Notice(
+        "Energy is the device's power times the network's latency, not a measurement of each network.",
+        (f"{'; '.join(given)}.", "It is assumed that every network draws the same power."),
+    )
+
+
+def battery_line(result: SearchResult, network: CostedNetwork) -> str:
+    """How long the main device's battery lasts, where its table says what it holds; else nothing.
+
+    The hours are at the frame rate that the search was limited to (`limits.fps`), where there is one.
+    """
+    stated = result.setting.device_conditions.get("power")
+    power = Power.model_validate(stated) if stated else None
+    if power is None or power.battery_wh is None:
+        return ""
+    images = inferences_per_charge(power.battery_wh, network.values["energy_mj"])
+    words = f"{images:,.0f} images from a full battery of {power.battery_wh:g} Wh, one after the other"
+    rate, latency_ms = result.setting.limits.get("fps"), network.latency.latency_ms
+    if rate is None or power.idle_w is None or latency_ms * rate > 1000:
+        return words
+    return f"{words}; {battery_hours(power, latency_ms, rate):.3g} h at {rate:g} images a second"
 
 
 def accuracy_notice(result: SearchResult) -> Notice:
@@ -114,13 +159,17 @@ def standard_error(score: Score) -> float:
     return 100 * math.sqrt(part * (1 - part) / images)
 
 
-def provenance_tables(conditions: Mapping[str, Any]) -> list[Table]:
-    """How the latency table was checked: its agreement with whole networks, and its model's held-out errors."""
+def provenance_tables(conditions: Mapping[str, Any], device: str = "") -> list[Table]:
+    """How a latency table was checked: its agreement with whole networks, and its model's held-out errors.
+
+    `device` is named where there are several.
+    """
     titles = {
         "Agreement with whole networks": _mapping(conditions, "validation"),
         "Cross-validation of the model": _mapping(conditions, "model", "cross_validated"),
     }
-    return [_table(title, data) for title, data in titles.items() if _families(data)]
+    prefix = f"{device}. " if device else ""
+    return [_table(prefix + title, data) for title, data in titles.items() if _families(data)]
 
 
 def conditions_line(conditions: Mapping[str, Any]) -> str:

@@ -14,9 +14,11 @@ from nas import __version__
 from nas.latency.table import SOURCES, Source
 from nas.networks.describe import describe
 from nas.report import notices, wording
-from nas.report.figures import front_figure, hypervolume_figure
+from nas.report.charts import charts_of
+from nas.report.figures import chart_figure, hypervolume_figure
 from nas.report.passwords import without_passwords
 from nas.report.picks import FOLDER, ExportedPick
+from nas.search.quantities import label_of, quantity_of
 from nas.search.result import SearchResult
 from nas.search.run_directory import write_text
 
@@ -30,6 +32,8 @@ def page(result: SearchResult, picks: list[ExportedPick]) -> str:
     """The page as HTML. Names and reasons are escaped, and nothing is loaded from anywhere."""
     hypervolumes = result.hypervolumes()
     setting = without_passwords(result.setting)
+    main, *others = charts_of(result)
+    energy = notices.energy_notice(result)
     return (
         _environment()
         .get_template("template.html")
@@ -41,13 +45,15 @@ def page(result: SearchResult, picks: list[ExportedPick]) -> str:
             hypervolumes=hypervolumes,
             sources=_sources(result),
             seconds=sum(trial.seconds for trial in result.trials),
-            latency_notice=notices.latency_notice(result),
-            accuracy_notice=notices.accuracy_notice(result),
-            conditions=notices.conditions_line(result.setting.device_conditions),
-            provenance=notices.provenance_tables(result.setting.device_conditions),
+            notices=[*notices.latency_notices(result), *([energy] if energy else []), notices.accuracy_notice(result)],
+            conditions={name: notices.conditions_line(table) for name, table in setting.tables.items()},
+            battery=lambda network: notices.battery_line(result, network),
+            provenance=_provenance(result),
             fates=notices.fates(result),
             experiment=yaml.safe_dump(dict(setting.experiment), sort_keys=False, allow_unicode=True),
-            front_figure=_embedded(front_figure(result)),
+            main=main,
+            front_figure=_embedded(chart_figure(main)),
+            others=[(chart, _embedded(chart_figure(chart, half=True))) for chart in others],
             hypervolume_figure=_embedded(hypervolume_figure(result, hypervolumes)),
             plotly=Markup(get_plotlyjs()),
             version=__version__,
@@ -71,9 +77,26 @@ def _environment() -> Environment:
         "large": wording.large,
         "duration": wording.duration,
         "describe": describe,
+        "amount": wording.amount,
+        "label": label_of,
     }
-    environment.globals["count"] = wording.count
+    environment.globals |= {
+        "count": wording.count,
+        "bound": wording.bound,
+        "written": wording.written,
+        "with_device": wording.with_device,
+        "quantity_of": quantity_of,
+    }
     return environment
+
+
+def _provenance(result: SearchResult) -> list[notices.Table]:
+    tables = result.setting.tables
+    return [
+        table
+        for device, conditions in tables.items()
+        for table in notices.provenance_tables(conditions, device if len(tables) > 1 else "")
+    ]
 
 
 def _sources(result: SearchResult) -> list[Source]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,10 +21,14 @@ from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.networks.describe import describe
 from nas.networks.onnx_graph import INPUT_NAME
-from nas.search.result import Pick, SearchResult, Trial
+from nas.search.portfolio import Pick, picks_of
+from nas.search.result import SearchResult, Trial
 from nas.search.run_directory import write_json
 
 FOLDER = "picks"
+
+# What the files of picks are called (`Pick.slug`).
+_A_PICK = re.compile(r"knee|worst_device|(within|at)_\d.*|within_all_\d+")
 
 WeightsOf = Callable[[Trial], Mapping[str, Tensor] | None]
 
@@ -90,7 +95,7 @@ def write_picks(result: SearchResult, folder: Path, weights: WeightsOf) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     written: dict[int, ExportedPick] = {}
     exported = []
-    for pick in result.picks():
+    for pick in picks_of(result):
         twin = written.get(pick.trial.number)
         exported.append(_copied(twin, pick, folder) if twin else _exported(pick, folder, weights))
         written.setdefault(pick.trial.number, exported[-1])
@@ -163,7 +168,6 @@ def _sha256(path: Path) -> str:
 def _remove_others(folder: Path, current: Mapping[str, bool]) -> None:
     """Delete the files of picks that are not in `current` (whose values say whether there is an ONNX file)."""
     wanted = {f"{slug}.json" for slug in current} | {f"{slug}.onnx" for slug, onnx in current.items() if onnx}
-    for pattern in ("knee.json", "knee.onnx", "within_*ms.json", "within_*ms.onnx"):
-        for path in folder.glob(pattern):
-            if path.name not in wanted:
-                path.unlink()
+    for path in folder.iterdir():
+        if path.suffix in (".json", ".onnx") and _A_PICK.fullmatch(path.stem) and path.name not in wanted:
+            path.unlink()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +12,42 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nas.report import palette
+from nas.report.charts import Chart, charts_of
 from nas.report.labels import obstacles, place_labels
 from nas.report.wording import short
-from nas.search.result import SearchResult
+from nas.search.result import SearchResult, Trial
 
 _SIZE_INCHES = (8.0, 5.0)
+_ROW_INCHES = 3.2  # of every two further charts
 _DOTS_PER_INCH = 150
 _CHARACTER_PIXELS = 10.5
 
 
 def save_picture(path: Path, result: SearchResult) -> None:
-    """Draw the front as a PNG file of 1200 by 750 pixels, whole or not at all."""
-    figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
+    """Draw the front as a PNG file, whole or not at all: 1200 by 750 pixels, and 480 more for two further charts."""
+    main, *others = charts_of(result)
+    rows = math.ceil(len(others) / 2)
+    width, height = _SIZE_INCHES
+    figure = Figure(figsize=(width, height + rows * _ROW_INCHES), dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for spine in ("top", "right"):
-        axes.spines[spine].set_visible(False)
-    axes.grid(color="#e3e5e8", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(f"latency on {_plain(result.setting.device)} (ms)")
-    axes.set_ylabel(f"top-1 of the short-trained proxy on {_plain(result.setting.dataset)} (%)")
-    axes.set_title(f"{_plain(result.setting.space)} on {_plain(result.setting.device)}", loc="left", fontweight="bold")
-    _draw_trials(axes, result)
-    _draw_budgets(axes, result)
-    _draw_references(axes, result)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right", frameon=False, fontsize=9)
+    grid = figure.add_gridspec(1 + rows, 2, height_ratios=[height, *[_ROW_INCHES] * rows])
+    axes = figure.add_subplot(grid[0, :])
+    axes.set_title(f"{_plain(result.setting.space)} on {_plain(_devices(result))}", loc="left", fontweight="bold")
+    places = [(main, axes)]
+    for index, chart in enumerate(others):
+        row, column = divmod(index, 2)
+        # The last one of an odd number has the row to itself.
+        place = grid[1 + row, :] if index == len(others) - 1 and not column else grid[1 + row, column]
+        places.append((chart, figure.add_subplot(place)))
+    words = f"top-1 of the short-trained proxy on {_plain(result.setting.dataset)} (%)"
+    for chart, axes in places:
+        _draw(chart, axes, words if chart is main else "top-1 (%)")
+    # The names last: where they stand depends on the range of the axes, and that on the layout of all.
+    figure.draw_without_rendering()
+    for chart, axes in places:
+        _draw_names(chart, axes)
+    if places[0][1].get_legend_handles_labels()[0]:
+        places[0][1].legend(loc="lower right", frameon=False, fontsize=9)
     content = io.BytesIO()
     figure.savefig(content, format="png")
     part = path.with_name(path.name + ".part")
@@ -43,45 +55,63 @@ def save_picture(path: Path, result: SearchResult) -> None:
     part.replace(path)
 
 
-def _draw_trials(axes: Any, result: SearchResult) -> None:
-    if not result.completed:
+def _devices(result: SearchResult) -> str:
+    return " and ".join(result.setting.tables)
+
+
+def _draw(chart: Chart, axes: Any, y_label: str) -> None:
+    for spine in ("top", "right"):
+        axes.spines[spine].set_visible(False)
+    axes.grid(color="#e3e5e8", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(_plain(chart.title, 60))
+    axes.set_ylabel(y_label)
+    _draw_trials(chart, axes)
+    _draw_budgets(chart, axes)
+    if chart.references:
+        places = [(chart.x(network), network.top1) for network in chart.references]
+        axes.plot(*zip(*places, strict=True), "D", color=palette.REFERENCE, markersize=7, label="reference networks")
+        axes.margins(0.07)
+
+
+def _draw_trials(chart: Chart, axes: Any) -> None:
+    if not chart.result.completed:
         axes.text(0.5, 0.5, "no trial was completed", transform=axes.transAxes, ha="center", color="#5a6069")
         return
-    on_front = {trial.number for trial in result.front}
-    beaten = [trial.network for trial in result.completed if trial.number not in on_front]
-    if beaten:
-        xs, ys = [network.latency.latency_ms for network in beaten], [network.top1 for network in beaten]
-        axes.plot(xs, ys, "o", color=palette.DOMINATED, markersize=4, alpha=0.6, label="dominated")
-    xs = [trial.network.latency.latency_ms for trial in result.front]
-    ys = [trial.network.top1 for trial in result.front]
-    axes.plot(xs, ys, "o-", color=palette.FRONT, drawstyle="steps-post", markersize=6, label="front")
-    knee = result.knee.network
-    axes.plot(knee.latency.latency_ms, knee.top1, "*", color=palette.KNEE, markeredgecolor="#333", ms=16, label="knee")
+    if chart.dominated:
+        dominated = _places(chart, chart.dominated)
+        axes.plot(*dominated, "o", color=palette.DOMINATED, markersize=4, alpha=0.6, label="dominated")
+    steps = {"color": palette.FRONT, "drawstyle": "steps-post" if chart.rises_late else "steps-pre"}
+    if chart.is_whole:
+        axes.plot(*_places(chart, chart.steps), "o-", markersize=6, label="front", **steps)
+    else:
+        axes.plot(*_places(chart, chart.steps), ":", linewidth=1.2, label="best of these two", **steps)
+        axes.plot(*_places(chart, chart.result.front), "o", color=palette.FRONT, markersize=6, label="front")
+    knee = _places(chart, [chart.result.knee])
+    axes.plot(*knee, "*", color=palette.KNEE, markeredgecolor="#333", ms=16, label="knee")
 
 
-def _draw_references(axes: Any, result: SearchResult) -> None:
-    """The reference networks and, once all points have set the axes' range, their names beside them."""
-    scored = [network for network in result.references if network.score]
-    if not scored:
-        return
-    places = [(network.latency.latency_ms, network.top1) for network in scored]
-    axes.plot(*zip(*places, strict=True), "D", color=palette.REFERENCE, markersize=7, label="reference networks")
-    axes.margins(0.07)
-    axes.figure.draw_without_rendering()
+def _places(chart: Chart, trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
+    return [chart.x(trial.network) for trial in trials], [trial.network.top1 for trial in trials]
+
+
+def _draw_names(chart: Chart, axes: Any) -> None:
+    """The names of the reference networks beside them, once all points have set the axes' range."""
+    places = [(chart.x(network), network.top1) for network in chart.references]
     left, bottom = axes.transAxes.transform((0, 0))
     right, top = axes.transAxes.transform((1, 1))
 
-    def pixels(latency_ms: float, top1: float) -> tuple[float, float]:
-        across, up = axes.transData.transform((latency_ms, top1))
+    def pixels(x: float, top1: float) -> tuple[float, float]:
+        across, up = axes.transData.transform((x, top1))
         return float(across - left), float(up - bottom)
 
     offsets = place_labels(
         [pixels(*place) for place in places],
-        [(_CHARACTER_PIXELS * len(short(network.name)), 2 * _CHARACTER_PIXELS) for network in scored],
-        obstacles(result, pixels, top - bottom),
+        [(_CHARACTER_PIXELS * len(short(network.name)), 2 * _CHARACTER_PIXELS) for network in chart.references],
+        obstacles(chart, pixels, top - bottom),
         (right - left, top - bottom),
     )
-    for network, place, offset in zip(scored, places, offsets, strict=True):
+    for network, place, offset in zip(chart.references, places, offsets, strict=True):
         axes.annotate(
             _plain(network.name),
             place,
@@ -95,12 +125,12 @@ def _draw_references(axes: Any, result: SearchResult) -> None:
         )
 
 
-def _draw_budgets(axes: Any, result: SearchResult) -> None:
-    for budget_ms in result.setting.budgets_ms:
-        axes.axvline(budget_ms, color=palette.BUDGET, linestyle="--", linewidth=1.2)
+def _draw_budgets(chart: Chart, axes: Any) -> None:
+    for budget, words in chart.budgets:
+        axes.axvline(budget, color=palette.BUDGET, linestyle="--", linewidth=1.2)
         axes.annotate(
-            f"{budget_ms:g} ms",
-            (budget_ms, 0.01),
+            words,
+            (budget, 0.01),
             xycoords=("data", "axes fraction"),
             xytext=(3, 0),
             textcoords="offset points",
@@ -111,6 +141,6 @@ def _draw_budgets(axes: Any, result: SearchResult) -> None:
         )
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, most: int = 36) -> str:
     """`text` at a length that fits, with matplotlib's sign for formulas taken literally."""
-    return short(text).replace("$", r"\$")
+    return short(text, most).replace("$", r"\$")

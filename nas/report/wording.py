@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
+from nas.search.quantities import quantity_of, split_name
+
+# What a value is divided by to be read, and the unit that it is read in then.
+_READ_IN = {"params": (1e6, "M"), "macs": (1e6, "M"), "peak_activation_bytes": (1e6, "MB")}
+
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def percent(value: float) -> str:
     """A percentage with one decimal: 91.26 is `91.3 %`."""
     return f"{value:.1f} %"
+
+
+def amount(value: float) -> str:
+    """A number with one decimal; below 1 with two digits that count: `33.0`, `0.042`."""
+    return f"{value:.1f}" if value >= 0.95 else f"{value:.2g}"
+
+
+def written(name: str, value: float) -> str:
+    """A value of an objective or limit with its unit: `33.0 ms`, `5.48 M`, `4.82 MB`."""
+    quantity = split_name(name)[0]
+    if quantity in ("params", "macs"):
+        return millions(value)
+    if quantity == "peak_activation_bytes":
+        return megabytes(value)
+    return f"{amount(value)} {quantity_of(name).unit}"
+
+
+def bound(name: str, value: float) -> str:
+    """A limit or a budget as it was given, with its unit: `40 ms`, `5 M`."""
+    if split_name(name)[0] in _READ_IN:
+        return written(name, value)
+    return f"{value:,.6g} {quantity_of(name).unit}"
+
+
+def with_device(name: str, words: str) -> str:
+    """`words` about the value called `name`, and which other device it is on: `12.1 ms on note10_lut`."""
+    device = split_name(name)[1]
+    return f"{words} on {device}" if device else words
+
+
+def read_in(name: str) -> tuple[float, str]:
+    """What values of an objective are divided by where many stand together, and the unit that they have then."""
+    return _READ_IN.get(split_name(name)[0], (1.0, quantity_of(name).unit))
 
 
 def share(part: float) -> str:

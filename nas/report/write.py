@@ -26,7 +26,7 @@ def write_report(result: SearchResult, folder: Path, *, weights: WeightsOf = no_
     whole or not at all; report.html comes last.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_trials(folder / "trials.csv", result.trials)
+    write_trials(folder / "trials.csv", result.trials, result.setting.further)
     save_pareto(folder / "pareto.json", result)
     save_picture(folder / "pareto.png", result)
     picks = write_picks(result, folder / FOLDER, weights)

@@ -25,16 +25,22 @@ EPILOG = """\
 examples:
   python -m nas.search --space mbv3 --device pixel_lut
   python -m nas.search --data folder:my_images --latency-max 40 --params-max 5M --trials 100
+  python -m nas.search --objectives top1,latency_ms,peak_activation_bytes --fps-min 20
+  python -m nas.search --objectives top1,latency_ms,latency_ms@my_board limits.latency_ms@my_board=15
   python -m nas.search experiments/quickstart.yaml trials=20 training.epochs=3
 
 The run is kept in runs/SPACE-DEVICE-DATA (or --run); the same command goes on where it stopped. Ctrl-C ends it with
 what there is. What these options say can also stand in an experiment: experiments/README.md lists the keys.
+
+objectives and limits: top1 (learned), latency_ms, fps, energy_mj, params, macs, peak_activation_bytes; with @TABLE
+behind it, latency_ms, fps or energy_mj of another device than --device.
 """
 
 # Options that stand for keys of the experiment.
 OPTIONS: Mapping[str, tuple[str, str, str]] = {
     "--space": ("space", "NAME", "search space: a name, or the path of a .yaml (default: mbv3)"),
     "--device": ("device", "NAME", "latency table: a name, or the path of a .yaml (default: pixel_lut)"),
+    "--objectives": ("objectives", "A,B", "what the front is of (default: top1,latency_ms); see below"),
     "--data": ("data", "SOURCE", "images: digits (default), folder:PATH, cifar10 or cifar10:PATH"),
     "--trials": ("trials", "N", "networks to train (default: 24)"),
     "--minutes": ("minutes", "M", "begin no training after so many minutes"),
@@ -43,12 +49,14 @@ OPTIONS: Mapping[str, tuple[str, str, str]] = {
     "--sampler": ("sampler", "NAME", "nsga2 (default), nsga3, tpe or random"),
     "--latency-max": ("limits.latency_ms", "MS", "train nothing slower than this"),
     "--params-max": ("limits.params", "N", "train nothing larger than this, such as 5M"),
+    "--fps-min": ("limits.fps", "N", "train nothing that does fewer frames a second"),
+    "--energy-max": ("limits.energy_mj", "MJ", "train nothing that takes more energy for an image than this"),
     "--macs-max": ("limits.macs", "N", "train nothing with more multiply-accumulates, such as 300M"),
     "--storage": ("storage", "URL", "an Optuna storage instead of the run's own journal"),
 }
 
 # Keys whose words stand for themselves, whatever they look like.
-TEXTS = frozenset({"space", "device", "data", "sampler", "storage"})
+TEXTS = frozenset({"space", "device", "objectives", "data", "sampler", "storage"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nas.search",
-        description="Search a space of networks for those that are best on a device: most accurate for their latency.",
+        description="Search a space of networks for those that are best on a device: most accurate for their latency, "
+        "or for whatever else they cost.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -90,15 +99,21 @@ def _search(arguments: argparse.Namespace) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     prepared = prepare(experiment, progress=sys.stderr.isatty() and not arguments.quiet)
+    further = prepared.setting.further
     with claimed(run):
-        with SearchProgress(experiment.trials, minutes=experiment.minutes, quiet=arguments.quiet) as progress:
+        with SearchProgress(
+            experiment.trials,
+            minutes=experiment.minutes,
+            quiet=arguments.quiet,
+            objectives=experiment.objectives,
+        ) as progress:
             _announce(progress, prepared, run)
             outcome = search(
                 prepared,
                 run,
                 progress,
-                on_begin=lambda trials: write_trials(run.path / "trials.csv", trials),
-                on_trial=lambda trial: append_trial(run.path / "trials.csv", trial),
+                on_begin=lambda trials: write_trials(run.path / "trials.csv", trials, further),
+                on_trial=lambda trial: append_trial(run.path / "trials.csv", trial, further),
             )
         files = write_report(outcome.result, run.path, weights=lambda trial: load_weights(run, trial.number))
     if arguments.json:
@@ -151,18 +166,24 @@ def _number(text: str) -> int | float | str:
 
 
 def _default_run(experiment: Experiment) -> Path:
-    parts = (Path(experiment.space).stem, Path(experiment.device).stem, experiment.data.partition(":")[0])
+    from nas.search.experiment import device_name
+
+    parts = (Path(experiment.space).stem, device_name(experiment.device), experiment.data.partition(":")[0])
     if experiment.data.startswith("folder:"):
         parts = (*parts[:2], Path(experiment.data.partition(":")[2]).name)
     return Path("runs") / "-".join(parts)
 
 
 def _announce(progress: SearchProgress, prepared: Prepared, run: RunDirectory) -> None:
+    from nas.search.quantities import DEFAULT_OBJECTIVES, label_of
+
     setting = prepared.setting
     progress.say(f"{setting.space}: {setting.space_size:.3g} networks; run: {run.path}")
     progress.say(f"top-1 is of {setting.trained}; latency is of {setting.deployed}.")
-    for name in prepared.left_out:
-        progress.say(f"{name} is left out: the table {setting.device} does not have all of its units")
+    if setting.objectives != DEFAULT_OBJECTIVES:
+        progress.say(f"the front is of {', '.join(label_of(name) for name in setting.objectives)}.")
+    for name, table in prepared.left_out.items():
+        progress.say(f"{name} is left out: the table {table} does not have all of its units")
 
 
 if __name__ == "__main__":

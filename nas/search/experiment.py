@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictStr, model_validator
 
 from nas.accuracy.train import TrainingSettings
 from nas.config import Document, Settings, check, with_overrides
 from nas.networks.proxy import ProxySettings
+from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, check_known_name, check_name, split_name
 
 SamplerName = Literal["nsga2", "nsga3", "tpe", "random"]
 
 # What may differ between two commands that belong to the same run: how long it goes on, and what is picked.
-CHANGEABLE = frozenset({"trials", "minutes", "budgets_ms"})
+CHANGEABLE = frozenset({"trials", "minutes", "budgets", "budgets_ms"})
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMG]?)", re.ASCII)
 _FACTORS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
@@ -47,20 +48,36 @@ def _absolute(url: str | None) -> str | None:
     return prefix + str(Path(url.removeprefix(prefix)).absolute())
 
 
+def _names(value: Any) -> Any:
+    """`top1,latency_ms` is a list of two."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0, strict=True)]
-Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Amount = Annotated[Positive, BeforeValidator(_size)]
+Objectives = Annotated[tuple[Annotated[str, AfterValidator(check_name)], ...], BeforeValidator(_names)]
+KnownName = Annotated[str, AfterValidator(check_known_name)]
 
 
 class Limits(Settings):
-    """What a candidate must not exceed; checked before anything is trained. 5M is 5,000,000."""
+    """What a candidate must not exceed (fps: must reach); checked before anything is trained. 5M is 5,000,000.
 
-    latency_ms: Milliseconds | None = None
+    Besides these, what depends on the device may be limited on others: `latency_ms@note10_lut`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[KnownName, Positive] = Field(init=False)
+
+    latency_ms: Positive | None = None
+    fps: Positive | None = None
+    energy_mj: Positive | None = None
     params: Size | None = None
     macs: Size | None = None
     peak_activation_bytes: Size | None = None
 
     def given(self) -> dict[str, float]:
-        """The limits that are set."""
+        """The limits that are set, by what they limit."""
         return {name: float(value) for name, value in self if value is not None}
 
 
@@ -69,6 +86,8 @@ class Experiment(Settings):
 
     space: StrictStr = "mbv3"
     device: StrictStr = "pixel_lut"
+    devices: tuple[StrictStr, ...] = ()
+    objectives: Objectives = DEFAULT_OBJECTIVES
     data: StrictStr = "digits"
     max_images: Annotated[int, Field(ge=1, strict=True)] | None = None
     trials: Annotated[int, Field(ge=1, strict=True)] = 24
@@ -77,7 +96,8 @@ class Experiment(Settings):
     sampler: SamplerName = "nsga2"
     population: Annotated[int, Field(ge=2, strict=True)] = 12
     limits: Limits = Limits()
-    budgets_ms: Annotated[tuple[Milliseconds, ...], BeforeValidator(_budgets)] = ()
+    budgets_ms: Annotated[tuple[Positive, ...], BeforeValidator(_budgets)] = ()
+    budgets: dict[KnownName, Annotated[tuple[Amount, ...], BeforeValidator(_budgets)]] = Field(default_factory=dict)
     references: tuple[StrictStr, ...] = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
     proxy: ProxySettings = ProxySettings()
     training: TrainingSettings = TrainingSettings()
@@ -88,6 +108,61 @@ class Experiment(Settings):
         if self.sampler == "nsga2" and self.population < 4:
             raise ValueError(f"population must be at least 4 for nsga2, but got {self.population}")
         return self
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Experiment:
+        problems = [*_of_objectives(self.objectives), *_of_devices(self), *_of_budgets(self)]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def further_devices(self) -> tuple[str, ...]:
+        """The latency tables besides `device`, as they are looked up: those listed, and those behind an @."""
+        listed = {device_name(device): device for device in self.devices}
+        named = (split_name(name)[1] for name in (*self.objectives, *self.limits.given()))
+        return tuple(dict.fromkeys([*self.devices, *(listed.get(name, name) for name in named if name)]))
+
+    def all_budgets(self) -> dict[str, tuple[float, ...]]:
+        """The budgets by the objective that they are of; `budgets_ms` are those of latency on the main device."""
+        latency = (*self.budgets_ms, *self.budgets.get("latency_ms", ()))
+        others = {name: values for name, values in self.budgets.items() if name != "latency_ms"}
+        return ({"latency_ms": tuple(dict.fromkeys(latency))} if latency else {}) | others
+
+
+def device_name(device: str) -> str:
+    """The name of a latency table that is given by name or by the path of its .yaml."""
+    return Path(device).stem if device.endswith((".yaml", ".yml")) else device
+
+
+def _of_objectives(objectives: tuple[str, ...]) -> list[str]:
+    """What is wrong with the objectives as a whole, a line each."""
+    named = f"but got {', '.join(objectives) or 'none'}"
+    if len(set(objectives)) < len(objectives):
+        return [f"objectives must be named once each, {named}"]
+    if LEARNED not in objectives or len(objectives) < 2:
+        return [f"objectives must be {LEARNED} and at least one that is known before training, {named}"]
+    return []
+
+
+def _of_devices(experiment: Experiment) -> list[str]:
+    main = device_name(experiment.device)
+    names = [device_name(device) for device in experiment.further_devices]
+    problems = [f"devices must differ in name, but {name} stands twice" for name in set(names) if names.count(name) > 1]
+    if main in names:
+        problems.append(
+            f"{main} is the main device: leave it out of devices, and write latency_ms instead of latency_ms@{main}"
+        )
+    return problems
+
+
+def _of_budgets(experiment: Experiment) -> list[str]:
+    """A budget asks for the best network within it, and only what is an objective is searched for."""
+    return [
+        f"budgets are of objectives, but {name} is none of {', '.join(experiment.objectives)}"
+        for name in experiment.all_budgets()
+        if name not in experiment.objectives
+    ]
 
 
 def resolve_experiment(document: Document | None, overrides: Mapping[str, Any]) -> Experiment:

@@ -49,27 +49,47 @@ def hypervolume(points: ArrayLike, reference: Sequence[float]) -> float:
 
 
 def knee_of(points: ArrayLike) -> int:
-    """The index of the point that stands out furthest from the line between the front's two ends.
+    """The index of the front's best compromise; objectives are scaled to 0..1 over the front.
 
-    For two objectives, each scaled to 0..1 over the front (Branke et al., 2004, after Das, 1999). The ends themselves
-    only when nothing lies beyond the line between them: then the middle of the front. Raises ValueError for no points,
-    for infinite ones, and for another number of objectives.
+    For two objectives the knee: the point that stands out furthest from the line between the front's two ends (Branke
+    et al., 2004, after Das, 1999); the ends themselves only when nothing lies beyond that line: then the middle of the
+    front. For more, the point nearest to the ideal one, which has the best of every objective (compromise programming:
+    Zeleny, 1973; Euclidean distance). Raises ValueError for no points and for infinite ones.
     """
     values = _checked(points)
     if not len(values):
         raise ValueError("there is no knee without points")
-    if values.shape[1] != 2 or not np.isfinite(values).all():
-        raise ValueError("a knee needs finite points of two objectives")
+    if not np.isfinite(values).all():
+        raise ValueError("a knee needs finite points")
     front = front_of(values)
+    if values.shape[1] != 2:
+        return front[int(np.argmin(np.square(_scaled(values, front)[front]).sum(axis=1)))]
     ordered = sorted(front, key=lambda index: values[index, 0])
-    corner, span = values[ordered].min(axis=0), np.ptp(values[ordered], axis=0)
-    if len(ordered) < 3 or not span.all():
-        return ordered[len(ordered) // 2]
-    scaled = (values[ordered] - corner) / span
-    # The ends are (0, 1) and (1, 0): the line between them is x + y = 1, and good points lie below it.
-    beyond = 1 - scaled.sum(axis=1)
+    beyond = standings(values)[ordered]
     best = int(np.argmax(beyond))
-    return ordered[best] if beyond[best] > 1e-12 else ordered[len(ordered) // 2]
+    return ordered[best] if len(front) > 2 and beyond[best] > 1e-12 else ordered[len(ordered) // 2]
+
+
+def standings(points: ArrayLike) -> Array:
+    """(n,): how far each point of two objectives lies beyond the line between the ends of their front.
+
+    With objectives scaled to 0..1 over the front: 0 on the line, 1 for a point with the best of both, negative behind
+    the line. All 0 where the front is a single point. Raises ValueError for another number of objectives.
+    """
+    values = _checked(points)
+    if values.shape[1] != 2:
+        raise ValueError(f"a standing needs points of two objectives, but they have {values.shape[1]}")
+    front = front_of(values)
+    if len(front) < 2:
+        return np.zeros(len(values))
+    # The ends are (0, 1) and (1, 0): the line between them is x + y = 1, and good points lie below it.
+    return np.asarray(1 - _scaled(values, front).sum(axis=1), dtype=np.float64)
+
+
+def _scaled(values: Array, front: Sequence[int]) -> Array:
+    """All points, with each objective scaled so that it is 0 to 1 over the front (0 where it is the same there)."""
+    corner, span = values[front].min(axis=0), np.ptp(values[front], axis=0)
+    return np.asarray((values - corner) / np.where(span > 0, span, np.inf), dtype=np.float64)
 
 
 def _checked(points: ArrayLike) -> Array:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from nas.report.wording import with_device, written
+from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED
 from nas.search.result import CostedNetwork, Trial
 
 # How often a plain line is printed, as a share of all trials.
@@ -24,7 +26,15 @@ _PLAIN_STEP = 0.05
 class SearchProgress:
     """Shows how far a search of `total` trials has got; `done` of them were there before."""
 
-    def __init__(self, total: int, *, minutes: float | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        total: int,
+        *,
+        minutes: float | None = None,
+        quiet: bool = False,
+        objectives: Sequence[str] = DEFAULT_OBJECTIVES,
+    ) -> None:
+        self._known = [name for name in objectives if name != LEARNED]
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._total = total
         self._ends_at = time.monotonic() + 60 * minutes if minutes is not None else None
@@ -76,7 +86,8 @@ class SearchProgress:
         facts = [f"{_clock(self._seconds_left(done))} left"] if self._seconds else []
         if front:
             best = max(front, key=lambda trial: trial.network.top1)
-            facts.append(f"best {best.network.top1:.1f} % at {best.network.latency.latency_ms:.1f} ms")
+            values = ", ".join(with_device(name, written(name, best.network.values[name])) for name in self._known)
+            facts.append(f"best {best.network.top1:.1f} % at {values}")
             facts.append(f"front of {len(front)}")
         return ", ".join(facts)
 

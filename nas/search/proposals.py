@@ -2,12 +2,14 @@
 
 A sampler's draws are costed at once. A draw that breaks a limit, or is a network that was drawn before, is recorded as
 such and never trained; after a few of those in a row the one nearest to the limits is made to fit them. The first
-generation (of every sampler but random) is spread evenly over latency, which is known before any training.
+generation (of every sampler but random) is spread evenly over the first objective that is known before any training,
+which is latency unless the experiment says otherwise.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.space import Parameters, SearchSpace
 from nas.search.experiment import Experiment, Limits
 from nas.search.limits import broken, excess
+from nas.search.quantities import LEARNED
 from nas.search.result import CostedNetwork, Status, Trial, cost
 from nas.search.samplers import build_sampler
 from nas.search.storage import Study
@@ -26,7 +29,7 @@ from nas.search.storage import Study
 # Draws of the sampler that may fail before one is repaired.
 MOST_DRAWS = 5
 _REPAIR_STEPS = 2_000
-_START_SAMPLES = 16  # a member of the first generation, for the quantiles of latency
+_START_SAMPLES = 16  # a member of the first generation, for an even spread
 
 
 class SpaceExhausted(Exception):  # noqa: N818 - an outcome, not an error
@@ -48,10 +51,12 @@ class Proposer:
     on the trials before it alone, so that a search that was killed and resumed draws what it would have drawn.
     """
 
-    def __init__(self, experiment: Experiment, space: SearchSpace, table: LatencyTable, study: Study) -> None:
+    def __init__(
+        self, experiment: Experiment, space: SearchSpace, tables: Sequence[LatencyTable], study: Study
+    ) -> None:
         self._experiment = experiment
         self._space = space
-        self._table = table
+        self._tables = tables
         self._study = study
         self._drawn = {
             trial.network.architecture.fingerprint: trial.number
@@ -104,7 +109,7 @@ class Proposer:
             choice = trial.suggest_categorical(parameter.name, parameter.choices)
             assert choice is not None
             parameters[parameter.name] = choice
-        return Proposal(trial, cost(f"trial {trial.number}", self._space.decode(parameters), self._table))
+        return Proposal(trial, cost(f"trial {trial.number}", self._space.decode(parameters), *self._tables))
 
     def _planned(self) -> Parameters | None:
         """The next member of the first generation, or None once it has been drawn."""
@@ -112,9 +117,7 @@ class Proposer:
         if self._experiment.sampler == "random" or number >= self._experiment.population:
             return None
         if self._start is None:
-            self._start = stratified_start(
-                self._space, self._table, self._experiment.limits, self._experiment.population, self._rng(0)
-            )
+            self._start = stratified_start(self._experiment, self._space, self._tables, self._rng(0))
         return self._start[number] if number < len(self._start) else None
 
     def _refused_last(self) -> list[CostedNetwork]:
@@ -126,7 +129,7 @@ class Proposer:
         """A network that is new and within the limits: `architecture` made to fit, then changed until it is new."""
         parameters = self._fitted(self._space.encode(architecture), rng)
         for _ in range(_REPAIR_STEPS):
-            network = cost("", self._space.decode(parameters), self._table)
+            network = cost("", self._space.decode(parameters), *self._tables)
             if network.architecture.fingerprint not in self._drawn:
                 return parameters
             decision = self._space.parameters[int(rng.integers(len(self._space.parameters)))]
@@ -142,7 +145,7 @@ class Proposer:
         assumption: replacing more of them never makes a network fit less; then bisection finds the fewest.
         """
         if self._anchor is None:
-            self._anchor = nearest_to_limits(self._space, self._table, self._experiment.limits)
+            self._anchor = nearest_to_limits(self._space, self._tables, self._experiment.limits)
         names = [self._space.parameters[i].name for i in rng.permutation(len(self._space.parameters)).tolist()]
         anchor = self._anchor
 
@@ -156,7 +159,7 @@ class Proposer:
         return replaced(high)
 
     def _fits(self, parameters: Parameters) -> bool:
-        return not broken(cost("", self._space.decode(parameters), self._table), self._experiment.limits)
+        return not broken(cost("", self._space.decode(parameters), *self._tables), self._experiment.limits)
 
     def _seed(self, number: int) -> int:
         return int(np.random.SeedSequence([self._experiment.seed, number]).generate_state(1)[0])
@@ -166,25 +169,26 @@ class Proposer:
 
 
 def stratified_start(
-    space: SearchSpace, table: LatencyTable, limits: Limits, count: int, rng: np.random.Generator
+    experiment: Experiment, space: SearchSpace, tables: Sequence[LatencyTable], rng: np.random.Generator
 ) -> list[Parameters]:
-    """Up to `count` members within the limits, at even steps from the fastest to the slowest of a random sample."""
+    """Members within the limits, at most a population, at even steps over a random sample's first known objective."""
+    count, spread = experiment.population, next(name for name in experiment.objectives if name != LEARNED)
     drawn = [space.sample_parameters(rng) for _ in range(count * _START_SAMPLES)]
-    costed = [(cost("", space.decode(parameters), table), parameters) for parameters in drawn]
-    feasible = [pair for pair in costed if not broken(pair[0], limits)]
+    costed = [(cost("", space.decode(parameters), *tables), parameters) for parameters in drawn]
+    feasible = [pair for pair in costed if not broken(pair[0], experiment.limits)]
     if not feasible:
         return []
-    latencies = np.array([network.latency.latency_ms for network, _ in feasible])
+    values = np.array([network.values[spread] for network, _ in feasible])
     chosen: dict[int, None] = {}
-    for target in np.linspace(latencies.min(), latencies.max(), count):
-        chosen.setdefault(int(np.argmin(np.abs(latencies - target))))
+    for target in np.linspace(values.min(), values.max(), count):
+        chosen.setdefault(int(np.argmin(np.abs(values - target))))
     # In random order, so that a search that is cut short has still seen the whole range.
     return [feasible[index][1] for index in rng.permutation(list(chosen)).tolist()]
 
 
-def check_limits(space: SearchSpace, table: LatencyTable, limits: Limits) -> None:
+def check_limits(space: SearchSpace, tables: Sequence[LatencyTable], limits: Limits) -> None:
     """Raise NasError, with the nearest values found, when no network of the space was found that meets the limits."""
-    nearest = cost("", space.decode(nearest_to_limits(space, table, limits)), table)
+    nearest = cost("", space.decode(nearest_to_limits(space, tables, limits)), *tables)
     if broken(nearest, limits):
         raise NasError(
             f"no network of the space {space.name} was found that meets the limits; of the nearest, "
@@ -192,16 +196,16 @@ def check_limits(space: SearchSpace, table: LatencyTable, limits: Limits) -> Non
         )
 
 
-def nearest_to_limits(space: SearchSpace, table: LatencyTable, limits: Limits) -> Parameters:
+def nearest_to_limits(space: SearchSpace, tables: Sequence[LatencyTable], limits: Limits) -> Parameters:
     """A member that meets the limits, or is as near as was found: from the smallest downhill, a decision at a time."""
     parameters = space.smallest_parameters()
-    nearest = cost("", space.decode(parameters), table)
+    nearest = cost("", space.decode(parameters), *tables)
     improved = True
     while improved and broken(nearest, limits):
         improved = False
         for decision in space.parameters:
             for choice in decision.choices:
-                network = cost("", space.decode({**parameters, decision.name: choice}), table)
+                network = cost("", space.decode({**parameters, decision.name: choice}), *tables)
                 if excess(network, limits) < excess(nearest, limits):
                     parameters, nearest, improved = {**parameters, decision.name: choice}, network, True
     return parameters

@@ -6,8 +6,9 @@ search and what became of it), and a `SearchResult` (a whole run, as far as it h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -15,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.accuracy.evaluate import Score
+from nas.latency.energy import energy_mj, frames_per_second
 from nas.latency.table import LatencyEstimate, LatencyTable, Source
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import Costs, estimate_costs
 from nas.search.pareto import front_of, hypervolume, knee_of
+from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, loss_of, on_device
 
 # complete: trained and scored. infeasible: known to break a limit, never trained. duplicate: the same network as an
 # earlier trial, never trained again. failed: training ended without a score.
@@ -31,7 +34,9 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 class CostedNetwork:
     """A network that will be deployed, its costs there, and the score that its proxy earned (None: not trained).
 
-    `architecture` may have branches; `latency` and `costs` are those of `nas.networks.deployed`.
+    `architecture` may have branches; everything that it costs is that of `nas.networks.deployed`. `latency` is that on
+    the main device, `elsewhere` that on others, by the names of their tables; `energy_mj` is the energy by the names
+    that objectives have (`energy_mj@note10_lut`), for the tables that give a power.
     """
 
     name: str
@@ -39,6 +44,34 @@ class CostedNetwork:
     latency: LatencyEstimate
     costs: Costs
     score: Score | None = None
+    elsewhere: Mapping[str, LatencyEstimate] = field(default_factory=dict)
+    energy_mj: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def values(self) -> Mapping[str, float]:
+        """What is known before training, by name (nas/search/quantities.py)."""
+        found = {
+            "params": self.costs.params,
+            "macs": self.costs.macs,
+            "peak_activation_bytes": self.costs.peak_activation_bytes,
+            **self.energy_mj,
+        }
+        for device, estimate in {"": self.latency, **self.elsewhere}.items():
+            found[on_device("latency_ms", device)] = estimate.latency_ms
+            found[on_device("fps", device)] = frames_per_second(estimate.latency_ms)
+        return found
+
+    def value(self, name: str) -> float:
+        """What it has of the objective `name`. Raises ValueError for top-1 where there is no score."""
+        return self.top1 if name == LEARNED else self.values[name]
+
+    def losses(self, objectives: Sequence[str]) -> tuple[float, ...]:
+        """Its values as points to minimise, each at best 0 (`quantities.loss_of`)."""
+        return tuple(loss_of(name, self.value(name)) for name in objectives)
+
+    def latency_on(self, device: str) -> LatencyEstimate:
+        """The latency by the table called `device`; the main one's name is not known here."""
+        return self.elsewhere.get(device, self.latency)
 
     @property
     def top1(self) -> float:
@@ -57,6 +90,8 @@ class CostedNetwork:
             "params": self.costs.params,
             "macs": self.costs.macs,
             "peak_activation_bytes": self.costs.peak_activation_bytes,
+            "elsewhere": {device: asdict(estimate) for device, estimate in self.elsewhere.items()},
+            "energy_mj": dict(self.energy_mj),
             "score": self.score.to_json() if self.score else None,
             "architecture": self.architecture.to_json(),
         }
@@ -70,6 +105,8 @@ class CostedNetwork:
             latency=LatencyEstimate(data["latency_ms"], dict(data["latency_by_source_ms"])),
             costs=Costs(data["params"], data["macs"], data["peak_activation_bytes"]),
             score=Score.from_json(data["score"]) if data["score"] else None,
+            elsewhere={device: LatencyEstimate(**estimate) for device, estimate in data["elsewhere"].items()},
+            energy_mj=dict(data["energy_mj"]),
         )
 
 
@@ -104,9 +141,11 @@ class Trial:
 class Setting:
     """What a run searched, on what, and how: the facts that stand above its results.
 
-    `reference_point` is the corner that hypervolume is measured from: top-1 by chance, and the latency limit or the
-    latency of the space's largest member. `trained` and `deployed` say in words which network earns top-1 and which
-    one the latency is of.
+    `device_conditions` are those of the main table, `devices` those of the others by name. `further` names what is
+    shown of each network besides the latency on the main device, parameters, MACs and memory. `reference_point` is the
+    corner that hypervolume is measured from, in the objectives' order and units: top-1 by chance, and for the others
+    the limit or what the space's largest member has. `trained` and `deployed` say in words which network earns top-1
+    and which one the costs are of.
     """
 
     space: str
@@ -117,9 +156,22 @@ class Setting:
     trained: str
     deployed: str
     limits: Mapping[str, float]
-    budgets_ms: tuple[float, ...]
-    reference_point: tuple[float, float]
+    budgets: Mapping[str, tuple[float, ...]]
+    reference_point: tuple[float, ...]
     experiment: Mapping[str, Any]
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
+    devices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    further: tuple[str, ...] = ()
+
+    @property
+    def known_objectives(self) -> tuple[str, ...]:
+        """The objectives that are known before training."""
+        return tuple(name for name in self.objectives if name != LEARNED)
+
+    @property
+    def tables(self) -> Mapping[str, Mapping[str, Any]]:
+        """The conditions of every latency table by its name, the main one first."""
+        return {self.device: self.device_conditions, **self.devices}
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -128,18 +180,9 @@ class Setting:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Setting:
         """The inverse of `to_json`."""
-        chance, slowest = data["reference_point"]
-        fixed = {"budgets_ms": tuple(data["budgets_ms"]), "reference_point": (chance, slowest)}
-        return cls(**{**data, **fixed})
-
-
-@dataclass(frozen=True)
-class Pick:
-    """A member of the front that stands out, and why ("knee", "best within 30 ms")."""
-
-    reason: str
-    slug: str
-    trial: Trial
+        lists = {name: tuple(data[name]) for name in ("reference_point", "objectives", "further")}
+        budgets = {name: tuple(values) for name, values in data["budgets"].items()}
+        return cls(**{**data, **lists, "budgets": budgets})
 
 
 @dataclass(frozen=True)
@@ -157,60 +200,82 @@ class SearchResult:
 
     @cached_property
     def front(self) -> tuple[Trial, ...]:
-        """The completed trials that no other beats in both top-1 and latency, fastest first."""
-        indices = front_of(_points([trial.network for trial in self.completed]))
-        return tuple(sorted((self.completed[i] for i in indices), key=lambda trial: trial.network.latency.latency_ms))
+        """The completed trials that no other beats in every objective, fastest on the main device first."""
+        found = front_among(self.completed, self.setting.objectives)
+        return tuple(sorted(found, key=lambda trial: trial.network.latency.latency_ms))
 
-    @property
+    @cached_property
     def knee(self) -> Trial:
-        """The member of the front beyond which more latency buys least. Raises ValueError without completed trials."""
-        return self.completed[knee_of(_points([trial.network for trial in self.completed]))]
+        """The member of the front that is the best compromise (`pareto.knee_of`).
 
-    def best_within(self, budget_ms: float) -> Trial | None:
-        """The most accurate completed trial of at most `budget_ms`, or None."""
-        affordable = [trial for trial in self.front if trial.network.latency.latency_ms <= budget_ms]
-        return affordable[-1] if affordable else None
+        Raises ValueError without completed trials.
+        """
+        return self.completed[knee_of(self._losses(self.completed))]
 
-    def picks(self) -> tuple[Pick, ...]:
-        """The knee, and the best within each budget that some trial meets."""
-        if not self.completed:
-            return ()
-        picks = [Pick("knee of the front", "knee", self.knee)]
-        for budget_ms in self.setting.budgets_ms:
-            best = self.best_within(budget_ms)
-            if best is not None:
-                picks.append(Pick(f"best within {budget_ms:.10g} ms", f"within_{budget_ms:.10g}ms", best))
-        return tuple(picks)
+    def best_within(self, name: str, budget: float) -> Trial | None:
+        """The most accurate completed trial with no more of the objective `name` (fps: no less), or None.
+
+        Of equally accurate ones that with less of it.
+        """
+        return self.best_within_all({name: budget})
+
+    def best_within_all(self, budgets: Mapping[str, float]) -> Trial | None:
+        """The most accurate completed trial that meets a budget of each of some objectives, or None."""
+        order = (LEARNED, *budgets, *self.setting.objectives)
+        affordable = [
+            trial
+            for trial in self.completed
+            if all(loss_of(name, trial.network.value(name)) <= loss_of(name, most) for name, most in budgets.items())
+        ]
+        return min(affordable, key=lambda trial: trial.network.losses(order), default=None)
 
     def hypervolumes(self) -> list[float]:
-        """After each trial, the part of the reference box (0 to 1) that the completed ones dominate."""
-        chance, slowest = self.setting.reference_point
-        box = (100 - chance) * slowest
+        """After each trial, the part of the reference box (0 to 1) that the completed ones dominate.
+
+        The box ends at top-1 of 100 % and at nothing of each other objective (fps: none at 0 ms a frame).
+        """
+        objectives = self.setting.objectives
+        corner = tuple(map(loss_of, objectives, self.setting.reference_point))
         volumes: list[float] = []
-        points: list[tuple[float, float]] = []
+        points: list[tuple[float, ...]] = []
         volume = 0.0
         for trial in self.trials:
             if trial.status == "complete":
-                point = (-trial.network.top1, trial.network.latency.latency_ms)
-                if not any(top1 <= point[0] and latency <= point[1] for top1, latency in points):
+                point = trial.network.losses(objectives)
+                if not any(all(a <= b for a, b in zip(known, point, strict=True)) for known in points):
                     points = [point, *points]
                     points = [points[i] for i in front_of(points)]
-                    volume = hypervolume(points, (-chance, slowest)) / box
+                    volume = hypervolume(points, corner) / math.prod(corner)
             volumes.append(volume)
         return volumes
 
+    def _losses(self, trials: Sequence[Trial]) -> NDArray[np.float64]:
+        """(n, objectives), to be minimised."""
+        return np.array([trial.network.losses(self.setting.objectives) for trial in trials])
 
-def cost(name: str, architecture: Architecture, table: LatencyTable) -> CostedNetwork:
-    """A network with the costs of its deployed form. Raises NasError where the table misses one of its units."""
+
+def cost(name: str, architecture: Architecture, table: LatencyTable, *others: LatencyTable) -> CostedNetwork:
+    """A network with the costs of its deployed form, on a main device and others.
+
+    Raises NasError where a table misses one of its units.
+    """
     running = deployed(architecture)
-    return CostedNetwork(name, architecture, table.estimate(running), estimate_costs(running))
+    latency = table.estimate(running)
+    elsewhere = {other.name: other.estimate(running) for other in others}
+    powers = {"": table.conditions.power, **{other.name: other.conditions.power for other in others}}
+    energy = {
+        on_device("energy_mj", device): energy_mj(power.watts, elsewhere.get(device, latency).latency_ms)
+        for device, power in powers.items()
+        if power
+    }
+    return CostedNetwork(name, architecture, latency, estimate_costs(running), elsewhere=elsewhere, energy_mj=energy)
 
 
-def mean_share(trials: Sequence[Trial], source: Source) -> float:
-    """The mean part, 0 to 1, of these trials' latency that rests on figures from `source`."""
-    return float(np.mean([trial.network.latency.share(source) for trial in trials])) if trials else 0.0
+def front_among(trials: Sequence[Trial], objectives: Sequence[str]) -> tuple[Trial, ...]:
+    """The completed trials that no other of them beats in every objective; of equal ones the first."""
+    return tuple(trials[index] for index in front_of([trial.network.losses(objectives) for trial in trials]))
 
 
-def _points(networks: Sequence[CostedNetwork]) -> NDArray[np.float64]:
-    """(n, 2): top-1 negated, and latency in milliseconds."""
-    return np.array([(-network.top1, network.latency.latency_ms) for network in networks]).reshape(-1, 2)
+def mean_share(trials: Sequence[Trial], source: Source, device: str = "") -> float:
+    """The mean part, 0 to 1, of these trials' latency on a device that rests on figures from `source`."""
+    return float(np.mean([trial.network.latency_on(device).share(source) for trial in trials])) if trials else 0.0

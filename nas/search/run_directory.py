@@ -13,7 +13,7 @@ import json
 import os
 import pickle
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -112,19 +112,25 @@ def _check_place(run: RunDirectory) -> None:
 
 
 def identity_of(
-    experiment: Experiment, space: Mapping[str, Any], table: LatencyTable, data: Mapping[str, Any]
+    experiment: Experiment, space: Mapping[str, Any], tables: Sequence[LatencyTable], data: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What makes two runs the same: the experiment, and the contents of the space, the table and the data set."""
-    rows = repr([(key, row.latency_ms, row.source) for key, row in table.rows.items()])
+    """What makes two runs the same: the experiment, and the contents of the space, the tables and the data set."""
     return {
         "format": FORMAT,
         "experiment": experiment.model_dump(mode="json"),
         "space": dict(space),
-        "table": {
-            "rows": hashlib.sha256(rows.encode()).hexdigest()[:16],
-            "calibration": table.conditions.calibration.model_dump(mode="json"),
-        },
+        "tables": {table.name: _contents(table) for table in tables},
         "data": dict(data),
+    }
+
+
+def _contents(table: LatencyTable) -> dict[str, Any]:
+    rows = repr([(key, row.latency_ms, row.source) for key, row in table.rows.items()])
+    power = table.conditions.power
+    return {
+        "rows": hashlib.sha256(rows.encode()).hexdigest()[:16],
+        "calibration": table.conditions.calibration.model_dump(mode="json"),
+        "power_w": power.watts if power else None,
     }
 
 
@@ -141,20 +147,27 @@ def begin(run: RunDirectory, experiment: Experiment, identity: Mapping[str, Any]
 
 
 def _recognise(run: RunDirectory, identity: Mapping[str, Any]) -> None:
-    before = read_json(run.identity)
-    if not isinstance(before, dict) or before.get("format") != FORMAT or "experiment" not in before:
-        raise NasError(
-            f"{shown(run.path)} was made by another version of this program, or its {run.identity.name} is damaged. "
-            "Give a new one with --run."
-        )
+    before = _identity(run)
     changed = differences(before["experiment"], identity["experiment"])
-    contents = ("space", "table", "data")
+    contents = ("space", "tables", "data")
     changed += differences({key: before.get(key) for key in contents}, {key: identity[key] for key in contents})
     if changed:
         raise NasError(
             f"{shown(run.path)} belongs to another experiment: {'; '.join(changed)}. "
             "Repeat its own command to go on with it, or give this one its own directory with --run."
         )
+
+
+def _identity(run: RunDirectory) -> dict[str, Any]:
+    """What the run was made with. Raises NasError for a run of another version of this program."""
+    identity = read_json(run.identity)
+    if not isinstance(identity, dict) or identity.get("format") != FORMAT or "experiment" not in identity:
+        found = identity.get("format", "none") if isinstance(identity, dict) else "none"
+        raise NasError(
+            f"{shown(run.path)} was made by another version of this program (its format is {found}, this one's "
+            f"{FORMAT}), or its {run.identity.name} is damaged. Give a new one with --run."
+        )
+    return identity
 
 
 def save_weights(run: RunDirectory, number: int, weights: Mapping[str, Tensor]) -> None:
@@ -218,13 +231,14 @@ def load_result(path: Path) -> SearchResult:
     run = RunDirectory(path)
     if not run.exists() or not run.setting.exists():
         raise NasError(f"{shown(path)} is not the directory of a run. One is made by python -m nas.search.")
+    _identity(run)
     try:
         setting = Setting.from_json(read_json(run.setting))
         references = tuple(load_references(run))
         storage = setting.experiment["storage"]
     except (KeyError, TypeError, ValueError) as error:
         raise NasError(f"{shown(path)} holds files of another shape ({type(error).__name__}: {error}).") from error
-    return SearchResult(setting, read_study(run, storage).trials(), references)
+    return SearchResult(setting, read_study(run, storage, setting.objectives).trials(), references)
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError
 from nas.files import shown
+from nas.search.quantities import quantity_of
 from nas.search.result import Trial
 
 if TYPE_CHECKING:
     from nas.search.run_directory import RunDirectory
 
-OBJECTIVES = ("top1", "latency_ms")
-DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 RECORD = "record"
 _METRIC_NAMES = "study:metric_names"  # ours, for Optuna Dashboard; not the sampler's
 
@@ -37,12 +36,13 @@ _METRIC_NAMES = "study:metric_names"  # ours, for Optuna Dashboard; not the samp
 class Study:
     """An Optuna study in memory, and the storage that every ended trial goes to."""
 
-    def __init__(self, kept: optuna.Study, storage: BaseStorage, place: str) -> None:
+    def __init__(self, kept: optuna.Study, storage: BaseStorage, place: str, objectives: Sequence[str]) -> None:
         self._kept = kept
         self._storage = storage
         self._place = place
+        self._objectives = tuple(objectives)
         self._memory = InMemoryStorage()
-        self.optuna = optuna.create_study(storage=self._memory, directions=DIRECTIONS)
+        self.optuna = optuna.create_study(storage=self._memory, directions=directions(objectives))
         self._sampler_state = self._state_in(storage, kept)
         for key, value in self._sampler_state.items():
             self._memory.set_study_system_attr(self._id_in(self._memory, self.optuna), key, value)
@@ -75,7 +75,7 @@ class Study:
         ended.set_user_attr("reason", trial.reason)
         ended.set_user_attr(RECORD, trial.to_json())
         if trial.status == "complete":
-            values = [trial.network.top1, trial.network.latency.latency_ms]
+            values = [trial.network.value(name) for name in self._objectives]
             frozen = self.optuna.tell(ended, values)
         else:
             state = TrialState.FAIL if trial.status == "failed" else TrialState.PRUNED
@@ -111,7 +111,15 @@ class Study:
         return Trial.from_json(record)
 
 
-def open_study(run: RunDirectory, url: str | None) -> Study:
+def directions(objectives: Sequence[str]) -> list[StudyDirection]:
+    """Which way is better, for each objective."""
+    return [
+        StudyDirection.MAXIMIZE if quantity_of(name).larger_is_better else StudyDirection.MINIMIZE
+        for name in objectives
+    ]
+
+
+def open_study(run: RunDirectory, url: str | None, objectives: Sequence[str]) -> Study:
     """The run's study, to go on with: in its journal file, or in the Optuna storage at `url`.
 
     The caller holds the run's directory. Raises NasError for a journal that is damaged or gone, and for a storage that
@@ -125,17 +133,17 @@ def open_study(run: RunDirectory, url: str | None) -> Study:
     with _explained(place):
         storage = _storage(run, url)
         kept = optuna.create_study(
-            storage=storage, study_name=run.study_name, directions=DIRECTIONS, load_if_exists=True
+            storage=storage, study_name=run.study_name, directions=directions(objectives), load_if_exists=True
         )
         if not kept.metric_names:
             with warnings.catch_warnings():
                 # "Experimental" since Optuna 3.2; the names are for Optuna Dashboard alone.
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                kept.set_metric_names(list(OBJECTIVES))
-        return Study(kept, storage, place)
+                kept.set_metric_names(list(objectives))
+        return Study(kept, storage, place, objectives)
 
 
-def read_study(run: RunDirectory, url: str | None) -> Study:
+def read_study(run: RunDirectory, url: str | None, objectives: Sequence[str]) -> Study:
     """The run's study as it stands; nothing is written. Raises NasError where there is none."""
     place = url or shown(run.journal)
     file = run.journal if url is None else _sqlite_file(url)
@@ -145,7 +153,7 @@ def read_study(run: RunDirectory, url: str | None) -> Study:
         _check_journal(run)
     with _explained(place):
         storage = _storage(run, url)
-        return Study(optuna.load_study(study_name=run.study_name, storage=storage), storage, place)
+        return Study(optuna.load_study(study_name=run.study_name, storage=storage), storage, place, objectives)
 
 
 def check_storage(url: str | None) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nas.accuracy.data import load_dataset
 from nas.accuracy.dataset import Dataset
 from nas.accuracy.evaluate import Evaluation, Evaluator, Score, ShortTraining
 from nas.accuracy.train import TrainingFailedError, resolve_device, resolve_precision
+from nas.latency.energy import required_power
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
@@ -21,10 +22,10 @@ from nas.networks.space import SearchSpace, load_space
 from nas.networks.space_format import STAGE_OPERATORS
 from nas.search import run_directory
 from nas.search.experiment import Experiment
-from nas.search.pareto import front_of
 from nas.search.progress import SearchProgress
 from nas.search.proposals import Proposer, SpaceExhausted, check_limits
-from nas.search.result import CostedNetwork, SearchResult, Setting, Trial, cost
+from nas.search.quantities import LEARNED, loss_of, on_device, split_name
+from nas.search.result import CostedNetwork, SearchResult, Setting, Trial, cost, front_among
 from nas.search.run_directory import RunDirectory
 from nas.search.storage import Study, check_storage, open_study
 
@@ -35,15 +36,19 @@ Ending = Literal["trials", "minutes", "exhausted", "failing", "interrupted"]
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An experiment whose every part was found, read and checked."""
+    """An experiment whose every part was found, read and checked.
+
+    `tables` are those of the devices, the main one first. `left_out` are references that some table does not cover,
+    with the table's name.
+    """
 
     experiment: Experiment
     space: SearchSpace
-    table: LatencyTable
+    tables: tuple[LatencyTable, ...]
     dataset: Dataset
     evaluator: Evaluator
     references: tuple[CostedNetwork, ...]
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, str]
     setting: Setting
 
 
@@ -61,12 +66,11 @@ def prepare(experiment: Experiment, *, progress: bool = False) -> Prepared:
     Raises NasError for whatever is missing or wrong.
     """
     space = load_space(experiment.space)
-    table = load_table(experiment.device)
+    tables = _tables(experiment, space)
     resolve_precision(experiment.training.precision, resolve_device(experiment.training.device))
     check_storage(experiment.storage)
-    table.require(space.units())
     named = {name: reference(name) for name in experiment.references}
-    check_limits(space, table, experiment.limits)
+    check_limits(space, tables, experiment.limits)
     dataset = load_dataset(
         experiment.data,
         image_size=experiment.proxy.resolution,
@@ -74,15 +78,16 @@ def prepare(experiment: Experiment, *, progress: bool = False) -> Prepared:
         max_images=experiment.max_images,
         progress=progress,
     )
+    left_out = {name: table for name, network in named.items() if (table := _not_covering(network, tables))}
     return Prepared(
         experiment=experiment,
         space=space,
-        table=table,
+        tables=tables,
         dataset=dataset,
         evaluator=ShortTraining(dataset, experiment.training, experiment.proxy, space.largest_resolution),
-        references=tuple(cost(name, network, table) for name, network in named.items() if _covered(network, table)),
-        left_out=tuple(name for name, network in named.items() if not _covered(network, table)),
-        setting=_setting(experiment, space, table, dataset),
+        references=tuple(cost(name, network, *tables) for name, network in named.items() if name not in left_out),
+        left_out=left_out,
+        setting=_setting(experiment, space, tables, dataset),
     )
 
 
@@ -101,9 +106,9 @@ def search(
     """
     experiment = prepared.experiment
     format_ = prepared.space.format.model_dump(mode="json")
-    identity = run_directory.identity_of(experiment, format_, prepared.table, _data_identity(prepared.dataset))
+    identity = run_directory.identity_of(experiment, format_, prepared.tables, _data_identity(prepared.dataset))
     run_directory.begin(run, experiment, identity)
-    study = open_study(run, experiment.storage)
+    study = open_study(run, experiment.storage, experiment.objectives)
     run_directory.save_setting(run, prepared.setting)
     on_begin(study.trials())
     session = _Session(prepared, run, study, progress, on_trial)
@@ -132,7 +137,7 @@ class _Session:
         self._on_trial = on_trial
         self.references = run_directory.load_references(run)
         completed = [trial for trial in study.trials() if trial.status == "complete"]
-        self._front = _front(completed)
+        self._front = self._front_of(completed)
         self._trained = sum(trial.status in ("complete", "failed") for trial in study.trials())
         self._reported = study.count
         # One proxy may stand for several networks: what it scored, and the one that it was trained for.
@@ -147,7 +152,7 @@ class _Session:
         """Train the references, then trials until something says that it is enough."""
         experiment = self._prepared.experiment
         self._train_references()
-        proposer = Proposer(experiment, self._prepared.space, self._prepared.table, self._study)
+        proposer = Proposer(experiment, self._prepared.space, self._prepared.tables, self._study)
         failures = 0
         while self._trained < experiment.trials:
             if self._is_over():
@@ -179,7 +184,7 @@ class _Session:
                 self._progress.say(f"reference {network.name} failed: {error}")
                 continue
             self._scores[self._proxy(network.architecture)] = (evaluation.score, network.name)
-            self.references.append(_scored(network, evaluation.score))
+            self.references.append(replace(network, score=evaluation.score))
             run_directory.save_references(self._run, self.references)
             self._progress.say(f"{network.name}: {evaluation.score.top1:.1f} % at {network.latency.latency_ms:.1f} ms")
 
@@ -192,7 +197,7 @@ class _Session:
         if proxy in self._scores:
             score, earlier = self._scores[proxy]
             reason = f"same proxy as {earlier}, which was trained for both"
-            trial = Trial(number, "complete", _scored(network, score), reason, time.monotonic() - started)
+            trial = Trial(number, "complete", replace(network, score=score), reason, time.monotonic() - started)
             earlier_number = earlier.removeprefix("trial ")
             known = run_directory.load_weights(self._run, int(earlier_number)) if earlier_number.isdigit() else None
             return self._join_front(trial, known)
@@ -201,11 +206,11 @@ class _Session:
         except TrainingFailedError as error:
             return Trial(number, "failed", network, str(error), time.monotonic() - started)
         self._scores[proxy] = (evaluation.score, network.name)
-        trial = Trial(number, "complete", _scored(network, evaluation.score), seconds=time.monotonic() - started)
+        trial = Trial(number, "complete", replace(network, score=evaluation.score), seconds=time.monotonic() - started)
         return self._join_front(trial, evaluation.weights)
 
     def _join_front(self, trial: Trial, weights: Any) -> Trial:
-        self._front = _front([*self._front, trial])
+        self._front = self._front_of([*self._front, trial])
         if trial in self._front and weights is not None:
             run_directory.save_weights(self._run, trial.number, weights)
             run_directory.keep_weights_of(self._run, self._front)
@@ -226,47 +231,79 @@ class _Session:
         except RuntimeError as error:
             raise TrainingFailedError(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
 
+    def _front_of(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
+        return front_among(trials, self._prepared.experiment.objectives)
+
     def _proxy(self, architecture: Architecture) -> str:
         return self._prepared.evaluator.proxy_of(architecture).fingerprint
 
 
-def _front(trials: Sequence[Trial]) -> tuple[Trial, ...]:
-    points = [(-trial.network.top1, trial.network.latency.latency_ms) for trial in trials]
-    return tuple(trials[index] for index in front_of(points))
+def _tables(experiment: Experiment, space: SearchSpace) -> tuple[LatencyTable, ...]:
+    """The latency tables, the main one first, with all that objectives and limits ask of them."""
+    tables = tuple(load_table(device) for device in (experiment.device, *experiment.further_devices))
+    for table in tables:
+        table.require(space.units())
+    by_name = {"": tables[0], **{table.name: table for table in tables[1:]}}
+    for name in (*experiment.objectives, *experiment.limits.given()):
+        quantity, device = split_name(name)
+        if quantity == "energy_mj":
+            required_power(by_name[device].name, by_name[device].conditions.power)
+    return tables
 
 
-def _scored(network: CostedNetwork, score: Score) -> CostedNetwork:
-    return CostedNetwork(network.name, network.architecture, network.latency, network.costs, score)
+def _not_covering(network: Architecture, tables: Sequence[LatencyTable]) -> str:
+    """The first table that misses a unit of the network; empty where none does."""
+    wanted = units(deployed(network))
+    return next((table.name for table in tables if table.missing(wanted)), "")
 
 
-def _covered(network: Architecture, table: LatencyTable) -> bool:
-    return not table.missing(units(deployed(network)))
-
-
-def _setting(experiment: Experiment, space: SearchSpace, table: LatencyTable, dataset: Dataset) -> Setting:
+def _setting(experiment: Experiment, space: SearchSpace, tables: Sequence[LatencyTable], dataset: Dataset) -> Setting:
+    main, *others = tables
     resolutions = space.format.resolution
     span = f"{min(resolutions)} to {max(resolutions)}" if len(resolutions) > 1 else str(resolutions[0])
-    slowest = cost("", space.decode(space.largest_parameters()), table).latency.latency_ms
-    limit = experiment.limits.latency_ms
     epochs = experiment.training.epochs
     branched = any("branches" in STAGE_OPERATORS[op] for stage in space.format.stages for op in stage.operators)
     candidate = "the candidate itself" + (", each block's branches one convolution" if branched else "")
+    largest = cost("", space.decode(space.largest_parameters()), *tables)
     return Setting(
         space=space.name,
         space_size=space.size,
-        device=table.name,
-        device_conditions=table.conditions.model_dump(mode="json"),
+        device=main.name,
+        device_conditions=main.conditions.model_dump(mode="json"),
         dataset=experiment.data,
         trained=f"the candidate's proxy for {epochs} {'epoch' if epochs == 1 else 'epochs'} on {dataset.name}: "
         f"{experiment.proxy.resolution} px for {space.largest_resolution} px (smaller ones in proportion), "
         f"{len(dataset.classes)} classes, early strides 1 so that the image shrinks at most "
         f"{experiment.proxy.max_stride} times",
-        deployed=f"{candidate}: {span} px, {space.format.classes} classes, on {table.conditions.device}",
+        deployed=f"{candidate}: {span} px, {space.format.classes} classes, on "
+        f"{', '.join(table.conditions.device for table in tables)}",
         limits=experiment.limits.given(),
-        budgets_ms=experiment.budgets_ms,
-        reference_point=(100 / len(dataset.classes), min(slowest, limit) if limit else slowest),
+        budgets=experiment.all_budgets(),
+        reference_point=_reference_point(experiment, largest, len(dataset.classes)),
         experiment=experiment.model_dump(mode="json"),
+        objectives=experiment.objectives,
+        devices={table.name: table.conditions.model_dump(mode="json") for table in others},
+        further=_further(experiment, largest),
     )
+
+
+def _reference_point(experiment: Experiment, largest: CostedNetwork, classes: int) -> tuple[float, ...]:
+    """Top-1 by chance, and of each other objective what the largest member has, or the limit where that is less."""
+    limits = experiment.limits.given()
+
+    def worst(name: str) -> float:
+        value = largest.values[name]
+        return min(value, limits.get(name, value), key=lambda amount: loss_of(name, amount))
+
+    return tuple(100 / classes if name == LEARNED else worst(name) for name in experiment.objectives)
+
+
+def _further(experiment: Experiment, network: CostedNetwork) -> tuple[str, ...]:
+    """What is shown of each network besides the usual: other devices, energy, and what the experiment names."""
+    named = (*experiment.objectives, *experiment.limits.given())
+    latencies = [on_device("latency_ms", device) for device in network.elsewhere]
+    usual = (LEARNED, "latency_ms", "params", "macs", "peak_activation_bytes")
+    return tuple(name for name in dict.fromkeys([*latencies, *network.energy_mj, *named]) if name not in usual)
 
 
 def _data_identity(dataset: Dataset) -> dict[str, Any]:

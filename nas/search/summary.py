@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.console import print_table
 from nas.files import shown
 from nas.latency.table import SOURCES
 from nas.latency.verdict import validated
 from nas.networks.describe import describe
-from nas.search.result import STATUSES, CostedNetwork, SearchResult, mean_share
+from nas.report.wording import amount, read_in
+from nas.search.portfolio import picks_of
+from nas.search.quantities import split_name
+from nas.search.result import STATUSES, CostedNetwork, SearchResult, Setting, mean_share
 
 if TYPE_CHECKING:
     from nas.search.study import Ending
 
 _NUMBERS = ("top-1 %", "ms", "published", "params M", "MACs M")
-_COLUMNS = ("name", *_NUMBERS, "network")
 
 _ENDINGS = {
     "minutes": "The minutes are over; the same command goes on.",
@@ -34,10 +36,12 @@ def print_summary(result: SearchResult, ending: Ending, path: Path, files: Seque
     if result.front:
         networks = [*(trial.network for trial in result.front), *result.references]
         print()
-        print_table(_COLUMNS, [_row(network) for network in networks], numbers=_NUMBERS)
+        further = _further(result.setting)
+        numbers = (*_NUMBERS, *map(_column, further))
+        print_table(("name", *numbers, "network"), [_row(network, further) for network in networks], numbers=numbers)
         print()
         print(latency_basis(result))
-        print("picks:", "; ".join(f"{pick.reason}: {pick.trial.network.name}" for pick in result.picks()))
+        print("picks:", "; ".join(f"{pick.reason}: {pick.trial.network.name}" for pick in picks_of(result)))
     report = next((file for file in files if file.name == "report.html"), path)
     print("report:", shown(report))
     if ending in _ENDINGS:
@@ -45,13 +49,17 @@ def print_summary(result: SearchResult, ending: Ending, path: Path, files: Seque
 
 
 def latency_basis(result: SearchResult) -> str:
-    """What share of the front's latency was measured, published and modelled, and how good the model is."""
-    shares = {source: mean_share(result.front, source) for source in SOURCES}
+    """For each table, what share of the front's latency was measured, published and modelled, and how good it is."""
+    return "\n".join(_basis(result, name, conditions) for name, conditions in result.setting.tables.items())
+
+
+def _basis(result: SearchResult, device: str, conditions: Mapping[str, Any]) -> str:
+    shares = {source: mean_share(result.front, source, device) for source in SOURCES}
     parts = ", ".join(f"{share:.1%} {source}" for source, share in shares.items() if share)
-    text = f"latency of the front on {result.setting.device}: {parts}"
+    text = f"latency of the front on {device}: {parts}"
     if shares["modelled"]:
         text += " (modelled is not measured)"
-    checked = (result.setting.device_conditions.get("model") or {}).get("cross_validated", {})
+    checked = (conditions.get("model") or {}).get("cross_validated", {})
     errors = [
         f"{source} {error['mean_absolute']}"
         for source, error in checked.items()
@@ -59,7 +67,7 @@ def latency_basis(result: SearchResult) -> str:
     ]
     if shares["modelled"] and errors:
         text += f"; mean error of the model, cross-validated: {', '.join(errors)}"
-    return f"{text}\n{validated(result.setting.device_conditions)}"
+    return f"{text}\n{validated(conditions)}"
 
 
 def _counts(result: SearchResult) -> str:
@@ -70,13 +78,33 @@ def _counts(result: SearchResult) -> str:
     return f"{text} ({others})" if others else text
 
 
-def _row(network: CostedNetwork) -> tuple[str, ...]:
+def _further(setting: Setting) -> tuple[str, ...]:
+    """What stands in columns besides the usual."""
+    memory = "peak_activation_bytes"
+    asked = memory in setting.objectives or memory in setting.limits
+    return (*setting.further, memory) if asked else setting.further
+
+
+def _column(name: str) -> str:
+    quantity, device = split_name(name)
+    unit = "peak MB" if quantity == "peak_activation_bytes" else read_in(name)[1]
+    return f"{unit} {device}" if device else unit
+
+
+def _row(network: CostedNetwork, further: Sequence[str]) -> tuple[str, ...]:
     return (
         network.name,
         f"{network.top1:.2f}",
-        f"{network.latency.latency_ms:.1f}",
+        amount(network.latency.latency_ms),
         f"{network.latency.share('published'):.0%}",
-        f"{network.costs.params / 1e6:.2f}",
-        f"{network.costs.macs / 1e6:.0f}",
+        _in_millions(network.costs.params, 2),
+        _in_millions(network.costs.macs, 0),
+        *(amount(network.values[name] / read_in(name)[0]) for name in further),
         describe(network.architecture),
     )
+
+
+def _in_millions(value: float, decimals: int) -> str:
+    """With so many decimals, or what it takes for two digits that count: a small network is not 0.00."""
+    millions = value / 1e6
+    return f"{millions:.{decimals}f}" if millions >= 10 ** (1 - decimals) else f"{millions:.2g}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
 from nas.accuracy.evaluate import Score
+from nas.latency.energy import Power
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture, Block
 from nas.networks.references import reference
@@ -40,9 +42,7 @@ def scored(network: CostedNetwork, seed: int) -> CostedNetwork:
     """With a score that grows with MACs, and noise."""
     noise = np.random.default_rng(seed).normal(0, 1.5)
     top1 = min(100.0, 55 + 16 * math.log10(network.costs.macs / 1e7) + noise)
-    return CostedNetwork(
-        network.name, network.architecture, network.latency, network.costs, score(round(top1 * 3) / 3, seed)
-    )
+    return replace(network, score=score(round(top1 * 3) / 3, seed))
 
 
 def trial(number: int, status: Status = "complete", reason: str = "", *, seed: int | None = None) -> Trial:
@@ -73,7 +73,7 @@ def setting(budgets_ms: tuple[float, ...] = (40.0, 60.0)) -> Setting:
         "10 classes, early strides 1 so that the image shrinks at most 8 times",
         deployed="the candidate itself: 160 to 224 px, 1000 classes, on Google Pixel 1",
         limits={"latency_ms": 110.0, "params": 8e6},
-        budgets_ms=budgets_ms,
+        budgets={"latency_ms": budgets_ms} if budgets_ms else {},
         reference_point=(10.0, 110.0),
         experiment={
             "space": "mbv3",
@@ -96,6 +96,38 @@ def references(
 def search(trials: int = 60, *, budgets_ms: tuple[float, ...] = (40.0, 60.0)) -> SearchResult:
     """A search in which some trials failed."""
     return SearchResult(setting(budgets_ms), tuple(_drawn(number) for number in range(trials)), references())
+
+
+@cache
+def board() -> LatencyTable:
+    """A device that is made up: what pixel_lut says, other operators slower; its power and battery are known."""
+    rows = {
+        key: replace(row, latency_ms=row.latency_ms * (0.3 if "_k3_" in key else 0.9))
+        for key, row in table().rows.items()
+    }
+    power = Power(active_w=2.0, idle_w=0.5, battery_wh=10.0, source="made up")
+    return LatencyTable("board", table().conditions.model_copy(update={"power": power, "validation": {}}), rows)
+
+
+def portfolio(trials: int = 60, **changes: object) -> SearchResult:
+    """A search for two devices, with memory as an objective, and budgets of each."""
+    made = []
+    for number in range(trials):
+        architecture = member(number).architecture
+        made.append(Trial(number, "complete", scored(cost(f"trial {number}", architecture, board(), table()), number)))
+    known = [scored(cost(n.name, n.architecture, board(), table()), i) for i, n in enumerate(references())]
+    many = replace(
+        setting(()),
+        device="board",
+        device_conditions=board().conditions.model_dump(mode="json"),
+        devices={"pixel_lut": table().conditions.model_dump(mode="json")},
+        limits={"fps": 20.0, "latency_ms@pixel_lut": 110.0},
+        budgets={"latency_ms": (20.0, 35.0), "latency_ms@pixel_lut": (40.0, 60.0)},
+        objectives=("top1", "latency_ms", "latency_ms@pixel_lut", "peak_activation_bytes"),
+        further=("latency_ms@pixel_lut", "energy_mj", "fps"),
+        reference_point=(10.0, 50.0, 110.0, 6e6),
+    )
+    return SearchResult(replace(many, **changes), tuple(made), tuple(known))  # type: ignore[arg-type]
 
 
 def large_search(trials: int) -> SearchResult:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from searches import score, search, setting, trial
+from searches import portfolio, score, search, setting, trial
 
 from nas.files import known_names
 from nas.latency.table import LatencyEstimate, load_table
 from nas.report.notices import (
     accuracy_notice,
+    battery_line,
     conditions_line,
+    energy_notice,
     fates,
-    latency_notice,
+    latency_notices,
     provenance_tables,
     standard_error,
 )
@@ -30,7 +32,7 @@ def with_sources(one: Trial, **by_source: float) -> Trial:
 def test_a_table_without_measurements_says_so_with_its_models_error() -> None:
     """Modelled latency is never passed off as measured."""
     result = SearchResult(setting(), (with_sources(trial(0), published=25.0, modelled=75.0),))
-    notice = latency_notice(result)
+    notice = latency_notices(result)[0]
     assert notice.headline == "No figure of the latency table was measured by this project."
     text = " ".join(notice.sentences)
     assert "25 % on figures that others published and 75 % on a model" in text
@@ -55,7 +57,7 @@ def test_measured_tables_say_what_is_measured(by_source: dict[str, float], headl
     """The headline follows the front's own shares where the table holds measurements."""
     conditions = {"device": "board", "sources": {"measured": []}}
     result = SearchResult(replace(setting(), device_conditions=conditions), (with_sources(trial(0), **by_source),))
-    assert latency_notice(result).headline.startswith(headline)
+    assert latency_notices(result)[0].headline.startswith(headline)
     assert provenance_tables(conditions) == []
 
 
@@ -65,7 +67,7 @@ def test_every_shipped_table_can_be_told_of(name: str) -> None:
     conditions = load_table(name).conditions.model_dump(mode="json")
     result = SearchResult(replace(setting(), device_conditions=conditions), (with_sources(trial(0), modelled=10.0),))
     assert "NOT VALIDATED" in latency_basis(result)
-    assert latency_notice(result).sentences
+    assert latency_notices(result)[0].sentences
     assert all(table.rows for table in provenance_tables(conditions))
 
 
@@ -73,7 +75,7 @@ def test_conditions_of_any_shape_are_borne() -> None:
     """What a table's .yaml leaves out or spells otherwise breaks nothing."""
     odd = {"model": {"cross_validated": "7 %"}, "validation": {"note": "none"}, "sources": None}
     result = SearchResult(replace(setting(), device_conditions=odd), (trial(0),))
-    assert latency_notice(result).headline.startswith("No figure")
+    assert latency_notices(result)[0].headline.startswith("No figure")
     assert provenance_tables(odd) == []
     assert conditions_line(odd) == ""
 
@@ -125,3 +127,16 @@ def test_numbers_are_written_for_people() -> None:
         "about 2.0 × 10²³",
     ]
     assert [millions(value) for value in (5_483_032, 219_000_000, 4.1e9)] == ["5.48 M", "219 M", "4.1 G"]
+
+
+def test_battery_life_is_told_where_it_is_known() -> None:
+    """The hours at the frame rate that was asked for; nothing where the table has no battery."""
+    result = portfolio(3)
+    network = result.completed[0].network
+    busy = network.latency.latency_ms * 20 / 1000
+    hours = 10 / (0.5 + busy * 1.5)
+    assert battery_line(result, network).endswith(f"{hours:.3g} h at 20 images a second")
+    unlimited = replace(result, setting=replace(result.setting, limits={}))
+    assert battery_line(unlimited, network).endswith("one after the other")
+    assert battery_line(search(3), network) == ""
+    assert energy_notice(search(3)) is None

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from plotly.offline import get_plotlyjs
-from searches import large_search, references, search, setting, trial, with_top1
+from searches import large_search, portfolio, references, search, setting, trial, with_top1
 
 from nas.report import figures
 from nas.report.page import page
 from nas.report.picks import ExportedPick
-from nas.search.result import Pick, SearchResult
+from nas.search.portfolio import Pick, picks_of
+from nas.search.result import SearchResult
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'"
 
@@ -49,7 +51,7 @@ def without_plotly(text: str) -> str:
 
 
 def render(result: SearchResult) -> Elements:
-    picks = [ExportedPick(pick, None, "not exported here") for pick in result.picks()]
+    picks = [ExportedPick(pick, None, "not exported here") for pick in picks_of(result)]
     return Elements(without_plotly(page(result, picks)))
 
 
@@ -68,7 +70,7 @@ def traces(result: SearchResult) -> dict[str, dict[str, Any]]:
 def test_nothing_is_loaded_from_anywhere() -> None:
     """No address stands where a browser would load it, and the page forbids loading."""
     result = search(20)
-    text = without_plotly(page(result, [ExportedPick(pick, None, "x") for pick in result.picks()]))
+    text = without_plotly(page(result, [ExportedPick(pick, None, "x") for pick in picks_of(result)]))
     elements = Elements(text)
     assert "http:" not in text
     assert "https:" not in text
@@ -76,7 +78,7 @@ def test_nothing_is_loaded_from_anywhere() -> None:
     assert "url(" not in text
     assert not [tag for tag, attributes in elements.tags if "src" in attributes or tag in ("iframe", "object", "embed")]
     links = [attributes["href"] or "" for _, attributes in elements.tags if "href" in attributes]
-    assert set(links) == {"data:,", "trials.csv", "pareto.json", *(f"picks/{p.slug}.json" for p in result.picks())}
+    assert set(links) == {"data:,", "trials.csv", "pareto.json", *(f"picks/{p.slug}.json" for p in picks_of(result))}
     policy = next(a["content"] for t, a in elements.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert policy.startswith("default-src 'none'")
@@ -125,7 +127,7 @@ def test_markup_in_names_and_reasons_stays_text() -> None:
 )
 def test_every_kind_of_search_has_a_page(result: SearchResult) -> None:
     """Empty, single and degenerate searches are rendered, without NaN in the pictures."""
-    picks = [ExportedPick(pick, None, "x") for pick in result.picks()]
+    picks = [ExportedPick(pick, None, "x") for pick in picks_of(result)]
     text = page(result, picks)
     for name in ("front", "hypervolume"):
         assert "NaN" not in json.dumps(figure(text, name))
@@ -145,7 +147,7 @@ def test_the_pictures_show_every_completed_trial_once() -> None:
     assert shown["knee"]["x"] == [result.knee.network.latency.latency_ms]
     assert len(shown["reference networks"]["x"]) == len(result.references)
     layout = figure(page(result, []), "front")["layout"]
-    assert [shape["x0"] for shape in layout["shapes"]] == list(result.setting.budgets_ms)
+    assert [shape["x0"] for shape in layout["shapes"]] == list(result.setting.budgets["latency_ms"])
     names = [note["text"] for note in layout["annotations"]]
     assert names == [*(network.name for network in result.references), *(f"{b:g} ms" for b in (40.0, 60.0))]
 
@@ -198,9 +200,10 @@ def test_the_experiment_reads_back_from_the_page() -> None:
     assert yaml.safe_load(words[start : words.index("Written by")]) == result.setting.experiment
 
 
-def test_columns_match_their_headers() -> None:
+@pytest.mark.parametrize("kind", [search, portfolio])
+def test_columns_match_their_headers(kind: Callable[[int], SearchResult]) -> None:
     """Each row of numbers has a cell for every header, so that sorting sorts what is clicked."""
-    text = without_plotly(page(search(20), []))
+    text = without_plotly(page(kind(20), []))
     tables = re.findall(r'<table class="sortable">.*?</table>', text, re.DOTALL)
     assert len(tables) == 2
     for table in tables:
@@ -209,3 +212,56 @@ def test_columns_match_their_headers() -> None:
             numbers, description = re.findall(r"<tr>.*?</tr>", body, re.DOTALL)
             assert numbers.count("<td") == numbers.count("data-value=") == headers
             assert f'colspan="{headers}"' in description
+
+
+def test_every_other_objective_has_its_chart() -> None:
+    """All of the front on each, with a line through the best of the two that it shows, and its own budgets."""
+    result = portfolio(30)
+    text = page(result, [])
+    for name, objective in (
+        ("front", "latency_ms"),
+        ("chart1", "latency_ms@pixel_lut"),
+        ("chart2", "peak_activation_bytes"),
+    ):
+        found = figure(text, name)
+        by_name = {trace["name"]: trace for trace in found["data"]}
+        unit = 1e6 if objective == "peak_activation_bytes" else 1
+        expected = [(t.network.values[objective] / unit, t.network.top1) for t in result.front]
+        assert list(zip(by_name["front"]["x"], by_name["front"]["y"], strict=True)) == expected
+        line = list(zip(by_name["best of these two"]["x"], by_name["best of these two"]["y"], strict=True))
+        assert line == sorted(line), "more accurate only where it costs more"
+        assert set(line) <= {(t.network.values[objective] / unit, t.network.top1) for t in result.completed}
+        budgets = [shape["x0"] for shape in found["layout"].get("shapes", [])]
+        assert budgets == list(result.setting.budgets.get(objective, ()))
+    assert figure(text, "chart1")["layout"]["xaxis"]["title"]["text"] == "latency on pixel_lut (ms)"
+    places = [a["id"] for _, a in Elements(without_plotly(text)).tags if "plot" in (a.get("class") or "").split()]
+    assert places == ["front", "chart1", "chart2", "hypervolume"]
+
+
+def test_where_more_is_better_the_line_falls() -> None:
+    """The front of frames a second goes down to the right, and steps before its points."""
+    result = portfolio(30, objectives=("top1", "fps"), reference_point=(10.0, 5.0), budgets={"fps": (25.0,)})
+    text = page(result, [])
+    trace = next(trace for trace in figure(text, "chart1")["data"] if trace["name"] == "front")
+    assert trace["line"]["shape"] == "vh"
+    assert trace["x"] == sorted(trace["x"])
+    assert trace["y"] == sorted(trace["y"], reverse=True)
+    words = "".join(Elements(without_plotly(text)).words)
+    assert "above chance (10.0 %) and above 5.0 fps" in words
+    assert "frames a second at least 20 fps" in words
+
+
+def test_further_values_stand_in_tables_picks_and_notices() -> None:
+    """Of every table: what it rests on, whether it was validated, and its power."""
+    result = portfolio(20)
+    words = "".join(render(result).words)
+    knee = result.knee.network
+    assert f"{knee.values['latency_ms@pixel_lut']:.1f} ms on pixel_lut" in words
+    assert f"{knee.values['energy_mj']:.1f} mJ" in words
+    assert f"{10 * 3.6e6 / knee.values['energy_mj']:,.0f} images from a full battery of 10 Wh" in words
+    assert "board: No figure of the latency table was measured" in words
+    assert "pixel_lut: No figure of the latency table was measured" in words
+    assert words.count("The table is NOT VALIDATED") == 2
+    assert "board draws 2 W while it runs (made up)" in words
+    headers = re.findall(r'<th scope="col"><button type="button">(.*?)</button>', without_plotly(page(result, [])))
+    assert headers[-3:] == ["latency on pixel_lut", "energy", "frames a second"]

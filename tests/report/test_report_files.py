@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from searches import search, setting, trial
+from searches import portfolio, search, setting, trial
 
 from nas.errors import NasError
 from nas.report.files import COLUMNS, ParetoFront, append_trial, load_pareto, save_pareto, write_trials
@@ -133,3 +133,20 @@ def test_replacing_leaves_no_other_file(tmp_path: Path) -> None:
     save_pareto(tmp_path / "pareto.json", replace(result, trials=()))
     write_trials(tmp_path / "trials.csv", result.trials)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pareto.json", "trials.csv"]
+
+
+def test_further_values_have_columns_and_read_back(tmp_path: Path) -> None:
+    """Grown or written at once, each value stands under its own name; the front reads back equal."""
+    result = portfolio(5)
+    further = result.setting.further
+    write_trials(tmp_path / "written.csv", result.trials, further)
+    write_trials(tmp_path / "grown.csv", [], further)
+    for one in result.trials:
+        append_trial(tmp_path / "grown.csv", one, further)
+    assert (tmp_path / "grown.csv").read_bytes() == (tmp_path / "written.csv").read_bytes()
+    for row, one in zip(rows(tmp_path / "written.csv"), result.trials, strict=True):
+        assert {name: float(row[name]) for name in further} == {
+            name: pytest.approx(one.network.values[name], rel=1e-5) for name in further
+        }
+    save_pareto(tmp_path / "pareto.json", result)
+    assert load_pareto(tmp_path / "pareto.json") == ParetoFront.of(result)

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 import pytest
 from PIL import Image
-from searches import references, score, search, setting, small_architecture, trial
+from searches import portfolio, references, score, search, setting, small_architecture, trial
 from torch import Tensor
 
 from nas.deploy import export
@@ -25,6 +25,7 @@ from nas.report.__main__ import main
 from nas.report.files import load_pareto
 from nas.report.picks import ExportedPick
 from nas.report.write import write_report
+from nas.search.portfolio import picks_of
 from nas.search.result import CostedNetwork, SearchResult, Trial
 
 
@@ -68,7 +69,7 @@ def test_everything_promised_is_written(tmp_path: Path) -> None:
     with Image.open(folder / "pareto.png") as picture:
         assert picture.size == (1200, 750)
         assert len(picture.convert("RGB").getcolors(2**24) or []) > 10
-    for pick in result.picks():
+    for pick in picks_of(result):
         exported = picked(folder, pick.slug)
         assert exported.pick == pick
         assert exported.export is not None
@@ -125,6 +126,16 @@ def test_the_picture_is_drawn_for_any_number_of_trials(tmp_path: Path, trials: i
             assert picture.size == (1200, 750)
 
 
+@pytest.mark.parametrize(("charts", "height"), [(1, 750), (2, 1230), (3, 1230), (4, 1710)])
+def test_the_picture_has_a_row_for_every_two_further_objectives(tmp_path: Path, charts: int, height: int) -> None:
+    from nas.report.picture import save_picture
+
+    objectives = ("top1", "latency_ms", "latency_ms@pixel_lut", "fps", "peak_activation_bytes")[: charts + 1]
+    save_picture(tmp_path / "a.png", portfolio(12, objectives=objectives))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (1200, height)
+
+
 def test_a_pick_with_branches_is_exported_as_it_is_deployed(tmp_path: Path) -> None:
     """Its JSON has the architecture that was trained, which other commands read; the file has one convolution."""
     one = small(0, 40.0, 10.0)
@@ -174,6 +185,8 @@ def test_picks_that_are_none_any_more_are_removed(tmp_path: Path) -> None:
     result = three()
     write_report(result, tmp_path)
     (tmp_path / "picks" / "mine.onnx").write_text("mine")
+    for old in ("worst_device", "within_all_1", "within_20ms_on_other", "at_30fps"):
+        (tmp_path / "picks" / f"{old}.onnx").write_text("of another search")
     write_report(replace(result, setting=setting(budgets_ms=(60.0,))), tmp_path)
     names = {path.name for path in (tmp_path / "picks").iterdir()}
     assert names == {"knee.json", "knee.onnx", "within_60ms.json", "within_60ms.onnx", "mine.onnx"}

@@ -11,6 +11,7 @@ import pytest
 
 from nas.accuracy.evaluate import Evaluation, Score
 from nas.accuracy.train import TrainingFailedError
+from nas.latency.energy import Power
 from nas.latency.table import Citation, LatencyTable, Row, TableFormat, save_table
 from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs
@@ -83,6 +84,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.write_text(text)
         rows |= {unit.key: Row(0.1 + unit.macs / 1e6, source="modelled") for unit in read_space(path).units()}
     save_table(LatencyTable("made_up", conditions(), rows), tmp_path / "latency_tables")
+    # Another device, where what costs little is slow, and whose power is known.
+    others = {key: Row(0.5 + row.latency_ms / 4, source="modelled") for key, row in rows.items()}
+    powered = conditions().model_copy(update={"power": Power(active_w=2.0, source="made up")})
+    save_table(LatencyTable("other", powered, others), tmp_path / "latency_tables")
     return tmp_path
 
 

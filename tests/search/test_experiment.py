@@ -59,8 +59,20 @@ def test_what_is_no_size_is_refused(text: object) -> None:
         resolve_experiment(None, {"limits.params": text})
 
 
-def test_a_resolved_experiment_reads_back_equal() -> None:
-    experiment = resolve_experiment(None, {"limits.latency_ms": 30, "budgets_ms": [20, 30.5], "training.epochs": 7})
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"limits.latency_ms": 30, "budgets_ms": [20, 30.5], "training.epochs": 7},
+        {
+            "objectives": "top1, latency_ms,latency_ms@board",
+            "limits.fps@board": 5,
+            "devices": ["tables/other.yaml"],
+            "budgets": {"latency_ms@board": [3, 4]},
+        },
+    ],
+)
+def test_a_resolved_experiment_reads_back_equal(overrides: dict[str, object]) -> None:
+    experiment = resolve_experiment(None, overrides)
     assert Experiment.model_validate(yaml.safe_load(yaml.safe_dump(experiment.model_dump(mode="json")))) == experiment
 
 
@@ -70,3 +82,46 @@ def test_differences_name_what_one_run_may_not_change(trials: int, seed: int, ot
     after = Experiment(trials=other_trials, seed=other).model_dump(mode="json")
     found = differences(before, after)
     assert found == ([] if seed == other else [f"seed was {seed} and is now {other}"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"objectives": ["top1", "latncy"]}, "unknown name 'latncy'. Known, nearest first: latency_ms"),
+        ({"objectives": ["top1"]}, "objectives must be top1 and at least one"),
+        ({"objectives": ["params", "macs"]}, "objectives must be top1 and at least one"),
+        ({"objectives": "top1,macs,macs"}, "named once each"),
+        ({"objectives": "top1,latency_ms@pixel_lut"}, "pixel_lut is the main device"),
+        ({"devices": ["a/b.yaml", "b"]}, "devices must differ in name, but b stands twice"),
+        ({"limits.latncy_ms": 3}, "unknown name 'latncy_ms'. Known, nearest first: latency_ms"),
+        ({"limits.top1": 90}, "top1 is known only after training"),
+        ({"limits.latency_ms@board": -1}, "must be greater than 0, but got -1 (command line, limits.latency_ms@board)"),
+        ({"budgets": {"params": "5M"}}, "budgets are of objectives, but params is none of top1, latency_ms"),
+        ({"objectives": "top1,params", "budgets_ms": 20}, "budgets are of objectives, but latency_ms is none of"),
+    ],
+)
+def test_objectives_and_limits_that_make_no_sense_are_refused(overrides: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve_experiment(None, overrides)
+    assert said in str(error.value)
+
+
+def test_tables_come_from_all_that_names_them() -> None:
+    """A path is found by its file's name; each table stands once."""
+    experiment = resolve_experiment(
+        None,
+        {
+            "devices": ["here/board.yaml", "phone"],
+            "objectives": "top1,latency_ms@board,latency_ms@cpu",
+            "limits.fps@phone": 3,
+        },
+    )
+    assert experiment.further_devices == ("here/board.yaml", "phone", "cpu")
+
+
+def test_budgets_of_latency_may_stand_in_either_place() -> None:
+    experiment = resolve_experiment(
+        None,
+        {"objectives": "top1,latency_ms,params", "budgets_ms": 20, "budgets": {"latency_ms": [30, 20], "params": "5M"}},
+    )
+    assert experiment.all_budgets() == {"latency_ms": (20.0, 30.0), "params": (5_000_000,)}

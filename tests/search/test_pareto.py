@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import points
 
-from nas.search.pareto import front_of, hypervolume, knee_of
+from nas.search.pareto import front_of, hypervolume, knee_of, standings
 
 any_points = st.integers(1, 4).flatmap(points)
 
@@ -133,6 +133,26 @@ def test_the_knee_does_not_depend_on_the_objectives_units(
     assert knee_of([(x * 2**x_scale + shift, y * 2**y_scale) for x, y in values]) == knee
 
 
+@given(st.integers(3, 4).flatmap(points).filter(bool))
+def test_the_compromise_of_more_objectives_is_nearest_to_the_best_of_each(values: list[tuple[float, ...]]) -> None:
+    """By definition, among the front's members, with each objective scaled to 0..1 over the front."""
+    front = np.array(values)[front_of(values)]
+    low, span = front.min(axis=0), np.ptp(front, axis=0)
+    distances = np.linalg.norm((front - low) / np.where(span > 0, span, 1), axis=1)
+    knee = knee_of(values)
+    assert knee in front_of(values)
+    assert distances[front_of(values).index(knee)] == pytest.approx(distances.min())
+
+
+def test_standings_are_distances_from_the_line_between_the_ends() -> None:
+    """The ends lie on it, the middle of an L-shaped front beyond it, a dominated point behind it."""
+    values = [(0, 10), (1, 1), (10, 0), (10, 10)]
+    assert standings(values) == pytest.approx([0, 0.8, 0, -1])
+    assert standings([(3, 4), (5, 6)]) == pytest.approx([0, 0])
+    with pytest.raises(ValueError, match="two objectives"):
+        standings([(1, 2, 3)])
+
+
 @pytest.mark.parametrize("use", [front_of, knee_of, lambda values: hypervolume(values, (1, 1))])
 def test_nan_is_refused(use: object) -> None:
     """A failed trial cannot slip into a front."""
@@ -144,7 +164,7 @@ def test_what_has_no_answer_is_refused() -> None:
     """No points, other dimensions, a reference of NaN."""
     assert front_of([]) == []
     assert hypervolume(np.empty((0, 2)), (1, 1)) == 0
-    for wrong, said in [([], "without points"), ([(1, 2, 3)], "two objectives"), ([(1, math.inf)], "finite")]:
+    for wrong, said in [([], "without points"), ([(1, math.inf)], "finite")]:
         with pytest.raises(ValueError, match=said):
             knee_of(wrong)
     with pytest.raises(ValueError, match="points have 2 objectives, but the reference has 3"):

@@ -18,6 +18,7 @@ from nas.latency.table import LatencyTable, Row, load_table, save_table
 from nas.networks.deployed import deployed, has_branches
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references import reference
+from nas.networks.space import load_space
 from nas.search.run_directory import RunDirectory, load_result
 from nas.search.storage import open_study
 from tests.search.conftest import FakeEvaluator, Searcher
@@ -82,10 +83,10 @@ def test_a_reference_with_branches_is_covered_by_rows_of_its_deployed_form(searc
     table, network = load_table("made_up"), reference("mobileone_s0")
     rows = {unit.key: Row(1.0, source="modelled") for unit in units(deployed(network))}
     prepared = searcher.prepared(FakeEvaluator(), references=["mobileone_s0"])
-    assert prepared.left_out == ("mobileone_s0",)
+    assert prepared.left_out == {"mobileone_s0": "made_up"}
     save_table(LatencyTable("made_up", table.conditions, {**table.rows, **rows}), Path("latency_tables"))
     prepared = searcher.prepared(FakeEvaluator(), references=["mobileone_s0"])
-    assert prepared.left_out == ()
+    assert not prepared.left_out
     assert prepared.references[0].latency.latency_ms == len(network.blocks)
     assert prepared.references[0].costs.params == 2_078_504
 
@@ -197,7 +198,7 @@ def test_a_changed_space_or_table_is_another_experiment(searcher: Searcher, work
     lines = table.read_text().splitlines()
     unit, _, *rest = lines[1].split(",")
     table.write_text("\n".join([lines[0], ",".join([unit, "9.5", *rest]), *lines[2:]]) + "\n")
-    with pytest.raises(NasError, match=r"table\.rows was"):
+    with pytest.raises(NasError, match=r"tables\.made_up\.rows was"):
         searcher(trials=4)
 
 
@@ -348,7 +349,6 @@ def test_references_are_trained_once_and_costed_by_the_same_table(
     searcher: Searcher, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import nas.search.study as study
-    from nas.networks.space import load_space
 
     space = load_space("small")
     monkeypatch.setattr(study, "reference", lambda _: space.decode(space.largest_parameters()))
@@ -412,7 +412,7 @@ def test_the_journal_of_another_program_is_refused(searcher: Searcher) -> None:
     study = optuna.create_study(storage=storage, study_name=name, directions=["maximize", "minimize"])
     study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=1)
     with pytest.raises(NasError, match="was not written by this program"):
-        open_study(searcher.run, None)
+        open_study(searcher.run, None, ("top1", "latency_ms"))
 
 
 @pytest.mark.slow
@@ -437,3 +437,114 @@ def test_kill_9_loses_no_finished_trial_and_repeats_none(workplace: Path) -> Non
     trained = [trial.network.architecture for trial in after if trial.status == "complete"]
     assert len(trained) == len(set(trained)) == 8
     assert json.loads(finished.stdout)["front"]
+
+
+EVERYTHING = [
+    "top1",
+    "latency_ms",
+    "latency_ms@other",
+    "energy_mj@other",
+    "fps",
+    "params",
+    "macs",
+    "peak_activation_bytes",
+]
+
+
+def test_any_objectives_are_searched_and_read_back(searcher: Searcher) -> None:
+    """Values, front and Optuna's study agree on what each network has, also after a pause."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    searcher(trials=6, objectives=EVERYTHING)
+    result = searcher(trials=12, objectives=EVERYTHING).result
+    assert load_result(searcher.run.path) == result
+    here, there = load_table("made_up"), load_table("other")
+    for trial in result.completed:
+        network = trial.network
+        latencies = [table.estimate(network.architecture).latency_ms for table in (here, there)]
+        assert network.values["latency_ms"] == latencies[0]
+        assert network.values["latency_ms@other"] == latencies[1]
+        assert network.values["fps"] == pytest.approx(1000 / latencies[0])
+        assert network.values["energy_mj@other"] == pytest.approx(2.0 * latencies[1])
+        assert "energy_mj" not in network.values
+    storage = JournalStorage(JournalFileBackend(str(searcher.run.journal)))
+    study = optuna.load_study(study_name=None, storage=storage)
+    assert study.metric_names == EVERYTHING
+    assert [d.name for d in study.directions] == [
+        "MAXIMIZE" if name in ("top1", "fps") else "MINIMIZE" for name in EVERYTHING
+    ]
+    assert {trial.number for trial in study.best_trials} == {trial.number for trial in result.front}
+    for member in result.front:
+        assert study.trials[member.number].values == [member.network.value(name) for name in EVERYTHING]
+
+
+def test_the_front_is_of_the_objectives_alone(searcher: Searcher) -> None:
+    """Of top-1 and parameters: no other trained network is smaller and at least as accurate."""
+    result = searcher(trials=20, objectives="top1,params", population=4).result
+    for member in result.front:
+        for other in result.completed:
+            if other.network.costs.params < member.network.costs.params:
+                assert other.network.top1 < member.network.top1
+
+
+def test_limits_on_other_devices_hold_for_all_that_is_trained(searcher: Searcher) -> None:
+    limits = {"limits__fps": 700, "limits__latency_ms@other": 3.2, "limits__energy_mj@other": 6.3}
+    result = searcher(trials=15, objectives="top1,latency_ms,latency_ms@other", **limits).result
+    assert result.completed
+    for trial in result.completed:
+        assert trial.network.values["fps"] >= 700
+        assert trial.network.values["latency_ms@other"] <= 3.2
+        assert trial.network.values["energy_mj@other"] <= 6.3
+    reasons = {trial.reason for trial in result.trials if trial.status == "infeasible"}
+    assert any("fps" in reason and "is below 700" in reason for reason in reasons)
+    assert result.setting.reference_point[2] == 3.2
+
+
+def test_limits_that_contradict_each_other_are_refused_with_the_nearest(searcher: Searcher) -> None:
+    with pytest.raises(NasError, match=r"no network of the space small was found .*fps .* is below 9000"):
+        searcher(limits__fps=9000)
+    with pytest.raises(NasError, match=r"latency_ms@other .* is above 1; energy_mj@other .* is above 2"):
+        searcher(**{"limits__latency_ms@other": 1, "limits__energy_mj@other": 2})
+    assert not searcher.run.path.exists()
+
+
+def test_energy_without_a_power_says_what_to_add(searcher: Searcher) -> None:
+    for asked in ({"objectives": "top1,energy_mj"}, {"limits__energy_mj": 5}):
+        with pytest.raises(NasError, match=r"the latency table made_up gives none\. Add to made_up\.yaml"):
+            searcher(**asked)
+    assert not searcher.run.path.exists()
+
+
+def test_another_devices_table_must_have_the_space_too(searcher: Searcher) -> None:
+    with pytest.raises(NasError, match="the latency table note10_lut has no row for"):
+        searcher(objectives="top1,latency_ms@note10_lut")
+
+
+def test_a_changed_power_is_another_experiment(searcher: Searcher, workplace: Path) -> None:
+    """Energies that were recorded would not be those of the next trials."""
+    searcher(trials=2, devices=["other"])
+    path = workplace / "latency_tables" / "other.yaml"
+    path.write_text(path.read_text().replace("active_w: 2.0", "active_w: 2.5"))
+    with pytest.raises(NasError, match=r"tables\.other\.power_w was 2\.0 and is now 2\.5"):
+        searcher(trials=3, devices=["other"])
+
+
+def test_a_run_of_an_older_version_is_refused_by_its_number(searcher: Searcher) -> None:
+    searcher(trials=1)
+    identity = json.loads(searcher.run.identity.read_text())
+    searcher.run.identity.write_text(json.dumps({**identity, "format": 1}))
+    for use in (lambda: searcher(trials=2), lambda: load_result(searcher.run.path)):
+        with pytest.raises(NasError, match="another version of this program .its format is 1, this one's 2"):
+            use()
+
+
+def test_the_first_generation_is_spread_over_the_first_known_objective(searcher: Searcher) -> None:
+    """From nearly the fewest parameters to nearly the most, in even steps."""
+    result = searcher(trials=8, population=8, objectives="top1,params,latency_ms").result
+    sizes = sorted(trial.network.costs.params for trial in result.trials[:8])
+    space = load_space("small")
+    ends = [estimate_costs(space.decode(p())).params for p in (space.smallest_parameters, space.largest_parameters)]
+    assert sizes[0] < ends[0] + (ends[1] - ends[0]) / 4
+    assert sizes[-1] > ends[1] - (ends[1] - ends[0]) / 4
