@@ -131,8 +131,8 @@ def test_numbers_are_written_for_people() -> None:
 
 def test_battery_life_is_told_where_it_is_known() -> None:
     """The hours at the frame rate that was asked for; nothing where the table has no battery."""
-    result = portfolio(3)
-    network = result.completed[0].network
+    result = portfolio(8)
+    network = result.front[0].network
     busy = network.latency.latency_ms * 20 / 1000
     hours = 10 / (0.5 + busy * 1.5)
     assert battery_line(result, network).endswith(f"{hours:.3g} h at 20 images a second")

@@ -14,7 +14,7 @@ from PIL import Image
 from searches import portfolio, references, score, search, setting, small_architecture, trial
 from torch import Tensor
 
-from nas.deploy import export
+from nas.deploy import agreement
 from nas.errors import ConfigError, NasError
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block
@@ -198,7 +198,7 @@ def test_an_export_that_fails_is_told_and_the_report_is_written(
     """The pick has no ONNX file, neither new nor old, and the page and the JSON say why."""
     result = three()
     write_report(result, tmp_path)
-    monkeypatch.setattr(export, "MOST_TOLERANCE", -1.0)
+    monkeypatch.setattr(agreement, "MOST_TOLERANCE", -1.0)
     names = {path.name for path in write_report(result, tmp_path, weights=trained)}
     assert not [name for name in names if name.endswith(".onnx")]
     assert not list((tmp_path / "picks").glob("*.onnx"))

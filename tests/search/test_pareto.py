@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import points
 
-from nas.search.pareto import front_of, hypervolume, knee_of, standings
+from nas.search.pareto import added_volume, front_of, hypervolume, knee_of, standings
 
 any_points = st.integers(1, 4).flatmap(points)
 
@@ -103,6 +103,30 @@ def test_another_point_never_shrinks_the_hypervolume(values: list[tuple[float, .
     assert after >= before - 1e-12
     if any(dominates(value, more) for value in values):
         assert after == pytest.approx(before, abs=1e-12)
+
+
+@given(st.integers(1, 4).flatmap(lambda m: st.tuples(st.just(m), points(m, max_size=6), points(m, max_size=6))))
+def test_volumes_that_are_added_one_by_one_sum_to_the_whole(
+    case: tuple[int, list[tuple[float, ...]], list[tuple[float, ...]]],
+) -> None:
+    """Also for points on, beyond and within what there was before."""
+    objectives, before, after = case
+    reference = [1.75] * objectives
+    total = hypervolume(before, reference)
+    for index, point in enumerate(after):
+        total += added_volume(point, [*before, *after[:index]], reference)
+    assert total == pytest.approx(hypervolume([*before, *after], reference), abs=1e-12)
+
+
+@pytest.mark.parametrize("objectives", [5, 6])
+def test_the_hypervolume_of_many_objectives_is_that_of_inclusion_and_exclusion(objectives: int) -> None:
+    """Over the boxes of eight points, each intersection by its corner."""
+    values = np.random.default_rng(objectives).random((8, objectives))
+    total = 0.0
+    for size in range(1, 9):
+        for chosen in itertools.combinations(values, size):
+            total -= (-1) ** size * np.prod(1 - np.max(chosen, axis=0))
+    assert hypervolume(values, [1.0] * objectives) == pytest.approx(total, abs=1e-12)
 
 
 @pytest.mark.parametrize(

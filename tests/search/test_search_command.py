@@ -56,6 +56,10 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["quickstat"], "unknown experiment 'quickstat'. Known: quickstart"),
         (["quickstart", "cifar10"], "one experiment at a time, but got quickstart, cifar10"),
         (["=4"], "unknown key ''"),
+        (["--objectives", "top1,latncy_ms"], "unknown name 'latncy_ms'. Known, nearest first: latency_ms, "),
+        (["--objectives", "top1,latency_ms@othr"], "unknown device 'othr'. Known: other, "),
+        (["--energy-max", "5"], "energy needs the power that the device draws, and the latency table made_up gives"),
+        (["--fps-min", "0"], "greater than 0"),
         (["references=[mobilenet_v9]"], "unknown reference network 'mobilenet_v9'"),
     ],
 )
@@ -205,3 +209,26 @@ def test_a_space_of_branched_blocks_is_searched_and_exported_as_it_is_deployed(w
     expected = [p.kind for unit in units(running)[:-1] for p in primitives(unit) if p.weights]
     nodes = onnx.load("run/picks/knee.onnx").graph.node
     assert sum(node.op_type == "Conv" for node in nodes) == len(expected)
+
+
+def test_a_search_for_two_devices_tells_of_both(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Columns, what each latency rests on, and files for programs; a small network is not 0.00 M."""
+    words = ["--objectives", "top1,latency_ms,latency_ms@other,peak_activation_bytes", "--fps-min", "100"]
+    words += ["--trials", "2", "--budget-ms", "5", "budgets={latency_ms@other: [9]}", "limits.energy_mj@other=30"]
+    assert main([*QUICK, *words]) == 0
+    printed = capsys.readouterr()
+    assert "the front is of top-1, latency, latency on other, peak memory." in printed.err
+    header = next(line for line in printed.out.splitlines() if line.startswith("name"))
+    assert "ms other  mJ other" in header
+    assert header.split("MACs M")[1].split()[-3:] == ["peak", "MB", "network"]
+    assert "0.00 " not in printed.out
+    for device in ("made_up", "other"):
+        assert f"latency of the front on {device}: 100.0% modelled (modelled is not measured)" in printed.out
+    assert printed.out.count("the table is NOT VALIDATED") == 2
+    assert "best within 5 ms and within 9 ms on other: trial " in printed.out
+    run = workplace / "runs" / "small-made_up-digits"
+    columns = (run / "trials.csv").read_text().splitlines()[0].split(",")
+    assert columns[-4:] == ["latency_ms@other", "energy_mj@other", "fps", "description"]
+    assert (run / "picks" / "within_9ms_on_other.onnx").exists()
+    member = json.loads((run / "pareto.json").read_text())["front"][0]["network"]
+    assert member["elsewhere"]["other"]["latency_ms"] * 2.0 == pytest.approx(member["energy_mj"]["energy_mj@other"])
