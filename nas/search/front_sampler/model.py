@@ -1,0 +1,167 @@
+"""How good will an architecture be, and how sure is that?
+
+An exact Gaussian process (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006) whose covariance is
+the sum of three simple beliefs: every choice adds its share (linear in the choices), what matters is size (Matérn 5/2
+in the features: MACs, parameters, latency), and architectures that differ in few choices are alike (exponential in
+the distance between choices). A handful of hyperparameters is fitted by marginal likelihood with weak priors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
+from scipy.optimize import minimize
+
+Floats = NDArray[np.float64]
+
+_ROOT_FIVE = np.sqrt(5.0)
+_LEAST_NOISE = 1e-4
+# Hyperparameters need not be exact: ten times the trials would move them more.
+_ENDING = {"maxiter": 25, "ftol": 1e-4}
+# Logarithms of: variances of the linear, feature and choice parts, of the noise; the length over which choices differ;
+# then one length for each feature. assumption: means and widths of weak log-normal priors.
+_PRIOR_MEAN = np.log([0.5, 0.5, 0.3, 0.01, 1.0])
+_PRIOR_STD = np.array([1.5, 1.5, 1.5, 1.5, 1.0])
+_FEATURE_MEAN, _FEATURE_STD = np.log(1.5), 0.8
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the model sees of architectures: linear columns (n, p), codes (n, c) whose squared distances say how
+    many choices differ, and features (n, f), all scaled.
+    """
+
+    linear: Floats
+    codes: Floats
+    features: Floats
+
+    def __len__(self) -> int:
+        return len(self.linear)
+
+    def take(self, rows: NDArray[np.int64]) -> Inputs:
+        """Those of some architectures."""
+        return Inputs(self.linear[rows], self.codes[rows], self.features[rows])
+
+    def joined(self, other: Inputs) -> Inputs:
+        """These, then the others."""
+        return Inputs(
+            np.concatenate([self.linear, other.linear]),
+            np.concatenate([self.codes, other.codes]),
+            np.concatenate([self.features, other.features]),
+        )
+
+
+class _Distances:
+    """What two sets of inputs have in common, before any hyperparameter."""
+
+    def __init__(self, a: Inputs, b: Inputs) -> None:
+        self.dot = a.linear @ b.linear.T
+        squares = (a.codes**2).sum(1)[:, None] + (b.codes**2).sum(1)
+        self.choices = np.maximum(squares - 2 * (a.codes @ b.codes.T), 0.0)
+        # (f, n, m): the squared distances in each feature.
+        self.features = (a.features.T[:, :, None] - b.features.T[:, None, :]) ** 2
+
+    def covariance(self, log_parameters: Floats) -> Floats:
+        linear, feature, choice = self.parts(log_parameters)
+        return linear + feature + choice
+
+    def gradients(self, log_parameters: Floats, matrix: Floats, parts: tuple[Floats, Floats, Floats]) -> Floats:
+        """The sum of `matrix` times the derivative by each logarithm but the noise's (0 there)."""
+        linear, feature, choice = parts
+        _, feature_variance, _, _, choice_length = np.exp(log_parameters[:5])
+        lengths = np.exp(log_parameters[5:])
+        found = np.zeros(len(log_parameters))
+        found[0] = (matrix * linear).sum()
+        found[1] = (matrix * feature).sum()
+        weighted = matrix * choice
+        found[2] = weighted.sum()
+        found[4] = (weighted * self.choices).sum() / choice_length
+        scaled = np.sqrt(np.tensordot(lengths**-2.0, self.features, axes=1))
+        slope = matrix * (5 / 3 * feature_variance * (1 + _ROOT_FIVE * scaled) * np.exp(-_ROOT_FIVE * scaled))
+        found[5:] = np.tensordot(self.features, slope, axes=2) * lengths**-2.0
+        return found
+
+    def parts(self, log_parameters: Floats) -> tuple[Floats, Floats, Floats]:
+        linear, feature, choice, _, choice_length = np.exp(log_parameters[:5])
+        scaled = _ROOT_FIVE * np.sqrt(np.tensordot(np.exp(-2.0 * log_parameters[5:]), self.features, axes=1))
+        return (
+            linear * self.dot,
+            feature * (1 + scaled + scaled * scaled / 3) * np.exp(-scaled),
+            choice * np.exp(-self.choices / choice_length),
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Gaussian process that has seen `inputs`. All values are the model's: about 0, about 1 wide."""
+
+    inputs: Inputs
+    log_parameters: Floats
+    offset: float
+    factor: Floats
+    weights: Floats
+    noise: Floats
+
+    def predict(self, inputs: Inputs) -> tuple[Floats, Floats]:
+        """Mean and standard deviation (n,) of the noise-free value at each."""
+        across = _Distances(self.inputs, inputs).covariance(self.log_parameters)
+        mean = self.offset + across.T @ self.weights
+        solved = solve_triangular(self.factor, across, lower=True, check_finite=False, overwrite_b=True)
+        linear, feature, choice = np.exp(self.log_parameters[:3])
+        own = linear * (inputs.linear**2).sum(1) + feature + choice
+        return mean, np.sqrt(np.maximum(own - (solved**2).sum(0), 1e-10))
+
+    def believing(self, inputs: Inputs) -> Model:
+        """The model as if it had seen what it predicts at `inputs` (Ginsbourger et al., 2010: "kriging believer")."""
+        mean, _ = self.predict(inputs)
+        joined = self.inputs.joined(inputs)
+        targets = np.concatenate([self._targets(), mean])
+        noise = np.concatenate([self.noise, np.full(len(inputs), self.noise.min())])
+        return condition(joined, targets, self.log_parameters, noise)
+
+    def _targets(self) -> Floats:
+        found: Floats = self.offset + self.factor @ (self.factor.T @ self.weights)
+        return found
+
+
+def fit(inputs: Inputs, targets: Floats) -> Floats:
+    """The logarithms of the hyperparameters that explain `targets` best (a maximum a posteriori)."""
+    distances = _Distances(inputs, inputs)
+    count = inputs.features.shape[1]
+    mean = np.concatenate([_PRIOR_MEAN, np.full(count, _FEATURE_MEAN)])
+    std = np.concatenate([_PRIOR_STD, np.full(count, _FEATURE_STD)])
+    centred = targets - targets.mean()
+    identity = np.eye(len(targets))
+
+    def loss(at: Floats) -> tuple[float, Floats]:
+        parts = distances.parts(at)
+        noise = np.exp(at[3])
+        factor = cholesky(sum(parts) + (noise + _LEAST_NOISE) * identity, lower=True, check_finite=False)
+        weights = cho_solve((factor, True), centred, check_finite=False)
+        inverse = lapack.dpotri(factor, lower=1)[0]
+        inverse = inverse + np.tril(inverse, -1).T
+        matrix = 0.5 * (inverse - np.outer(weights, weights))
+        gradient = distances.gradients(at, matrix, parts)
+        gradient[3] = noise * np.trace(matrix)
+        away = (at - mean) / std
+        value = 0.5 * centred @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
+        return float(value), gradient + away / std
+
+    bounds = list(zip(mean - 4 * std, mean + 4 * std, strict=True))
+    found = minimize(loss, mean, jac=True, method="L-BFGS-B", bounds=bounds, options=_ENDING)
+    best: Floats = found.x
+    return best
+
+
+def condition(inputs: Inputs, targets: Floats, log_parameters: Floats, noise: Floats | None = None) -> Model:
+    """The process of these hyperparameters that has seen `targets` at `inputs`."""
+    if noise is None:
+        noise = np.full(len(targets), np.exp(log_parameters[3]) + _LEAST_NOISE)
+    covariance = _Distances(inputs, inputs).covariance(log_parameters)
+    factor = cholesky(covariance + np.diag(noise), lower=True, check_finite=False)
+    offset = float(targets.mean())
+    weights = cho_solve((factor, True), targets - offset, check_finite=False)
+    return Model(inputs, log_parameters, offset, factor, weights, noise)

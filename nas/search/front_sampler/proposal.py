@@ -1,0 +1,310 @@
+"""From trials to the member that is evaluated next."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.errors import NasError
+from nas.search.front_sampler.acquisition import covered, decompose, expected_improvement
+from nas.search.front_sampler.candidates import bred, broad, stratified
+from nas.search.front_sampler.encoding import Encoder
+from nas.search.front_sampler.grid import Floats, Rows
+from nas.search.front_sampler.history import History
+from nas.search.front_sampler.model import Inputs, Model, condition, fit
+from nas.search.front_sampler.problem import Minimised, keys_of
+from nas.search.front_sampler.warp import fit_warp
+
+Numbers = NDArray[np.int64]
+
+# The hyperparameters are fitted to so many trials, and the model sees so many: those near the front, and a spread.
+_FITTED, _SEEN, _NEAR = 120, 300, 0.7
+# Candidates: children of so many parents, random members; then so many rounds in which the best few are refined.
+_BRED, _RANDOM, _PARENTS = 300, 60, 60
+_ROUNDS, _REFINED, _NEIGHBOURS = 8, 3, 240
+# An improvement below this share of the front's own hypervolume is no reason: the model is doubted until one is found.
+_LEAST_SHARE, _DOUBTS = 1e-7, 8
+# Where no reference is given, what is further beyond the median than so many times the best tenth lies before it is not
+# worth having.
+_WORTH_HAVING = 2.0
+_LARGEST_LISTED = 300_000
+
+
+class SpaceExhaustedError(NasError):
+    """Every feasible member that could be found was proposed before."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What the model expects of a proposal's learned objective, in the study's unit."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Members that may be proposed: their rows, known objectives and the model's word, the warped mean and std."""
+
+    rows: Rows
+    known: Floats
+    mean: Floats
+    std: Floats
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, numbers: Numbers) -> Candidates:
+        """Some of them."""
+        return Candidates(self.rows[numbers], self.known[numbers], self.mean[numbers], self.std[numbers])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Feasible members from one end of the known objectives to the other: rows, and known objectives, minimised."""
+
+    rows: Rows
+    known: Floats
+
+
+class Proposer:
+    """Proposes for one study. Keeps nothing but what the problem and the seed alone decide."""
+
+    def __init__(self, view: Minimised, seed: int, startup: int) -> None:
+        self._view = view
+        self._seed = seed
+        self._startup = startup
+        self._encoder = Encoder(view.problem.grid)
+
+    def propose(self, history: History, number: int) -> tuple[Rows, Foretold | None]:
+        """The row of the trial `number`, and what is expected of it once there is a model."""
+        rng = np.random.default_rng([self._seed, 1, number])
+        taken = set(keys_of(history.rows))
+        if len(history.rows) < self._planned_count or history.complete.sum() < 2:
+            for row in self._planned:
+                if keys_of(row[None])[0] not in taken:
+                    return row, None
+        return _Search(self._view, self._encoder, history, self._sample, self._planned_count, taken, rng).best()
+
+    @property
+    def _planned_count(self) -> int:
+        return max(self._startup, len(self._view.problem.start) + self._startup // 2)
+
+    @cached_property
+    def _sample(self) -> Sample:
+        rows = broad(self._view, np.random.default_rng([self._seed, 0]))
+        return Sample(rows, self._view.known(rows))
+
+    @cached_property
+    def _planned(self) -> Rows:
+        """What comes before the model: the start points, members at even steps, and all others of the broad sample."""
+        problem, sample = self._view.problem, self._sample
+        start = problem.spelt(problem.start_rows) if len(problem.start) else sample.rows[:0]
+        start = start[problem.excess(start) <= 0]
+        even = np.random.default_rng([self._seed, 2])
+        steps = stratified(sample.known, max(2, self._startup - len(start)), even)
+        rest = np.setdiff1d(np.arange(len(sample.rows)), steps)
+        return np.concatenate([start, sample.rows[steps], sample.rows[rest]])
+
+
+class _Search:
+    """One search for the best candidate, with the model of one history."""
+
+    def __init__(
+        self,
+        view: Minimised,
+        encoder: Encoder,
+        history: History,
+        sample: Sample,
+        startup: int,
+        taken: set[bytes],
+        rng: np.random.Generator,
+    ) -> None:
+        self._view, self._encoder, self._taken, self._rng, self._sample = view, encoder, taken, rng, sample
+        self._startup = startup
+        sees = _training_set(history, rng)
+        self._budgeted = bool((history.budget[sees] < 1).any())
+        features = self._features(history.rows[sees], history.known[sees])
+        self._centre, width = features.mean(axis=0), features.std(axis=0)
+        self._width = np.where(width > 1e-12, width, 1.0)
+        self._warp = fit_warp(history.learned[history.complete])
+        self._model = self._fitted(history, sees)
+        front_known, front_learned = history.known[history.complete], history.learned[history.complete]
+        if history.running.any():
+            mean = self._believe(history, history.running)
+            front_known = np.concatenate([front_known, history.known[history.running]])
+            front_learned = np.concatenate([front_learned, mean])
+        on_front = front_numbers(np.column_stack([front_known, front_learned]))
+        reference = self._reference(history)
+        self._boxes = decompose(front_known[on_front], front_learned[on_front], *reference)
+        self._covered = covered(front_known[on_front], front_learned[on_front], *reference)
+        self._parents = self._breeders(history)
+
+    def best(self) -> tuple[Rows, Foretold]:
+        """The candidate of the greatest expected improvement, and what is expected of it."""
+        found = self._candidates()
+        if not len(found):
+            found = self._anything()
+        worth = self._worth(found)
+        for doubt in 2.0 ** np.arange(1, _DOUBTS):
+            if worth.max() > _LEAST_SHARE * self._covered:
+                break
+            worth = self._worth(found, doubt)
+        chosen = found.take(np.array([int(np.argmax(worth))]))
+        low, mean, high = self._warp.backward(chosen.mean + chosen.std * np.array([-1.0, 0.0, 1.0]))
+        return chosen.rows[0], Foretold(self._view.sign * float(mean), float(high - low) / 2)
+
+    def _candidates(self) -> Candidates:
+        """Children of the front, and what is reached from the best of them by changing a choice at a time."""
+        rng = self._rng
+        random = rng.choice(self._sample.rows, size=min(_RANDOM, len(self._sample.rows)), replace=False)
+        rows = [bred(self._view.problem, self._parents, _BRED, rng)]
+        rows += [bred(self._view.problem, random, _RANDOM // 2, rng), random]
+        found = self._judged(np.concatenate(rows))
+        worth = self._worth(found)
+        expanded: set[bytes] = set()
+        for _ in range(_ROUNDS):
+            order = np.argsort(-worth, kind="stable")[: 4 * _REFINED]
+            keys = keys_of(found.rows[order])
+            fresh = [index for index, key in zip(order.tolist(), keys, strict=True) if key not in expanded][:_REFINED]
+            if not fresh:
+                break
+            expanded.update(keys_of(found.rows[fresh]))
+            around = self._view.problem.grid.neighbours(found.rows[fresh])
+            if len(around) > _NEIGHBOURS:
+                around = around[rng.permutation(len(around))[:_NEIGHBOURS]]
+            new = self._judged(around, known_keys=set(keys_of(found.rows)))
+            if not len(new):
+                continue
+            best = worth.max()
+            found = _joined(found, new)
+            worth = np.concatenate([worth, self._worth(new)])
+            if worth.max() <= best and len(expanded) > _REFINED:
+                break
+        return found
+
+    def _anything(self) -> Candidates:
+        """Whatever is new and feasible: a random draw, or, of a small space, all that is left."""
+        grid = self._view.problem.grid
+        found = self._judged(grid.random(2000, self._rng))
+        if not len(found) and grid.size <= _LARGEST_LISTED:
+            left = grid.all_rows()
+            left = left[[key not in self._taken for key in keys_of(self._view.problem.spelt(left))]]
+            left = left[self._view.problem.excess(left) <= 0]
+            found = self._judged(self._rng.permutation(left)[:2000])
+        if not len(found):
+            raise SpaceExhaustedError(
+                f"the search space is exhausted: all of its feasible members that could be found ({len(self._taken)}) "
+                "were proposed before. Ask for fewer trials, widen the space, or loosen the constraints"
+            )
+        return found
+
+    def _judged(self, rows: Rows, known_keys: Set[bytes] = frozenset()) -> Candidates:
+        """Those rows that are new and feasible, each once, with the model's word on them."""
+        problem = self._view.problem
+        rows = problem.spelt(rows)
+        unique = {key: index for index, key in enumerate(keys_of(rows)) if key not in self._taken}
+        rows = rows[[index for key, index in unique.items() if key not in known_keys]]
+        rows = rows[problem.excess(rows) <= 0]
+        known = self._view.known(rows)
+        if not len(rows):
+            return Candidates(rows, known, np.zeros(0), np.zeros(0))
+        return Candidates(rows, known, *self._model.predict(self._inputs(rows, known, np.ones(len(rows)))))
+
+    def _worth(self, found: Candidates, doubt: float = 1.0) -> Floats:
+        return expected_improvement(
+            self._boxes, found.known, lambda levels: self._warp.expected_below(levels, found.mean, doubt * found.std)
+        )
+
+    def _fitted(self, history: History, sees: Numbers) -> Model:
+        inputs = self._inputs(history.rows[sees], history.known[sees], history.budget[sees])
+        targets = self._warp.forward(history.learned[sees])
+        some = np.unique(np.linspace(0, len(sees) - 1, min(_FITTED, len(sees))).astype(int))
+        return condition(inputs, targets, fit(inputs.take(some), targets[some]))
+
+    def _believe(self, history: History, running: NDArray[np.bool_]) -> Floats:
+        """What is expected of the running trials, which the model takes as said from now on."""
+        inputs = self._inputs(history.rows[running], history.known[running], np.ones(int(running.sum())))
+        mean, _ = self._model.predict(inputs)
+        self._model = self._model.believing(inputs)
+        return self._warp.backward(mean)
+
+    def _inputs(self, rows: Rows, known: Floats, budget: Floats) -> Inputs:
+        scaled = (self._features(rows, known) - self._centre) / self._width
+        if self._budgeted:
+            # A budget is one more feature: what was stopped early tells of its own budget, and by that of the whole.
+            scaled = np.column_stack([scaled, np.log2(budget)])
+        return self._encoder.inputs(rows, scaled)
+
+    def _features(self, rows: Rows, known: Floats) -> Floats:
+        if self._view.problem.features is not None:
+            return np.asarray(self._view.problem.features(rows), dtype=np.float64).reshape(len(rows), -1)
+        positive = (self._sample.known > 0).all(axis=0)
+        return np.where(positive, np.log(np.maximum(known, 1e-300)), known)
+
+    def _reference(self, history: History) -> tuple[Floats, float]:
+        """What hypervolume is measured from: as given, or just beyond all that is worth having."""
+        if self._view.reference is not None:
+            return self._view.reference
+        known = np.concatenate([self._sample.known, history.known])
+        worst, best = known.max(axis=0, initial=-np.inf), known.min(axis=0, initial=np.inf)
+        # By the first trials, which were spread evenly: what came later stands where the model wanted it.
+        first = history.learned[history.complete][: self._startup]
+        good, median, bad = np.quantile(first[np.isfinite(first)], [0.1, 0.5, 1.0])
+        return worst + 0.01 * (worst - best), float(min(bad, median + _WORTH_HAVING * (median - good)))
+
+    def _breeders(self, history: History) -> Rows:
+        """The rows nearest to the front, in the order of a known objective."""
+        chosen = np.flatnonzero(history.complete)
+        values = np.column_stack([history.known[chosen], history.learned[chosen]])
+        near = chosen[np.argsort(_gaps(values), kind="stable")[:_PARENTS]]
+        if history.known.shape[1]:
+            near = near[np.argsort(history.known[near, 0], kind="stable")]
+        return history.rows[near]
+
+
+def front_numbers(values: Floats) -> Numbers:
+    """Numbers of the rows of `values` (n, objectives) that no other row beats, of equal ones the first."""
+    left = np.lexsort(values.T[::-1])
+    found = []
+    while len(left):
+        found.append(int(left[0]))
+        left = left[(values[left] < values[left[0]]).any(axis=1)]
+    return np.array(sorted(found), dtype=np.int64)
+
+
+def _gaps(values: Floats) -> Floats:
+    """How much better each point's last objective would have to be for the front."""
+    front = values[front_numbers(values)]
+    covers = (front[None, :, :-1] <= values[:, None, :-1]).all(axis=2)
+    with np.errstate(invalid="ignore"):
+        # Infinite from infinite: neither has a place near the front.
+        found: Floats = values[:, -1] - np.where(covers, front[None, :, -1], np.inf).min(axis=1)
+    return found
+
+
+def _training_set(history: History, rng: np.random.Generator) -> Numbers:
+    """Which trials the model sees: all, or those near the front and a random draw of the others."""
+    usable = np.flatnonzero(history.informative)
+    if len(usable) <= _SEEN:
+        return usable
+    values = np.column_stack([history.known[usable], history.learned[usable]])
+    order = usable[np.argsort(_gaps(values), kind="stable")]
+    near = int(_NEAR * _SEEN)
+    others = rng.permutation(order[near:])[: _SEEN - near]
+    return np.sort(np.concatenate([order[:near], others]))
+
+
+def _joined(first: Candidates, second: Candidates) -> Candidates:
+    return Candidates(
+        np.concatenate([first.rows, second.rows]),
+        np.concatenate([first.known, second.known]),
+        np.concatenate([first.mean, second.mean]),
+        np.concatenate([first.std, second.std]),
+    )
