@@ -2,16 +2,18 @@
 
 The one training loop: stochastic gradient descent with momentum, linear warm-up and cosine decay (arXiv:1608.03983,
 without restarts), label smoothing, crops and mirrored images. Tensors are channels-last, because that is what makes
-depthwise convolutions fast. The randomness of an epoch comes from (seed, epoch) alone, so weights, optimiser and epoch
-are all that training can be continued from.
+depthwise convolutions fast. The randomness of an epoch comes from (seed, epoch) alone, so weights, optimiser, scaler
+and epoch are all that training can be continued from (`TrainingState`). A change here that makes the same settings and
+seed train other weights raises RECIPE_VERSION of nas/accuracy/recipe.py.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -92,11 +94,27 @@ class TrainingResult:
 
 @dataclass
 class TrainingState:
-    """All that training is continued from: with these three restored, the next epoch is the same."""
+    """All that training is continued from: with these restored, the next epoch is the same, bit for bit.
+
+    `history` has the figures of each epoch that is done, `partial_top1` what was scored on the way, in percent, by the
+    number of epochs.
+    """
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
-    epochs_done: int = 0
+    scaler: torch.amp.GradScaler
+    history: list[Epoch] = field(default_factory=list)
+    partial_top1: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs were trained."""
+        return len(self.history)
+
+    @property
+    def seconds(self) -> float:
+        """What they took, of training alone."""
+        return sum(epoch.seconds for epoch in self.history)
 
 
 def train(
@@ -117,24 +135,60 @@ def train(
     Raises TrainingFailedError where the loss or the outputs become NaN or infinite, NasError for a device that is not
     there.
     """
+    state = begin_training(network, settings)
+    advance(state, dataset, settings, seed=seed, until=settings.epochs, on_epoch=on_epoch)
+    top1 = final_top1(state, dataset, settings, seed=seed)
+    images = settings.epochs * len(dataset.train)
+    return TrainingResult(top1, tuple(state.history), state.seconds, images / state.seconds)
+
+
+def begin_training(network: nn.Module, settings: TrainingSettings) -> TrainingState:
+    """`network` on the device that it is to be trained on, before its first epoch.
+
+    Raises NasError for a device that is not there.
+    """
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = TrainingState(network, build_optimiser(network, settings))
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    images = _placed(dataset.train.images, device)
-    split = Split(images, dataset.train.labels)
-    history = []
+    return TrainingState(network, build_optimiser(network, settings), scaler)
+
+
+def advance(
+    state: TrainingState,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    until: int,
+    on_epoch: Callable[[int, Epoch], None] | None = None,
+) -> None:
+    """Train on until `until` of `settings.epochs` epochs are done; the learning rate is that of the whole training.
+
+    In how many steps it gets to the end makes no difference to the weights. Raises as `train` does.
+    """
+    device = next(state.network.parameters()).device
+    dtype = resolve_precision(settings.precision, device)
+    split = Split(_placed(dataset.train.images, device), dataset.train.labels)
     keep_freed_memory()
-    while state.epochs_done < settings.epochs:
-        epoch = train_epoch(state, split, dataset, settings, dtype=dtype, scaler=scaler, seed=seed)
-        history.append(epoch)
+    while state.epochs_done < until:
+        state.history.append(train_epoch(state, split, dataset, settings, dtype=dtype, seed=seed))
         if on_epoch is not None:
-            on_epoch(state.epochs_done, epoch)
-    seconds = sum(epoch.seconds for epoch in history)
-    recalibrate(network, dataset, seed=seed)
-    top1 = top1_percent(network, dataset.val, dataset, batch_size=4 * settings.batch_size)
-    return TrainingResult(top1, tuple(history), seconds, settings.epochs * len(split) / seconds)
+            on_epoch(state.epochs_done, state.history[-1])
+
+
+def top1_so_far(state: TrainingState, dataset: Dataset, settings: TrainingSettings, *, seed: int) -> float:
+    """Top-1 on the validation images, in percent, of the network as it stands; `state` stays as it is.
+
+    Batch normalisation is recalibrated, as it is before a final score, on a copy: what is trained on must not see it.
+    """
+    return final_top1(replace(state, network=copy.deepcopy(state.network)), dataset, settings, seed=seed)
+
+
+def final_top1(state: TrainingState, dataset: Dataset, settings: TrainingSettings, *, seed: int) -> float:
+    """Top-1 on the validation images, in percent. Batch normalisation is recalibrated: this ends a training."""
+    recalibrate(state.network, dataset, seed=seed)
+    return top1_percent(state.network, dataset.val, dataset, batch_size=4 * settings.batch_size)
 
 
 def train_epoch(
@@ -144,10 +198,12 @@ def train_epoch(
     settings: TrainingSettings,
     *,
     dtype: torch.dtype,
-    scaler: torch.amp.GradScaler,
     seed: int,
 ) -> Epoch:
-    """One pass over `split`, in an order drawn from (`seed`, epoch); `dataset` says how images are normalised."""
+    """One pass over `split`, in an order drawn from (`seed`, epoch); `dataset` says how images are normalised.
+
+    `state` is trained; the epoch is its caller's to add to the history.
+    """
     start = time.perf_counter()
     device = next(state.network.parameters()).device
     mean, std = dataset.mean.to(device), dataset.std.to(device)
@@ -171,13 +227,12 @@ def train_epoch(
                 outputs = state.network(inputs)
             loss = functional.cross_entropy(outputs.float(), labels, label_smoothing=settings.label_smoothing)
             state.optimiser.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            scaler.step(state.optimiser)
-            scaler.update()
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            state.scaler.step(state.optimiser)
+            state.scaler.update()
             losses.append(loss.detach())
             if (number + 1) % _STEPS_BETWEEN_CHECKS == 0 or number + 1 == len(batches):
                 _check_finite(losses[-_STEPS_BETWEEN_CHECKS:], state.epochs_done + 1, learning_rate, settings)
-    state.epochs_done += 1
     return Epoch(float(torch.stack(losses).mean()), learning_rate, time.perf_counter() - start)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nas.report.wording import bound, read_in, short
+from nas.search.noise import Certainty
 from nas.search.quantities import LEARNED, label_of, quantity_of, split_name
 from nas.search.result import CostedNetwork, SearchResult, Trial, front_among
 
@@ -44,6 +45,17 @@ class Chart:
         """The trained networks that are not on the front."""
         on_front = {trial.number for trial in self.result.front}
         return tuple(trial for trial in self.result.completed if trial.number not in on_front)
+
+    @property
+    def stopped(self) -> tuple[Trial, ...]:
+        """The networks whose training was stopped on the way; where they stand is not where they would end."""
+        return self.result.stopped
+
+    @property
+    def repeated(self) -> tuple[tuple[Trial, Certainty], ...]:
+        """The members of the front that were trained again, and what that said."""
+        certainties = self.result.certainties
+        return tuple((trial, certainties[trial.number]) for trial in self.result.front if trial.number in certainties)
 
     @cached_property
     def steps(self) -> tuple[Trial, ...]:

@@ -34,18 +34,24 @@ Array = NDArray[np.float64]
 
 
 def chart_figure(chart: Chart, *, half: bool = False) -> go.Figure:
-    """Dominated trials, the front as steps, the knee, the reference networks, the budgets; `half` is half as wide.
+    """Stopped and dominated trials, the front as steps, the knee, the reference networks, the budgets.
+
+    `half` is half as wide. Trials that were stopped do not widen the picture: most stand far below the front.
 
     The page gives it its colours for text and lines, for a light or a dark screen.
     """
     result = chart.result
     figure = go.Figure()
     # All or none: Plotly draws every WebGL trace above every SVG trace, and the dominated trials belong below.
-    kind = go.Scatter if len(chart.dominated) <= MOST_SVG_POINTS else go.Scattergl
+    kind = go.Scatter if len(chart.dominated) + len(chart.stopped) <= MOST_SVG_POINTS else go.Scattergl
+    if chart.stopped:
+        figure.add_trace(kind(_stopped(chart)))
     if chart.dominated:
         figure.add_trace(kind(_dominated(chart)))
     if result.completed:
         figure.add_traces([kind(trace) for trace in _front(chart)])
+        if chart.repeated:
+            figure.add_trace(kind(_error_bars(chart)))
         knee = {"color": palette.KNEE, "size": 18, "symbol": "star", "line": {"color": "#333", "width": 1}}
         figure.add_trace(kind(_points(chart, [result.knee], "knee", knee)))
     if chart.references:
@@ -135,6 +141,52 @@ def _dominated(chart: Chart) -> dict[str, object]:
     }
 
 
+def _stopped(chart: Chart) -> dict[str, object]:
+    """Light and open: their accuracy is that of a part of the training."""
+    networks = [trial.network for trial in chart.stopped]
+    return {
+        "x": [float(f"{chart.x(network):.6g}") for network in networks],
+        "y": [round(network.top1, 4) for network in networks],
+        "text": [_so_far(trial) for trial in chart.stopped],
+        "mode": "markers",
+        "name": "stopped on the way",
+        "marker": {"color": palette.DOMINATED, "size": 5, "opacity": 0.35, "symbol": "circle-open"},
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def _so_far(trial: Trial) -> str:
+    score = trial.network.score
+    assert score is not None
+    words = f"stopped after {score.epochs} of {score.budget} epochs"
+    latency = f"{trial.network.latency.latency_ms:.4g} ms"
+    return f"<b>trial {trial.number}</b><br>{words}<br>top-1 so far {percent(score.top1)} · {latency}"
+
+
+def _error_bars(chart: Chart) -> dict[str, object]:
+    """The mean of each member's scores with new seeds, and the interval about it."""
+    members = [it for _, it in chart.repeated]
+    return {
+        "x": [chart.x(trial.network) for trial, _ in chart.repeated],
+        "y": [it.mean for it in members],
+        "error_y": {
+            "array": [it.high - it.mean for it in members],
+            "arrayminus": [it.mean - it.low for it in members],
+            "color": palette.FRONT,
+            "thickness": 1.2,
+        },
+        "text": [
+            f"<b>trial {trial.number}, trained again</b><br>mean of {it.scores}: {percent(it.mean)} "
+            f"({it.low:.1f} to {it.high:.1f})<br>on the front with {it.on_front:.0%}"
+            for trial, it in chart.repeated
+        ],
+        "mode": "markers",
+        "name": "trained again: mean, 95 %",
+        "marker": {"color": palette.FRONT, "size": 7, "symbol": "line-ew-open"},
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
 def _front(chart: Chart) -> list[dict[str, object]]:
     """The front as a line of steps; of more objectives its members, and the line of those that are best here."""
     marker = {"color": palette.FRONT, "size": 9}
@@ -200,7 +252,8 @@ def _annotations(chart: Chart, area: tuple[float, float]) -> list[dict[str, obje
 def _bounds(chart: Chart) -> tuple[Array, Array]:
     """The lower left corner of the picture and its width and height, in the units of x and of top-1."""
     networks = [*(trial.network for trial in chart.result.completed), *chart.references]
-    points = np.array([(chart.x(network), network.top1) for network in networks] or [(0.0, 0.0)])
+    bars = [(chart.x(trial.network), end) for trial, it in chart.repeated for end in (it.low, it.high)]
+    points = np.array([*((chart.x(network), network.top1) for network in networks), *bars] or [(0.0, 0.0)])
     budgets = [budget for budget, _ in chart.budgets]
     low = np.array([min(points[:, 0].min(), *budgets, np.inf), points[:, 1].min()])
     high = np.array([max(points[:, 0].max(), *budgets, -np.inf), points[:, 1].max()])

@@ -9,7 +9,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +17,7 @@ from nas.errors import NasError
 from nas.files import shown
 from nas.networks.describe import describe
 from nas.report.passwords import without_passwords
+from nas.search.noise import Certainty
 from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
 from nas.search.run_directory import read_json, write_json, write_text
 
@@ -45,19 +46,29 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class ParetoFront:
-    """What pareto.json holds. `hypervolume` is the part, 0 to 1, of the reference box that the front dominates."""
+    """What pareto.json holds. `hypervolume` is the part, 0 to 1, of the reference box that the front dominates.
+
+    `certainties` says, by trial number, what training members of the front again has shown.
+    """
 
     setting: Setting
     front: tuple[Trial, ...]
     references: tuple[CostedNetwork, ...]
     hypervolume: float
+    certainties: Mapping[int, Certainty] = field(default_factory=dict)
 
     @classmethod
     def of(cls, result: SearchResult) -> ParetoFront:
         """The front of a search, without the password of its storage."""
         alone = SearchResult(result.setting, result.front)
         volumes = alone.hypervolumes()
-        return cls(without_passwords(result.setting), result.front, result.references, volumes[-1] if volumes else 0.0)
+        return cls(
+            setting=without_passwords(result.setting),
+            front=result.front,
+            references=result.references,
+            hypervolume=volumes[-1] if volumes else 0.0,
+            certainties=result.certainties,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -66,6 +77,7 @@ class ParetoFront:
             "hypervolume": self.hypervolume,
             "front": [trial.to_json() for trial in self.front],
             "references": [network.to_json() for network in self.references],
+            "certainties": {str(number): asdict(certainty) for number, certainty in self.certainties.items()},
         }
 
     @classmethod
@@ -76,6 +88,7 @@ class ParetoFront:
             front=tuple(Trial.from_json(trial) for trial in data["front"]),
             references=tuple(CostedNetwork.from_json(network) for network in data["references"]),
             hypervolume=data["hypervolume"],
+            certainties={int(number): Certainty(**it) for number, it in data.get("certainties", {}).items()},
         )
 
 

@@ -159,6 +159,27 @@ def standard_error(score: Score) -> float:
     return 100 * math.sqrt(part * (1 - part) / images)
 
 
+def certainty_table(result: SearchResult) -> Table | None:
+    """What training the front again said; None where it was not."""
+    if not result.certainties:
+        return None
+    by_number = {trial.number: trial for trial in result.front}
+    rows = tuple(
+        (
+            f"trial {number}",
+            percent(by_number[number].network.top1),
+            percent(it.mean),
+            f"{it.low:.1f} to {it.high:.1f} %",
+            f"{it.std:.2g} points" + (" (all together)" if it.pooled else ""),
+            str(it.scores),
+            share(it.on_front),
+        )
+        for number, it in result.certainties.items()
+    )
+    columns = ("", "in the search", "mean", "95 % interval", "deviation of one", "new seeds", "on the front")
+    return Table("Each member of the front trained again with new seeds.", columns, rows)
+
+
 def provenance_tables(conditions: Mapping[str, Any], device: str = "") -> list[Table]:
     """How a latency table was checked: its agreement with whole networks, and its model's held-out errors.
 

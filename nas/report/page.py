@@ -50,6 +50,7 @@ def page(result: SearchResult, picks: list[ExportedPick]) -> str:
             battery=lambda network: notices.battery_line(result, network),
             provenance=_provenance(result),
             fates=notices.fates(result),
+            certainty=notices.certainty_table(result),
             experiment=yaml.safe_dump(dict(setting.experiment), sort_keys=False, allow_unicode=True),
             main=main,
             front_figure=_embedded(chart_figure(main)),

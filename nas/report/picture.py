@@ -67,6 +67,7 @@ def _draw(chart: Chart, axes: Any, y_label: str) -> None:
     axes.set_xlabel(_plain(chart.title, 60))
     axes.set_ylabel(y_label)
     _draw_trials(chart, axes)
+    _draw_stopped(chart, axes)
     _draw_budgets(chart, axes)
     if chart.references:
         places = [(chart.x(network), network.top1) for network in chart.references]
@@ -87,8 +88,25 @@ def _draw_trials(chart: Chart, axes: Any) -> None:
     else:
         axes.plot(*_places(chart, chart.steps), ":", linewidth=1.2, label="best of these two", **steps)
         axes.plot(*_places(chart, chart.result.front), "o", color=palette.FRONT, markersize=6, label="front")
+    if chart.repeated:
+        xs = [chart.x(trial.network) for trial, _ in chart.repeated]
+        means = [it.mean for _, it in chart.repeated]
+        reach = [[it.mean - it.low for _, it in chart.repeated], [it.high - it.mean for _, it in chart.repeated]]
+        style = {"fmt": "_", "color": palette.FRONT, "elinewidth": 1, "capsize": 2}
+        axes.errorbar(xs, means, reach, label="trained again: mean, 95 %", **style)
     knee = _places(chart, [chart.result.knee])
     axes.plot(*knee, "*", color=palette.KNEE, markeredgecolor="#333", ms=16, label="knee")
+
+
+def _draw_stopped(chart: Chart, axes: Any) -> None:
+    """Light and open, where they are in sight: most stand far below, and would squeeze the front if they counted."""
+    if not chart.stopped:
+        return
+    limits = axes.get_ylim() if chart.result.completed else None
+    style = {"color": palette.DOMINATED, "markersize": 4, "alpha": 0.4, "markerfacecolor": "none", "zorder": 1}
+    axes.plot(*_places(chart, chart.stopped), "o", label="stopped on the way", **style)
+    if limits:
+        axes.set_ylim(limits)
 
 
 def _places(chart: Chart, trials: Sequence[Trial]) -> tuple[list[float], list[float]]:

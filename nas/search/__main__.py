@@ -52,11 +52,14 @@ OPTIONS: Mapping[str, tuple[str, str, str]] = {
     "--fps-min": ("limits.fps", "N", "train nothing that does fewer frames a second"),
     "--energy-max": ("limits.energy_mj", "MJ", "train nothing that takes more energy for an image than this"),
     "--macs-max": ("limits.macs", "N", "train nothing with more multiply-accumulates, such as 300M"),
+    "--stopping": ("stopping.method", "NAME", "of trainings far from the front: none (default), halving or hyperband"),
+    "--repeats": ("repeats", "N", "in the end, train the front's members with so many new seeds (default: 0)"),
+    "--score-cache": ("score_cache", "PATH", "of scores of all runs: a file, or none (default: in the user's cache)"),
     "--storage": ("storage", "URL", "an Optuna storage instead of the run's own journal"),
 }
 
 # Keys whose words stand for themselves, whatever they look like.
-TEXTS = frozenset({"space", "device", "objectives", "data", "sampler", "storage"})
+TEXTS = frozenset({"space", "device", "objectives", "data", "sampler", "stopping.method", "score_cache", "storage"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,13 +15,15 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictS
 
 from nas.accuracy.train import TrainingSettings
 from nas.config import Document, Settings, check, with_overrides
+from nas.errors import NasError
 from nas.networks.proxy import ProxySettings
 from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, check_known_name, check_name, split_name
+from nas.search.rungs import StoppingSettings, brackets
 
-SamplerName = Literal["nsga2", "nsga3", "tpe", "random"]
+SamplerName = Literal["front", "nsga2", "nsga3", "tpe", "gp", "random"]
 
 # What may differ between two commands that belong to the same run: how long it goes on, and what is picked.
-CHANGEABLE = frozenset({"trials", "minutes", "budgets", "budgets_ms"})
+CHANGEABLE = frozenset({"trials", "minutes", "repeats", "score_cache", "budgets", "budgets_ms"})
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMG]?)", re.ASCII)
 _FACTORS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
@@ -51,6 +54,19 @@ def _absolute(url: str | None) -> str | None:
 def _names(value: Any) -> Any:
     """`top1,latency_ms` is a list of two."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _repeats(value: int) -> int:
+    if value == 1:
+        raise ValueError("must be 0 or at least 2, as one score says nothing of how they scatter, but got 1")
+    return value
+
+
+def _score_cache(value: Any) -> Any:
+    """YAML reads `off` and `no` as false; a place stays what it is when a later command is given in another folder."""
+    if value is False:
+        return "none"
+    return str(Path(value).absolute()) if isinstance(value, str) and value not in ("default", "none") else value
 
 
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0, strict=True)]
@@ -101,12 +117,23 @@ class Experiment(Settings):
     references: tuple[StrictStr, ...] = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
     proxy: ProxySettings = ProxySettings()
     training: TrainingSettings = TrainingSettings()
+    stopping: StoppingSettings = StoppingSettings()
+    repeats: Annotated[int, Field(ge=0, le=1000, strict=True), AfterValidator(_repeats)] = 0
+    score_cache: Annotated[StrictStr, BeforeValidator(_score_cache)] = "default"
     storage: Annotated[StrictStr | None, AfterValidator(_absolute)] = None
 
     @model_validator(mode="after")
     def _nsga2_can_pair(self) -> Experiment:
         if self.sampler == "nsga2" and self.population < 4:
             raise ValueError(f"population must be at least 4 for nsga2, but got {self.population}")
+        return self
+
+    @model_validator(mode="after")
+    def _training_can_stop(self) -> Experiment:
+        try:
+            brackets(self.stopping, self.training.epochs)
+        except NasError as error:
+            raise ValueError(str(error)) from error
         return self
 
     @model_validator(mode="after")
@@ -168,7 +195,10 @@ def _of_budgets(experiment: Experiment) -> list[str]:
 def resolve_experiment(document: Document | None, overrides: Mapping[str, Any]) -> Experiment:
     """The experiment in `document` (None: the defaults) with dotted keys replaced. Raises ConfigError."""
     base = document or Document({}, "the experiment")
-    return check(Experiment, with_overrides(base, overrides))
+    if isinstance(base.data, dict) and isinstance(base.data.get("stopping"), str):
+        base = replace(base, data={**base.data, "stopping": {"method": base.data["stopping"]}})
+    methods = {key: f"{key}.method" for key, value in overrides.items() if key == "stopping" and isinstance(value, str)}
+    return check(Experiment, with_overrides(base, {methods.get(key, key): value for key, value in overrides.items()}))
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from nas.report.wording import with_device, written
 from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED
-from nas.search.result import CostedNetwork, Trial
+from nas.search.result import TRAINED, CostedNetwork, Trial
 
 # How often a plain line is printed, as a share of all trials.
 _PLAIN_STEP = 0.05
@@ -71,7 +71,7 @@ class SearchProgress:
 
     def ended(self, trial: Trial, done: int, front: Sequence[Trial]) -> None:
         """A trial has ended; `done` were trained so far."""
-        if trial.status not in ("complete", "failed"):
+        if trial.status not in TRAINED:
             return
         self._seconds.append(trial.seconds)
         if trial.status == "failed":

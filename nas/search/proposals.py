@@ -11,19 +11,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import optuna
+from optuna.samplers import BaseSampler
 
 from nas.errors import NasError
 from nas.latency.table import LatencyTable
 from nas.networks.architecture import Architecture
 from nas.networks.space import Parameters, SearchSpace
 from nas.search.experiment import Experiment, Limits
+from nas.search.front_sampler.proposal import SpaceExhaustedError
+from nas.search.front_sampler.sampler import FrontSampler
 from nas.search.limits import broken, excess
 from nas.search.quantities import LEARNED
-from nas.search.result import CostedNetwork, Status, Trial, cost
+from nas.search.result import TRAINED, CostedNetwork, Status, Trial, cost
 from nas.search.samplers import build_sampler
+from nas.search.space_problem import problem_of
 from nas.search.storage import Study
 
 # Draws of the sampler that may fail before one is repaired.
@@ -61,7 +66,7 @@ class Proposer:
         self._drawn = {
             trial.network.architecture.fingerprint: trial.number
             for trial in study.trials()
-            if trial.status in ("complete", "failed")
+            if trial.status in TRAINED
         }
         self._start: list[Parameters] | None = None
         self._anchor: Parameters | None = None
@@ -98,12 +103,14 @@ class Proposer:
         number = self._study.count
         if planned is not None:
             study.enqueue_trial(dict(planned))
-        study.sampler = build_sampler(
-            self._experiment.sampler, self._space, population=self._experiment.population, seed=self._seed(number)
-        )
-        trial = study.ask()
-        # Makes NSGA-II count a planned network to its generation, which it forgets where nothing is left to sample.
-        _ = trial.relative_params
+        study.sampler = self._sampler(number, is_planned=planned is not None)
+        try:
+            trial = study.ask()
+            # The sampler thinks here. NSGA-II counts a planned network to its generation by this, too, which it forgets
+            # where nothing is left to sample.
+            _ = trial.relative_params
+        except SpaceExhaustedError as error:
+            raise SpaceExhausted from error
         parameters: Parameters = {}
         for parameter in self._space.parameters:
             choice = trial.suggest_categorical(parameter.name, parameter.choices)
@@ -111,10 +118,23 @@ class Proposer:
             parameters[parameter.name] = choice
         return Proposal(trial, cost(f"trial {trial.number}", self._space.decode(parameters), *self._tables))
 
+    def _sampler(self, number: int, *, is_planned: bool) -> BaseSampler:
+        """The sampler of draw `number`. One that thinks long is not asked about a draw that is planned."""
+        name = self._experiment.sampler
+        if name == "front" and not is_planned:
+            return self._front
+        name = "random" if name == "front" else name
+        return build_sampler(name, self._space, population=self._experiment.population, seed=self._seed(number))
+
+    @cached_property
+    def _front(self) -> FrontSampler:
+        problem = problem_of(self._experiment, self._space, self._tables)
+        return FrontSampler(problem, seed=self._experiment.seed)
+
     def _planned(self) -> Parameters | None:
         """The next member of the first generation, or None once it has been drawn."""
         number = self._study.count
-        if self._experiment.sampler == "random" or number >= self._experiment.population:
+        if self._experiment.sampler in ("random", "front") or number >= self._experiment.population:
             return None
         if self._start is None:
             self._start = stratified_start(self._experiment, self._space, self._tables, self._rng(0))

@@ -21,13 +21,17 @@ from nas.latency.table import LatencyEstimate, LatencyTable, Source
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import Costs, estimate_costs
-from nas.search.pareto import front_of, hypervolume, knee_of
+from nas.search.noise import Certainty, Repeated, certainties
+from nas.search.pareto import added_volume, front_of, knee_of
 from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, loss_of, on_device
 
-# complete: trained and scored. infeasible: known to break a limit, never trained. duplicate: the same network as an
-# earlier trial, never trained again. failed: training ended without a score.
-Status = Literal["complete", "infeasible", "duplicate", "failed"]
+# complete: trained and scored. stopped: trained in part and scored so far, where it was far from the front (rungs.py).
+# infeasible: known to break a limit, never trained. duplicate: the same network as an earlier trial, never trained
+# again. failed: training ended without a score.
+Status = Literal["complete", "stopped", "infeasible", "duplicate", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+# Those that training was spent on.
+TRAINED: tuple[Status, ...] = ("complete", "stopped", "failed")
 
 
 @dataclass(frozen=True)
@@ -112,13 +116,18 @@ class CostedNetwork:
 
 @dataclass(frozen=True)
 class Trial:
-    """One draw. `reason` says why a trial that is not complete is not; `seconds` is what it took in all."""
+    """One draw. `reason` says why a trial that is not complete is not; `seconds` is what it took in all.
+
+    The score of a stopped trial's network is partial. `rungs` holds top-1, in percent, by the epochs at which training
+    was looked at on the way: partial scores, for comparisons with others of as many epochs.
+    """
 
     number: int
     status: Status
     network: CostedNetwork
     reason: str = ""
     seconds: float = 0.0
+    rungs: Mapping[int, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -127,6 +136,7 @@ class Trial:
             "status": self.status,
             "reason": self.reason,
             "seconds": self.seconds,
+            "rungs": {str(epochs): top1 for epochs, top1 in self.rungs.items()},
             "network": self.network.to_json(),
         }
 
@@ -134,7 +144,8 @@ class Trial:
     def from_json(cls, data: Mapping[str, Any]) -> Trial:
         """The inverse of `to_json`."""
         network = CostedNetwork.from_json(data["network"])
-        return cls(data["number"], data["status"], network, data["reason"], data["seconds"])
+        rungs = {int(epochs): top1 for epochs, top1 in data.get("rungs", {}).items()}
+        return cls(data["number"], data["status"], network, data["reason"], data["seconds"], rungs)
 
 
 @dataclass(frozen=True)
@@ -187,11 +198,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A run: its setting, its trials in order, and the reference networks trained with the same recipe."""
+    """A run: its setting, its trials in order, and the reference networks trained with the same recipe.
+
+    `repeats` holds the scores of networks that were trained again with other seeds, by their fingerprints.
+    """
 
     setting: Setting
     trials: tuple[Trial, ...]
     references: tuple[CostedNetwork, ...] = ()
+    repeats: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
 
     @cached_property
     def completed(self) -> tuple[Trial, ...]:
@@ -203,6 +218,37 @@ class SearchResult:
         """The completed trials that no other beats in every objective, fastest on the main device first."""
         found = front_among(self.completed, self.setting.objectives)
         return tuple(sorted(found, key=lambda trial: trial.network.latency.latency_ms))
+
+    @cached_property
+    def stopped(self) -> tuple[Trial, ...]:
+        """The trials whose training was stopped on the way, in order; their scores are partial."""
+        return tuple(trial for trial in self.trials if trial.status == "stopped")
+
+    @property
+    def epochs_trained(self) -> tuple[int, int]:
+        """The epochs of all scores, and what they would be had no training been stopped. References do not count."""
+        scores = [trial.network.score for trial in (*self.completed, *self.stopped) if trial.network.score]
+        return sum(score.epochs for score in scores), sum(score.budget or score.epochs for score in scores)
+
+    @cached_property
+    def certainties(self) -> Mapping[int, Certainty]:
+        """What repeated trainings say of members of the front, by trial number; empty where there are too few."""
+        members = [trial for trial in self.front if self._repeated(trial)]
+        if not any(len(self._repeated(trial)) > 1 for trial in members):
+            return {}
+        chosen = {trial.number for trial in members}
+        rest = [trial for trial in self.completed if trial.number not in chosen]
+        found = certainties(
+            [self._as_repeated(trial, self._repeated(trial)) for trial in members],
+            [self._as_repeated(trial, self._repeated(trial) or (trial.network.top1,)) for trial in rest],
+        )
+        return {trial.number: certainty for trial, certainty in zip(members, found, strict=True)}
+
+    def _repeated(self, trial: Trial) -> tuple[float, ...]:
+        return tuple(score.top1 for score in self.repeats.get(trial.network.architecture.fingerprint, ()))
+
+    def _as_repeated(self, trial: Trial, top1: tuple[float, ...]) -> Repeated:
+        return Repeated(top1, trial.network.losses(self.setting.known_objectives))
 
     @cached_property
     def knee(self) -> Trial:
@@ -243,9 +289,9 @@ class SearchResult:
             if trial.status == "complete":
                 point = trial.network.losses(objectives)
                 if not any(all(a <= b for a, b in zip(known, point, strict=True)) for known in points):
+                    volume += added_volume(point, points, corner) / math.prod(corner)
                     points = [point, *points]
                     points = [points[i] for i in front_of(points)]
-                    volume = hypervolume(points, corner) / math.prod(corner)
             volumes.append(volume)
         return volumes
 

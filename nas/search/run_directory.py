@@ -1,8 +1,9 @@
 """What lies in a run's directory, and whose is it?
 
 Everything that a run made is inside, and nothing elsewhere: experiment.yaml (the resolved experiment, which can be run
-again), run.json (what it was made with), study.journal (the trials), references.json, checkpoints/ (weights of the
-front's members) and the report. Deleting the directory deletes the run.
+again), run.json (what it was made with), study.journal (the trials), references.json, repeats.json, checkpoints/
+(weights of the front's members, and what unfinished trainings go on from) and the report. Deleting the directory
+deletes the run.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from nas.accuracy.evaluate import Score
 from nas.errors import NasError
 from nas.files import shown
 from nas.latency.table import LatencyTable
@@ -65,13 +67,23 @@ class RunDirectory:
         return self.path / "references.json"
 
     @property
+    def repeats(self) -> Path:
+        """Scores of the front's members with other seeds."""
+        return self.path / "repeats.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The weights of the front's members, and what unfinished trainings go on from."""
+        return self.path / "checkpoints"
+
+    @property
     def study_name(self) -> str:
         """The name of the run's study: its own even in a storage that many runs share."""
         return f"nas-{read_json(self.identity)['id']}"
 
     def checkpoint(self, number: int) -> Path:
         """The weights of a trial's proxy."""
-        return self.path / "checkpoints" / f"trial_{number}.pt"
+        return self.checkpoints / f"trial_{number}.pt"
 
     def exists(self) -> bool:
         """Whether a run has begun here."""
@@ -202,7 +214,7 @@ def load_weights(run: RunDirectory, number: int) -> Mapping[str, Tensor] | None:
 def keep_weights_of(run: RunDirectory, front: tuple[Trial, ...]) -> None:
     """Delete the weights of trials that are not on the front: dozens of networks would fill a disk."""
     kept = {run.checkpoint(trial.number) for trial in front}
-    for path in (run.path / "checkpoints").glob("trial_*.pt"):
+    for path in run.checkpoints.glob("trial_*.pt"):
         if path not in kept:
             path.unlink(missing_ok=True)
 
@@ -217,6 +229,18 @@ def load_references(run: RunDirectory) -> list[CostedNetwork]:
     if not run.references.exists():
         return []
     return [CostedNetwork.from_json(data) for data in read_json(run.references)]
+
+
+def save_repeats(run: RunDirectory, repeats: Mapping[str, Sequence[Score]]) -> None:
+    """Keep the scores of networks that were trained again, by their fingerprints."""
+    write_json(run.repeats, {network: [score.to_json() for score in scores] for network, scores in repeats.items()})
+
+
+def load_repeats(run: RunDirectory) -> dict[str, tuple[Score, ...]]:
+    """The scores of networks that were trained again so far."""
+    if not run.repeats.exists():
+        return {}
+    return {network: tuple(map(Score.from_json, scores)) for network, scores in read_json(run.repeats).items()}
 
 
 def save_setting(run: RunDirectory, setting: Setting) -> None:
@@ -234,11 +258,11 @@ def load_result(path: Path) -> SearchResult:
     _identity(run)
     try:
         setting = Setting.from_json(read_json(run.setting))
-        references = tuple(load_references(run))
+        references, repeats = tuple(load_references(run)), load_repeats(run)
         storage = setting.experiment["storage"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise NasError(f"{shown(path)} holds files of another shape ({type(error).__name__}: {error}).") from error
-    return SearchResult(setting, read_study(run, storage, setting.objectives).trials(), references)
+    return SearchResult(setting, read_study(run, storage, setting.objectives).trials(), references, repeats)
 
 
 def write_json(path: Path, data: Any) -> None:

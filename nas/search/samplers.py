@@ -1,4 +1,4 @@
-"""Which of Optuna's samplers are there by name?"""
+"""Which of Optuna's samplers are there by name, and how are they made?"""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.networks.space import SearchSpace
 from nas.search.experiment import SamplerName
 
-# From the size of a population and a seed.
+# Optuna's, from the size of a population and a seed. `front` is ours, and needs to know more (space_problem.py).
 _SAMPLERS: dict[SamplerName, Callable[[int, int], BaseSampler]] = {
+    "gp": lambda _, seed: GPSampler(seed=seed),
     "nsga2": lambda population, seed: NSGAIISampler(population_size=population, seed=seed),
     "nsga3": lambda population, seed: _nsga3(population, seed),
     "tpe": lambda _, seed: TPESampler(multivariate=True, seed=seed),

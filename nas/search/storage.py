@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nas.search.run_directory import RunDirectory
 
 RECORD = "record"
+PARTIAL = "partial"
 _METRIC_NAMES = "study:metric_names"  # ours, for Optuna Dashboard; not the sampler's
 
 
@@ -74,6 +75,10 @@ class Study:
         ended.set_user_attr("status", trial.status)
         ended.set_user_attr("reason", trial.reason)
         ended.set_user_attr(RECORD, trial.to_json())
+        score = trial.network.score
+        if trial.status == "stopped" and score is not None:
+            # For samplers: top-1 so far, and the part of the whole training that it was earned with.
+            ended.set_user_attr(PARTIAL, {"value": score.top1, "budget": score.budget_share})
         if trial.status == "complete":
             values = [trial.network.value(name) for name in self._objectives]
             frozen = self.optuna.tell(ended, values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from nas.accuracy.data import load_dataset
 from nas.accuracy.dataset import Dataset
-from nas.accuracy.evaluate import Evaluation, Evaluator, Score, ShortTraining
+from nas.accuracy.evaluate import Evaluator, Score, ShortTraining
+from nas.accuracy.recipe import data_identity
+from nas.accuracy.score_cache import ScoreCache, place_of
 from nas.accuracy.train import TrainingFailedError, resolve_device, resolve_precision
 from nas.latency.energy import required_power
 from nas.latency.table import LatencyTable, load_table
@@ -25,8 +27,9 @@ from nas.search.experiment import Experiment
 from nas.search.progress import SearchProgress
 from nas.search.proposals import Proposer, SpaceExhausted, check_limits
 from nas.search.quantities import LEARNED, loss_of, on_device, split_name
-from nas.search.result import CostedNetwork, SearchResult, Setting, Trial, cost, front_among
+from nas.search.result import TRAINED, CostedNetwork, SearchResult, Setting, Status, Trial, cost, front_among
 from nas.search.run_directory import RunDirectory
+from nas.search.scoring import Scorer
 from nas.search.storage import Study, check_storage, open_study
 
 MOST_FAILURES = 5
@@ -106,7 +109,7 @@ def search(
     """
     experiment = prepared.experiment
     format_ = prepared.space.format.model_dump(mode="json")
-    identity = run_directory.identity_of(experiment, format_, prepared.tables, _data_identity(prepared.dataset))
+    identity = run_directory.identity_of(experiment, format_, prepared.tables, data_identity(prepared.dataset))
     run_directory.begin(run, experiment, identity)
     study = open_study(run, experiment.storage, experiment.objectives)
     run_directory.save_setting(run, prepared.setting)
@@ -114,9 +117,11 @@ def search(
     session = _Session(prepared, run, study, progress, on_trial)
     try:
         ending = session.run()
+        if ending != "failing":
+            session.repeat_front()
     except KeyboardInterrupt:
         ending = "interrupted"
-    return Outcome(SearchResult(prepared.setting, study.trials(), tuple(session.references)), ending)
+    return Outcome(SearchResult(prepared.setting, study.trials(), tuple(session.references), session.repeats), ending)
 
 
 class _Session:
@@ -135,10 +140,12 @@ class _Session:
         self._study = study
         self._progress = progress
         self._on_trial = on_trial
+        self._scorer = _scorer(prepared, run, progress)
         self.references = run_directory.load_references(run)
+        self.repeats = run_directory.load_repeats(run)
         completed = [trial for trial in study.trials() if trial.status == "complete"]
         self._front = self._front_of(completed)
-        self._trained = sum(trial.status in ("complete", "failed") for trial in study.trials())
+        self._trained = sum(trial.status in TRAINED for trial in study.trials())
         self._reported = study.count
         # One proxy may stand for several networks: what it scored, and the one that it was trained for.
         self._scores: dict[str, tuple[Score, str]] = {}
@@ -164,6 +171,7 @@ class _Session:
                 return "exhausted"
             trial = self._train(proposal.trial.number, proposal.network)
             self._study.tell(proposal.trial, trial)
+            self._scorer.clear(trial.number, trial.network.architecture, trial.network.score)
             self._report_new()
             failures = failures + 1 if trial.status == "failed" else 0
             if failures == MOST_FAILURES:
@@ -179,14 +187,33 @@ class _Session:
                 continue
             self._progress.begins(network, self._trained)
             try:
-                evaluation = self._evaluate(network.architecture)
+                score = self._scorer.whole(network.architecture).score
             except TrainingFailedError as error:
                 self._progress.say(f"reference {network.name} failed: {error}")
                 continue
-            self._scores[self._proxy(network.architecture)] = (evaluation.score, network.name)
-            self.references.append(replace(network, score=evaluation.score))
+            self._scores[self._proxy(network.architecture)] = (score, network.name)
+            self.references.append(replace(network, score=score))
             run_directory.save_references(self._run, self.references)
-            self._progress.say(f"{network.name}: {evaluation.score.top1:.1f} % at {network.latency.latency_ms:.1f} ms")
+            self._progress.say(f"{network.name}: {score.top1:.1f} % at {network.latency.latency_ms:.1f} ms")
+
+    def repeat_front(self) -> None:
+        """Train the front's members again, until each has a score with as many new seeds as the experiment asks."""
+        experiment = self._prepared.experiment
+        # Seed by seed, so that members have about as many scores where it is cut short.
+        for number, trial in itertools.product(range(1, experiment.repeats + 1), self._front):
+            seed = (experiment.seed + number) % 2**31
+            fingerprint = trial.network.architecture.fingerprint
+            known = self.repeats.get(fingerprint, ())
+            if self._is_over() or any(score.seed == seed for score in known):
+                continue
+            self._progress.begins(replace(trial.network, name=f"{trial.network.name} with seed {seed}"), self._trained)
+            try:
+                score = self._scorer.whole(trial.network.architecture, seed).score
+            except TrainingFailedError as error:
+                self._progress.say(f"{trial.network.name} failed with seed {seed}: {error}")
+                continue
+            self.repeats[fingerprint] = (*known, score)
+            run_directory.save_repeats(self._run, self.repeats)
 
     def _train(self, number: int, network: CostedNetwork) -> Trial:
         """What becomes of a network that is new and within the limits."""
@@ -202,12 +229,16 @@ class _Session:
             known = run_directory.load_weights(self._run, int(earlier_number)) if earlier_number.isdigit() else None
             return self._join_front(trial, known)
         try:
-            evaluation = self._evaluate(network.architecture)
+            earned = self._scorer.earn(number, network, self._study.trials())
         except TrainingFailedError as error:
             return Trial(number, "failed", network, str(error), time.monotonic() - started)
-        self._scores[proxy] = (evaluation.score, network.name)
-        trial = Trial(number, "complete", replace(network, score=evaluation.score), seconds=time.monotonic() - started)
-        return self._join_front(trial, evaluation.weights)
+        status: Status = "complete" if earned.score.budget is None else "stopped"
+        scored = replace(network, score=earned.score)
+        trial = Trial(number, status, scored, earned.note, time.monotonic() - started, earned.rungs)
+        if status == "stopped":
+            return trial
+        self._scores[proxy] = (earned.score, network.name)
+        return self._join_front(trial, earned.weights)
 
     def _join_front(self, trial: Trial, weights: Any) -> Trial:
         self._front = self._front_of([*self._front, trial])
@@ -223,19 +254,24 @@ class _Session:
             self._progress.ended(trial, self._trained, self._front)
         self._reported = self._study.count
 
-    def _evaluate(self, architecture: Architecture) -> Evaluation:
-        """Train and score. Whatever torch raises for this network alone becomes a TrainingFailedError."""
-        experiment = self._prepared.experiment
-        try:
-            return self._prepared.evaluator.evaluate(architecture, experiment.training.epochs, experiment.seed)
-        except RuntimeError as error:
-            raise TrainingFailedError(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
-
     def _front_of(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         return front_among(trials, self._prepared.experiment.objectives)
 
     def _proxy(self, architecture: Architecture) -> str:
         return self._prepared.evaluator.proxy_of(architecture).fingerprint
+
+
+def _scorer(prepared: Prepared, run: RunDirectory, progress: SearchProgress) -> Scorer:
+    experiment = prepared.experiment
+    return Scorer(
+        prepared.evaluator,
+        experiment.training.epochs,
+        experiment.seed,
+        stopping=experiment.stopping,
+        objectives=experiment.objectives,
+        cache=ScoreCache(place_of(experiment.score_cache), progress.say),
+        checkpoints=run.checkpoints,
+    )
 
 
 def _tables(experiment: Experiment, space: SearchSpace) -> tuple[LatencyTable, ...]:
@@ -304,17 +340,3 @@ def _further(experiment: Experiment, network: CostedNetwork) -> tuple[str, ...]:
     latencies = [on_device("latency_ms", device) for device in network.elsewhere]
     usual = (LEARNED, "latency_ms", "params", "macs", "peak_activation_bytes")
     return tuple(name for name in dict.fromkeys([*latencies, *network.energy_mj, *named]) if name not in usual)
-
-
-def _data_identity(dataset: Dataset) -> dict[str, Any]:
-    """Enough of a data set to notice that it is another one."""
-    digest = hashlib.blake2b(digest_size=8)
-    for split in (dataset.train, dataset.val):
-        digest.update(split.images.permute(0, 2, 3, 1).contiguous().numpy().data)
-        digest.update(split.labels.numpy().data)
-    return {
-        "classes": list(dataset.classes),
-        "train_images": len(dataset.train),
-        "val_images": len(dataset.val),
-        "digest": digest.hexdigest(),
-    }

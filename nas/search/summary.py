@@ -40,12 +40,26 @@ def print_summary(result: SearchResult, ending: Ending, path: Path, files: Seque
         numbers = (*_NUMBERS, *map(_column, further))
         print_table(("name", *numbers, "network"), [_row(network, further) for network in networks], numbers=numbers)
         print()
+        _print_certainties(result)
         print(latency_basis(result))
         print("picks:", "; ".join(f"{pick.reason}: {pick.trial.network.name}" for pick in picks_of(result)))
     report = next((file for file in files if file.name == "report.html"), path)
     print("report:", shown(report))
     if ending in _ENDINGS:
         print(_ENDINGS[ending])
+
+
+def _print_certainties(result: SearchResult) -> None:
+    """What training the front again said, where it was."""
+    if not result.certainties:
+        return
+    rows = [
+        (f"trial {number}", f"{it.mean:.2f}", f"{it.low:.2f} to {it.high:.2f}", f"{it.std:.2f}", f"{it.on_front:.0%}")
+        for number, it in result.certainties.items()
+    ]
+    columns = ("trained again", "mean top-1 %", "95 % interval", "std", "on the front")
+    print_table(columns, rows, numbers=columns[1:])
+    print()
 
 
 def latency_basis(result: SearchResult) -> str:
@@ -75,7 +89,11 @@ def _counts(result: SearchResult) -> str:
     others = ", ".join(f"{counts[status]} {status}" for status in STATUSES if status != "complete" and counts[status])
     networks = "network" if counts["complete"] == 1 else "networks"
     text = f"{counts['complete']} {networks} trained, {len(result.front)} on the front"
-    return f"{text} ({others})" if others else text
+    text = f"{text} ({others})" if others else text
+    if not result.stopped:
+        return text
+    done, whole = result.epochs_trained
+    return f"{text}; stopping took {done:,} of the {whole:,} epochs of training all of them to the end"
 
 
 def _further(setting: Setting) -> tuple[str, ...]:
