@@ -97,6 +97,36 @@ def hypervolume_figure(result: SearchResult, hypervolumes: Sequence[float]) -> g
     return figure
 
 
+def prediction_figure(trials: Sequence[Trial]) -> go.Figure:
+    """Top-1 that training gave against what the sampler expected, with its standard deviation, in percent."""
+    predicted = [trial.predicted for trial in trials if trial.predicted]
+    means, stds = [round(mean, 4) for mean, _ in predicted], [round(std, 4) for _, std in predicted]
+    obtained = [round(trial.network.top1, 4) for trial in trials]
+    ends = [min(*means, *obtained), max(*means, *obtained)]
+    figure = go.Figure()
+    equal = {"color": palette.DOMINATED, "dash": "dot"}
+    figure.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line=equal, hoverinfo="skip"))
+    figure.add_trace(
+        go.Scatter(
+            x=means,
+            y=obtained,
+            error_x={"array": stds, "thickness": 1, "width": 0},
+            mode="markers",
+            marker={"color": palette.FRONT, "size": 7},
+            text=[f"trial {trial.number}" for trial in trials],
+            hovertemplate="%{text}<br>expected %{x:.1f} %<br>obtained %{y:.1f} %<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        **_LAYOUT,
+        showlegend=False,
+        xaxis_title="top-1 expected (%)",
+        yaxis_title="top-1 obtained (%)",
+        margin={"l": 60, "r": 20, "t": 20, "b": 55},
+    )
+    return figure
+
+
 _LAYOUT = {
     "template": "none",
     "paper_bgcolor": "rgba(0,0,0,0)",

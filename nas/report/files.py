@@ -40,6 +40,8 @@ COLUMNS = (
     "epochs",
     "seed",
     "seconds",
+    "predicted_top1",
+    "predicted_std",
     "description",
 )
 
@@ -165,6 +167,7 @@ def _row(trial: Trial, further: Sequence[str]) -> tuple[str, ...]:
         str(score.epochs) if score else "",
         str(score.seed) if score else "",
         f"{trial.seconds:.6g}",
+        *((f"{value:.6g}" for value in trial.predicted) if trial.predicted else ("", "")),
         *(f"{network.values[name]:.6g}" for name in further),
         describe(network.architecture),
     )

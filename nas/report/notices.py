@@ -13,7 +13,7 @@ from nas.latency.energy import Power, battery_hours, inferences_per_charge
 from nas.latency.table import SOURCES, Source
 from nas.latency.verdict import validated
 from nas.report.wording import count, percent, share
-from nas.search.result import STATUSES, CostedNetwork, SearchResult, Status, mean_share
+from nas.search.result import STATUSES, CostedNetwork, SearchResult, Status, Trial, mean_share
 
 _MOST_REASONS = 6
 _NUMBER = re.compile(r"\d[\d.,]*")
@@ -122,6 +122,18 @@ def battery_line(result: SearchResult, network: CostedNetwork) -> str:
     if rate is None or power.idle_w is None or latency_ms * rate > 1000:
         return words
     return f"{words}; {battery_hours(power, latency_ms, rate):.3g} h at {rate:g} images a second"
+
+
+def predictions_line(trials: Sequence[Trial]) -> str:
+    """How far the sampler's expectations were from what training gave."""
+    errors = [(trial.network.top1 - trial.predicted[0], trial.predicted[1]) for trial in trials if trial.predicted]
+    mean = sum(abs(error) for error, _ in errors) / len(errors)
+    within = sum(abs(error) <= 2 * std for error, std in errors)
+    return (
+        f"Before each of {count(len(errors), 'training')} the sampler said what top-1 it expected, and how surely; "
+        f"bars are its standard deviations. It was off by {mean:.1f} points on average, and {within} of {len(errors)} "
+        "came within two standard deviations (95 % would, if it judged itself rightly)."
+    )
 
 
 def accuracy_notice(result: SearchResult) -> Notice:

@@ -15,7 +15,7 @@ from nas.latency.table import SOURCES, Source
 from nas.networks.describe import describe
 from nas.report import notices, wording
 from nas.report.charts import charts_of
-from nas.report.figures import chart_figure, hypervolume_figure
+from nas.report.figures import chart_figure, hypervolume_figure, prediction_figure
 from nas.report.passwords import without_passwords
 from nas.report.picks import FOLDER, ExportedPick
 from nas.search.quantities import label_of, quantity_of
@@ -34,6 +34,7 @@ def page(result: SearchResult, picks: list[ExportedPick]) -> str:
     setting = without_passwords(result.setting)
     main, *others = charts_of(result)
     energy = notices.energy_notice(result)
+    predicted = [trial for trial in result.completed if trial.predicted]
     return (
         _environment()
         .get_template("template.html")
@@ -56,6 +57,8 @@ def page(result: SearchResult, picks: list[ExportedPick]) -> str:
             front_figure=_embedded(chart_figure(main)),
             others=[(chart, _embedded(chart_figure(chart, half=True))) for chart in others],
             hypervolume_figure=_embedded(hypervolume_figure(result, hypervolumes)),
+            predictions=notices.predictions_line(predicted) if predicted else "",
+            prediction_figure=_embedded(prediction_figure(predicted)) if predicted else "",
             plotly=Markup(get_plotlyjs()),
             version=__version__,
         )

@@ -46,7 +46,7 @@ OPTIONS: Mapping[str, tuple[str, str, str]] = {
     "--minutes": ("minutes", "M", "begin no training after so many minutes"),
     "--epochs": ("training.epochs", "N", "epochs that each network is trained"),
     "--seed": ("seed", "N", "of sampling and training (default: 0)"),
-    "--sampler": ("sampler", "NAME", "nsga2 (default), nsga3, tpe or random"),
+    "--sampler": ("sampler", "NAME", "front (default), nsga2, nsga3, tpe, gp or random"),
     "--latency-max": ("limits.latency_ms", "MS", "train nothing slower than this"),
     "--params-max": ("limits.params", "N", "train nothing larger than this, such as 5M"),
     "--fps-min": ("limits.fps", "N", "train nothing that does fewer frames a second"),

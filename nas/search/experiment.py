@@ -109,7 +109,7 @@ class Experiment(Settings):
     trials: Annotated[int, Field(ge=1, strict=True)] = 24
     minutes: Annotated[float, Field(gt=0, strict=True)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
-    sampler: SamplerName = "nsga2"
+    sampler: SamplerName = "front"
     population: Annotated[int, Field(ge=2, strict=True)] = 12
     limits: Limits = Limits()
     budgets_ms: Annotated[tuple[Positive, ...], BeforeValidator(_budgets)] = ()

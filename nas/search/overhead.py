@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m nas.search.overhead", description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=300)
-    parser.add_argument("--sampler", default="nsga2")
+    parser.add_argument("--sampler", default="front")
     parser.add_argument("--latency-max", type=float, metavar="MS")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)

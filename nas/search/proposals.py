@@ -23,7 +23,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.space import Parameters, SearchSpace
 from nas.search.experiment import Experiment, Limits
 from nas.search.front_sampler.proposal import SpaceExhaustedError
-from nas.search.front_sampler.sampler import FrontSampler
+from nas.search.front_sampler.sampler import PREDICTED, FrontSampler
 from nas.search.limits import broken, excess
 from nas.search.quantities import LEARNED
 from nas.search.result import TRAINED, CostedNetwork, Status, Trial, cost
@@ -48,6 +48,13 @@ class Proposal:
     trial: optuna.Trial
     network: CostedNetwork
 
+    @property
+    def predicted(self) -> tuple[float, float] | None:
+        """Mean and standard deviation of top-1, in percent, that the sampler expects."""
+        frozen = self.trial.study.get_trials(deepcopy=False)[self.trial.number]
+        foretold = frozen.system_attrs.get(PREDICTED)
+        return (foretold["mean"], foretold["std"]) if foretold else None
+
 
 class Proposer:
     """Draws networks from a space that are new and within the limits.
@@ -64,9 +71,7 @@ class Proposer:
         self._tables = tables
         self._study = study
         self._drawn = {
-            trial.network.architecture.fingerprint: trial.number
-            for trial in study.trials()
-            if trial.status in TRAINED
+            trial.network.architecture.fingerprint: trial.number for trial in study.trials() if trial.status in TRAINED
         }
         self._start: list[Parameters] | None = None
         self._anchor: Parameters | None = None

@@ -119,7 +119,8 @@ class Trial:
     """One draw. `reason` says why a trial that is not complete is not; `seconds` is what it took in all.
 
     The score of a stopped trial's network is partial. `rungs` holds top-1, in percent, by the epochs at which training
-    was looked at on the way: partial scores, for comparisons with others of as many epochs.
+    was looked at on the way: partial scores, for comparisons with others of as many epochs. `predicted` is what the
+    sampler expected of top-1 before training, mean and standard deviation in percent, where it has a model.
     """
 
     number: int
@@ -128,6 +129,7 @@ class Trial:
     reason: str = ""
     seconds: float = 0.0
     rungs: Mapping[int, float] = field(default_factory=dict)
+    predicted: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -137,6 +139,7 @@ class Trial:
             "reason": self.reason,
             "seconds": self.seconds,
             "rungs": {str(epochs): top1 for epochs, top1 in self.rungs.items()},
+            "predicted": list(self.predicted) if self.predicted else None,
             "network": self.network.to_json(),
         }
 
@@ -145,7 +148,9 @@ class Trial:
         """The inverse of `to_json`."""
         network = CostedNetwork.from_json(data["network"])
         rungs = {int(epochs): top1 for epochs, top1 in data.get("rungs", {}).items()}
-        return cls(data["number"], data["status"], network, data["reason"], data["seconds"], rungs)
+        mean_and_std = data.get("predicted")
+        predicted = (mean_and_std[0], mean_and_std[1]) if mean_and_std else None
+        return cls(data["number"], data["status"], network, data["reason"], data["seconds"], rungs, predicted)
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class _Session:
             except SpaceExhausted:
                 self._report_new()
                 return "exhausted"
-            trial = self._train(proposal.trial.number, proposal.network)
+            trial = replace(self._train(proposal.trial.number, proposal.network), predicted=proposal.predicted)
             self._study.tell(proposal.trial, trial)
             self._scorer.clear(trial.number, trial.network.architecture, trial.network.score)
             self._report_new()

@@ -265,3 +265,13 @@ def test_further_values_stand_in_tables_picks_and_notices() -> None:
     assert "board draws 2 W while it runs (made up)" in words
     headers = re.findall(r'<th scope="col"><button type="button">(.*?)</button>', without_plotly(page(result, [])))
     assert headers[-3:] == ["latency on pixel_lut", "energy", "frames a second"]
+
+
+def test_what_the_sampler_expected_stands_beside_what_came() -> None:
+    """With how far it was off, and how often within what it was sure of; without a model there is no such section."""
+    trials = [replace(with_top1(n, 50.0 + n), predicted=(50.0 + 2 * n, 1.0)) for n in range(1, 5)]
+    result = SearchResult(setting(), (with_top1(0, 50.0), *trials))
+    text = page(result, [])
+    assert "It was off by 2.5 points on average, and 2 of 4 came within two standard deviations" in text
+    assert 'id="predictions-data"' in text
+    assert "predictions-data" not in page(SearchResult(setting(), (with_top1(0, 50.0),)), [])

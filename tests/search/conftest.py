@@ -98,7 +98,8 @@ class Searcher:
     run: RunDirectory
 
     def prepared(self, evaluator: FakeEvaluator, **overrides: Any) -> Prepared:
-        base = {"space": "small", "device": "made_up", "references": [], "trials": 8, "population": 4}
+        base = {"space": "small", "device": "made_up", "references": [], "trials": 8}
+        base |= {"sampler": "nsga2", "population": 4}
         experiment = resolve_experiment(None, {**base, **{k.replace("__", "."): v for k, v in overrides.items()}})
         return replace(prepare(experiment), evaluator=evaluator)
 

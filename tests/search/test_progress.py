@@ -39,4 +39,4 @@ def test_overhead_needs_two_trials(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_overhead_is_measured_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert overhead(["--trials", "4", "--latency-max", "30"]) == 0
-    assert "nsga2, 4 trials:" in capsys.readouterr().out
+    assert "front, 4 trials:" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from nas.networks.deployed import deployed, has_branches
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references import reference
 from nas.networks.space import load_space
+from nas.search.result import Trial
 from nas.search.run_directory import RunDirectory, load_result
 from nas.search.storage import open_study
 from tests.search.conftest import FakeEvaluator, Searcher
@@ -112,6 +114,17 @@ def test_the_same_seed_gives_the_same_trials(workplace: Path) -> None:
     other = Searcher(RunDirectory(workplace / "c"))(trials=15, seed=1).result
     drawn = [[t.network.architecture for t in r.trials] for r in (first, second, other)]
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_the_front_sampler_says_what_it_expects(searcher: Searcher) -> None:
+    """Of each trial that its model proposed, and the record keeps it."""
+    result = searcher(trials=12, sampler="front").result
+    assert [trial.predicted is None for trial in result.trials] == [True] * 6 + [False] * 6
+    mean, std = result.trials[-1].predicted or (math.nan, math.nan)
+    assert std > 0
+    # What is to be learned is smooth: a model that had learned nothing would be tens of points off.
+    assert abs(mean - result.trials[-1].network.top1) < 15
+    assert [Trial.from_json(trial.to_json()) for trial in result.trials] == list(result.trials)
 
 
 @pytest.mark.parametrize("sampler", ["front", "nsga2", "tpe", "gp", "random"])
