@@ -65,7 +65,7 @@ def load_folder_dataset(folder: Path, *, image_size: int, max_images: int | None
             "Put images that are not trained on into val/CLASS/ (same class folders as train/)."
         )
     train = train.pick(subset(train.labels, max_images, len(classes), seed))
-    both = _decode((*train.paths, *val.paths), image_size, progress)
+    both = decode_images((*train.paths, *val.paths), image_size, progress)
     splits = [Split(both[: len(train.paths)], train.labels), Split(both[len(train.paths) :], val.labels)]
     description = f"{len(classes)} class folders, {image_size}x{image_size} from photographs"
     return Dataset(f"folder:{folder}", classes, splits[0], splits[1], mirror=True, description=description)
@@ -76,7 +76,7 @@ def load_folder_test(folder: Path, *, image_size: int, progress: bool) -> Split:
     classes = _classes(_split_folder(folder, "train"))
     _split_folder(folder, "test")
     files = _files(folder / "test", classes)
-    return Split(_decode(files.paths, image_size, progress), files.labels)
+    return Split(decode_images(files.paths, image_size, progress), files.labels)
 
 
 def _split_folder(folder: Path, split: str) -> Path:
@@ -103,7 +103,7 @@ def _files(split: Path, classes: tuple[str, ...]) -> _Files:
     if missing or extra:
         parts = [f"lacks {_listed(missing)}"] * bool(missing) + [f"has {_listed(extra)} besides"] * bool(extra)
         raise NasError(f"{split} must have the class folders of train/, but {' and '.join(parts)}")
-    by_class = [_images(split / name) for name in classes]
+    by_class = [images_below(split / name) for name in classes]
     if not any(by_class):
         raise NasError(f"{split} must hold images, but there are none. Known endings: {', '.join(SUFFIXES)}.")
     empty = [name for name, paths in zip(classes, by_class, strict=True) if not paths]
@@ -116,7 +116,8 @@ def _files(split: Path, classes: tuple[str, ...]) -> _Files:
     return _Files(tuple(path for paths in by_class for path in paths), torch.cat(labels))
 
 
-def _images(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
+    """The image files of `folder` and of the folders below it, sorted; hidden ones are passed over."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     return sorted(path for path in found if not any(map(_hidden, path.relative_to(folder).parts)))
 
@@ -125,8 +126,11 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _decode(paths: Sequence[Path], image_size: int, progress: bool) -> Tensor:
-    """The images of `paths`, uint8 (n, 3, size, size). Raises NasError that names those that cannot be read."""
+def decode_images(paths: Sequence[Path], image_size: int, progress: bool) -> Tensor:
+    """The images of `paths`, uint8 (n, 3, size, size): the centre square of each is cropped, then resized.
+
+    Raises NasError that names those that cannot be read.
+    """
     images = np.empty((len(paths), image_size, image_size, 3), dtype=np.uint8)
 
     def decode_into(index: int) -> str | None:

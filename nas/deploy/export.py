@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,16 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
+from nas.deploy.agreement import check_agreement, random_images
+from nas.deploy.formats import cannot_run, check_installed, format_called, open_file, versions, write_file
+from nas.deploy.manifest import Manifest, save_with_manifest
 from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.deployed import has_branches
 from nas.networks.onnx_graph import INPUT_NAME, OPSET, OUTPUT_NAME, onnx_bytes
 from nas.networks.reparameterise import fused
-
-# The largest difference from torch that is accepted, relative to the largest logit. Over 14 members of mbv3, fresh ones
-# and ones with spread-out normalisation, the worst difference was 1.9e-5, while the logits of different images differed
-# by 3.4e-2 to 1.1e-1: this lies well apart from both.
-TOLERANCE = 5e-4
-# A network that was trained for a few steps only can amplify rounding beyond that. So as many times the error that
-# float32 itself makes on the same images, in torch, against float64, is accepted too.
-ROUNDING_TIMES = 10
-# However large that error: a network whose float32 logits are off by a hundredth is no use to compare with.
-MOST_TOLERANCE = 1e-2
 
 _BATCH_SIZES = (1, 2, 5)
 _SEED = 0
@@ -127,19 +119,63 @@ def export_onnx(network: nn.Module, architecture: Architecture, path: Path) -> O
     return check
 
 
-@torch.no_grad()
 def check_onnx(path: Path, network: nn.Module, architecture: Architecture) -> OnnxCheck:
     """Compare the ONNX file at `path` with `network`. Raises RunFailedError where it does not load or they differ."""
     session = _session(path)
-    exact_network = copy.deepcopy(network).double()
-    ours, theirs, exact = [], [], []
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = session.run([OUTPUT_NAME], {INPUT_NAME: images})[0]
+        return logits
+
+    found = check_agreement(run, network, _random_batches(architecture.resolution), name=_file_name(path))
+    return OnnxCheck(
+        opset=OPSET,
+        runtime=f"onnxruntime {onnxruntime.__version__} CPU",
+        batch_sizes=_BATCH_SIZES,
+        difference=found.difference,
+        relative_difference=found.relative_difference,
+        tolerance=found.tolerance,
+        top1_agreement=found.top1_agreement,
+    )
+
+
+def export_file(
+    network: nn.Module, manifest: Manifest, folder: Path, *, batches: Sequence[Tensor] = (), of: str = "random images"
+) -> tuple[Path, Manifest]:
+    """Write `network`, in evaluation mode on the CPU, into `folder` as the file that `manifest` describes.
+
+    The file is run in its own runtime, where that runs here, on `batches` of images as the network takes them (drawn
+    ones by default), and its logits must be torch's. The manifest is completed with what was found, and written beside
+    the file. Raises RunFailedError, and leaves what was there as it was, where the network cannot be converted or the
+    logits differ; NasError where the format's packages are missing.
+    """
+    kind = format_called(manifest.format)
+    check_installed([manifest.format])
+    target = folder / f"{manifest.name}{kind.SUFFIX}"
+    resolution = manifest.architecture.resolution
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{manifest.name}.") as place:
+        path = Path(place) / target.name
+        write_file(manifest.format, network, torch.zeros(1, 3, resolution, resolution), path)
+        check = _checked(path, network, manifest, batches or _random_batches(resolution), of)
+        done = replace(manifest, any_batch=kind.ANY_BATCH, versions=versions(manifest.format), check=check)
+        return target, save_with_manifest(Path(place), target, done)
+
+
+def _checked(
+    path: Path, network: nn.Module, manifest: Manifest, batches: Sequence[Tensor], of: str
+) -> Mapping[str, Any]:
+    """The agreement of the file at `path` with `network`, or why it could not be run."""
+    why_not = cannot_run(manifest.format)
+    if why_not:
+        return {"not_run": why_not}
+    run = open_file(manifest.format, path)
+    return check_agreement(run, network, batches, name=path.name, of=of).to_json()
+
+
+def _random_batches(resolution: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(_SEED)
-    for size in _BATCH_SIZES:
-        images = _images(size, architecture.resolution, generator)
-        ours.append(network(images).numpy())
-        exact.append(exact_network(images.double()).numpy())
-        theirs.append(_run(session, images.numpy(), (size, architecture.classes), path))
-    return _compared(np.concatenate(ours), np.concatenate(theirs), np.concatenate(exact), path)
+    return [random_images(size, resolution, generator) for size in _BATCH_SIZES]
 
 
 def _fits(weight: Tensor, wanted: Tensor | None) -> bool:
@@ -163,52 +199,6 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
         raise RunFailedError(f"ONNX Runtime cannot load {_file_name(path)}: {error}") from error
 
 
-def _run(
-    session: onnxruntime.InferenceSession, images: NDArray[np.float32], shape: tuple[int, int], path: Path
-) -> NDArray[np.float32]:
-    try:
-        logits: NDArray[np.float32] = session.run([OUTPUT_NAME], {INPUT_NAME: images})[0]
-    # ONNX Runtime's exceptions have no other common base.
-    except Exception as error:
-        raise RunFailedError(f"{_file_name(path)} does not run on a batch of {shape[0]}: {error}") from error
-    if logits.shape != shape:
-        raise RunFailedError(f"the logits of {_file_name(path)} must have shape {shape}, but have {logits.shape}")
-    return logits
-
-
 def _file_name(path: Path) -> str:
     """What the file will be called when it is whole."""
     return path.name.removesuffix(".part")
-
-
-def _images(count: int, resolution: int, generator: torch.Generator) -> Tensor:
-    """Soft blobs with noise over them: as in photographs, neighbouring pixels are alike, and no two images are."""
-    blobs = torch.randn(count, 3, 7, 7, generator=generator)
-    noise = torch.randn(count, 3, resolution, resolution, generator=generator)
-    return functional.interpolate(blobs, size=(resolution, resolution), mode="bilinear") + 0.3 * noise
-
-
-def _compared(
-    ours: NDArray[np.float32], theirs: NDArray[np.float32], exact: NDArray[np.float64], path: Path
-) -> OnnxCheck:
-    difference = float(np.abs(ours - theirs).max())
-    scale = float(np.abs(ours).max())
-    relative = difference / scale if scale else difference
-    rounding = float(np.abs(ours - exact).max()) / scale if scale else 0.0
-    tolerance = min(MOST_TOLERANCE, max(TOLERANCE, ROUNDING_TIMES * rounding))
-    # Written this way round, NaN is refused too.
-    if not relative <= tolerance:
-        raise RunFailedError(
-            f"{_file_name(path)} must give torch's logits within {tolerance:.3g} of the largest, but "
-            f"differs by {relative:.3g} ({difference:.3g} of {scale:.3g}): do not deploy it. "
-            "The network's weights may have diverged, or the exporter misread an operator."
-        )
-    return OnnxCheck(
-        opset=OPSET,
-        runtime=f"onnxruntime {onnxruntime.__version__} CPU",
-        batch_sizes=_BATCH_SIZES,
-        difference=difference,
-        relative_difference=relative,
-        tolerance=tolerance,
-        top1_agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
-    )

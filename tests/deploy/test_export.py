@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from nas.deploy import export
-from nas.deploy.export import OnnxCheck, _compared, check_onnx, deployed_network, export_onnx
+from nas.deploy.agreement import compared
+from nas.deploy.export import OnnxCheck, check_onnx, deployed_network, export_onnx
 from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
@@ -236,9 +237,9 @@ def test_the_limit_grows_with_what_float32_loses_but_not_for_ever(rounding: floa
     theirs = ours + np.float32(6e-4 if rounding < 0.1 else 0.02)
     exact = ours.astype(np.float64) + rounding
     if accepted:
-        check = _compared(ours, theirs, exact, Path("net.onnx"))
+        check = compared(ours, theirs, exact, name="net.onnx", of="made-up images")
         assert check.relative_difference == pytest.approx(6e-4, rel=1e-3)
         assert check.tolerance == pytest.approx(1e-3, rel=1e-3)
     else:
         with pytest.raises(RunFailedError, match="do not deploy it"):
-            _compared(ours, theirs, exact, Path("net.onnx"))
+            compared(ours, theirs, exact, name="net.onnx", of="made-up images")

@@ -1,0 +1,130 @@
+"""Which network does a command's NETWORK mean?
+
+A trained network's folder, a run's directory (and which of its networks), an architecture's .json file, or the name of
+a published network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from nas.deploy.export import deployed_network
+from nas.deploy.trained import Preprocessing, is_trained, load_trained
+from nas.errors import NasError
+from nas.files import shown
+from nas.networks.architecture import Architecture
+from nas.networks.references import find_network as find_architecture
+
+if TYPE_CHECKING:
+    from nas.search.result import SearchResult, Trial
+
+NETWORK_HELP = "a trained network's folder, a run's directory (--pick), an architecture's .json, or a published name"
+PICK_HELP = "of a run: knee, 30ms (the best within it), a pick's name, or a trial's number (default: knee)"
+
+_TRIAL = re.compile(r"(?:trial_)?(\d+)")
+_BUDGET = re.compile(r"(?:within_)?(\d+(?:\.\d+)?)ms")
+
+
+@dataclass(frozen=True, eq=False)
+class FoundNetwork:
+    """A network and what is known of it; `labels` and `preprocessing` are None where nobody recorded them.
+
+    `weights` is the state_dict of the network or of the proxy that a search trained in its place, None where there are
+    none. `trained_on` says in words what they were trained on.
+    """
+
+    name: str
+    architecture: Architecture
+    weights: Mapping[str, Tensor] | None = None
+    labels: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
+    trained_on: str = ""
+    fully_trained: bool = False
+
+    def deployed(self) -> tuple[nn.Module, str]:
+        """The network as it is deployed, in evaluation mode, and a sentence on which of its weights are trained.
+
+        Raises NasError where the weights are of another network.
+        """
+        network, sentence = deployed_network(self.architecture, self.weights, trained_on=self.trained_on)
+        return network.eval(), f"trained on {self.trained_on}" if self.fully_trained else sentence
+
+
+def find_network(text: str, *, pick: str | None = None) -> FoundNetwork:
+    """The network that `text` means, and of a run's directory the one that `pick` means (the knee by default).
+
+    Raises NasError where there is none, and for a `pick` of something that is no run.
+    """
+    from nas.search.run_directory import RunDirectory
+
+    folder = Path(text)
+    if folder.is_dir() and RunDirectory(folder).exists():
+        return _picked(folder, pick or "knee")
+    if pick is not None:
+        raise NasError(f"--pick chooses a network of a run, but {text} is not the directory of one")
+    if folder.is_dir() or is_trained(folder):
+        return _trained(folder)
+    return FoundNetwork(Path(text).stem, find_architecture(text))
+
+
+def _trained(folder: Path) -> FoundNetwork:
+    network = load_trained(folder)
+    trained_on = str(network.record.get("trained_on") or network.record.get("data") or "images that are not recorded")
+    return FoundNetwork(
+        name=folder.resolve().name,
+        architecture=network.architecture,
+        weights=network.weights,
+        labels=network.labels,
+        preprocessing=network.preprocessing,
+        trained_on=trained_on,
+        fully_trained=True,
+    )
+
+
+def _picked(folder: Path, pick: str) -> FoundNetwork:
+    from nas.search.run_directory import RunDirectory, load_result, load_weights
+
+    result = load_result(folder)
+    if not result.completed:
+        raise NasError(f"{shown(folder)} has no trained network to pick yet: let the search go on")
+    name, trial = _pick(result, pick)
+    score = trial.network.score
+    return FoundNetwork(
+        name=f"{folder.resolve().name}-{name}",
+        architecture=trial.network.architecture,
+        weights=load_weights(RunDirectory(folder), trial.number),
+        trained_on=f"{score.dataset} at {score.resolution} pixels for {_epochs(score.epochs)}" if score else "",
+    )
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count != 1)}"
+
+
+def _pick(result: SearchResult, text: str) -> tuple[str, Trial]:
+    """The name and the trial that `text` means. Raises NasError that lists the picks for anything else."""
+    from nas.search.portfolio import picks_of
+
+    picks = {pick.slug: pick.trial for pick in picks_of(result)}
+    if text in picks:
+        return text, picks[text]
+    if budget := _BUDGET.fullmatch(text):
+        best = result.best_within("latency_ms", float(budget[1]))
+        if best is None:
+            fastest = min(trial.network.latency.latency_ms for trial in result.completed)
+            raise NasError(f"no network of this run is within {text}: the fastest takes {fastest:.4g} ms")
+        return f"within_{budget[1]}ms", best
+    if number := _TRIAL.fullmatch(text):
+        for trial in result.completed:
+            if trial.number == int(number[1]):
+                return f"trial_{trial.number}", trial
+    raise NasError(
+        f"--pick must be {', '.join(picks)}, a latency such as 30ms, or the number of a trial that was trained, "
+        f"but got {text!r}"
+    )

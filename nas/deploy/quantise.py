@@ -1,0 +1,283 @@
+"""How does a float32 ONNX file become a smaller one: int8, or float16?
+
+Through ONNX Runtime's quantiser, in the QDQ format that it advises for CPUs: activations uint8 by tensor, weights int8
+by channel. What it leaves in float is counted in the graph that ONNX Runtime really runs.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
+
+from nas.deploy.formats.quiet import quiet
+from nas.errors import NasError, RunFailedError
+
+Method = Literal["int8-static", "int8-dynamic", "float16"]
+Calibration = Literal["minmax", "entropy", "percentile"]
+METHODS: tuple[Method, ...] = get_args(Method)
+CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
+
+DEFAULT_PERCENTILE = 99.99
+# ONNX Runtime's own 128 bins of the entropy method leave it nothing to choose between: as many are quantised.
+_BINS = 512
+_QUANTISED_BINS = 256
+# Images that go through the network at once while ranges are collected: every activation of them is in memory.
+_CHUNK = 8
+
+# What computes with 8-bit integers in the optimised graph, and the float operators that it stands for.
+_INTEGER_KINDS = ("QLinear", "Integer", "QGemm", "DynamicQuantizeMatMul")
+_HEAVY = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+# What moves numbers, or turns them from one type to the other.
+_PASSIVE = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape", "Flatten", "Cast", "ReorderInput", "ReorderOutput"}
+    | set(_HEAVY)
+)
+# Where an activation is constant: its input need not be told apart beyond. (low, high); None: nowhere.
+_MATTERS: Mapping[str, tuple[float, float | None]] = {"HardSwish": (-3.0, None), "HardSigmoid": (-3.0, 3.0)}
+
+
+@dataclass(frozen=True)
+class RunsAs:
+    """What ONNX Runtime makes of a model: operators by type in the graph that it runs, fused and optimised."""
+
+    operators: Mapping[str, int]
+
+    @property
+    def integer(self) -> int:
+        """How many compute with integers."""
+        return sum(count for name, count in self.operators.items() if any(kind in name for kind in _INTEGER_KINDS))
+
+    @property
+    def heavy_float(self) -> int:
+        """How many convolutions and matrix products compute with floats."""
+        return sum(count for name, count in self.operators.items() if name in _HEAVY)
+
+    @property
+    def other_float(self) -> Mapping[str, int]:
+        """What else computes with floats, by type; conversions between both are left out."""
+        return {
+            name: count
+            for name, count in self.operators.items()
+            if name not in _PASSIVE and not any(kind in name for kind in _INTEGER_KINDS)
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "integer": self.integer,
+            "convolutions_and_products_in_float": self.heavy_float,
+            "others_in_float": dict(self.other_float),
+        }
+
+
+def quantised_static(
+    model: ModelProto,
+    images: NDArray[np.float32],
+    *,
+    calibration: Calibration = "minmax",
+    percentile: float = DEFAULT_PERCENTILE,
+    exclude: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> ModelProto:
+    """`model` in int8, with the ranges that its activations have on `images`, (n, 3, h, w) as the network takes them.
+
+    `exclude` names nodes that stay in float. `progress` is called with the images that are done and all of them.
+    Raises NasError for images of another shape, RunFailedError where a convolution would stay in float though it was
+    not excluded.
+    """
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    check_images(model, images)
+    plain = prepared(model)
+    ranges = _ranges(plain, images, calibration, percentile, progress)
+    _cut_to_what_matters(ranges, plain)
+    with quiet():
+        quantiser = QDQQuantizer(
+            plain,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=ranges,
+            nodes_to_quantize=[],
+            nodes_to_exclude=list(exclude),
+            op_types_to_quantize=_quantisable(),
+            extra_options={},
+        )
+        quantised: ModelProto = quantiser.quantize_model()
+    _check_complete(quantised, exclude)
+    return quantised
+
+
+def quantised_dynamic(model: ModelProto) -> ModelProto:
+    """`model` with its linear layers in int8, their inputs being quantised as they come, by the range of each.
+
+    No calibration is needed. Convolutions stay in float: ONNX Runtime's ConvInteger made MobileNetV3-Small 28 times
+    slower than float32 (32 pixels, one thread, x86).
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        given, result = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(prepared(model), given)
+        quantize_dynamic(
+            given, result, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"]
+        )
+        quantised: ModelProto = onnx.load(result)
+    return quantised
+
+
+def in_float16(model: ModelProto) -> ModelProto:
+    """`model` in float16 inside; it takes and gives float32 as before."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with quiet():
+        converted: ModelProto = convert_float_to_float16(copy.deepcopy(model), keep_io_types=True)
+    return converted
+
+
+def check_images(model: ModelProto, images: NDArray[np.float32]) -> None:
+    """Raise NasError for images that `model` does not take, and for none."""
+    dimensions = model.graph.input[0].type.tensor_type.shape.dim
+    wanted = tuple(dimension.dim_value for dimension in dimensions)[1:]
+    if images.ndim != 4 or images.shape[1:] != wanted or not len(images) or images.dtype != np.float32:
+        raise NasError(
+            f"calibration images must be float32 (n, {', '.join(map(str, wanted))}), at least one, "
+            f"but are {images.dtype} {images.shape}. Resize and normalise them as the network's images are."
+        )
+
+
+def runs_as(model: ModelProto) -> RunsAs:
+    """The operators that ONNX Runtime runs for `model` on the CPU. Raises RunFailedError where it cannot load it."""
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.optimized_model_filepath = str(optimised)
+        try:
+            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        # ONNX Runtime's exceptions have no other common base.
+        except Exception as error:
+            raise RunFailedError(f"ONNX Runtime cannot load the quantised model: {error}") from error
+        return RunsAs(dict(Counter(node.op_type for node in onnx.load(optimised).graph.node)))
+
+
+def prepared(model: ModelProto) -> ModelProto:
+    """A copy of `model` with shapes, in which every convolution has weights and a bias of its own.
+
+    Torch's exporter writes equal tensors once and hands them on through Identity nodes, and ONNX Runtime leaves the
+    convolutions that have such a bias in float.
+    """
+    plain = copy.deepcopy(model)
+    graph = plain.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    aliases = {node.output[0]: node for node in graph.node if node.op_type == "Identity" and node.input[0] in tensors}
+    for node in aliases.values():
+        graph.node.remove(node)
+    sources = {name: node.input[0] for name, node in aliases.items()}
+    taken: set[str] = set()
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            source = sources.get(name, name)
+            if source not in tensors:
+                continue
+            own = f"{source}.{node.name}.{index}" if source in taken else source
+            if own != source:
+                graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(tensors[source]), own))
+            taken.add(source)
+            node.input[index] = own
+    return onnx.shape_inference.infer_shapes(plain)
+
+
+def _quantisable() -> list[str]:
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return sorted({*QLinearOpsRegistry, *QDQRegistry})
+
+
+def _ranges(
+    model: ModelProto,
+    images: NDArray[np.float32],
+    calibration: Calibration,
+    percentile: float,
+    progress: Callable[[int, int], None] | None,
+) -> Any:
+    """ONNX Runtime's TensorsData of every activation."""
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    method = {
+        "minmax": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }[calibration]
+    options: dict[str, Any] = {"symmetric": False}
+    if calibration == "entropy":
+        options |= {"num_bins": _BINS, "num_quantized_bins": _QUANTISED_BINS}
+    elif calibration == "percentile":
+        options |= {"percentile": percentile}
+    name = model.graph.input[0].name
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        path = Path(folder) / "float.onnx"
+        onnx.save(model, path)
+        augmented = str(Path(folder) / "augmented.onnx")
+        calibrator = create_calibrator(path, _quantisable(), augmented, calibrate_method=method, extra_options=options)
+        for start in range(0, len(images), _CHUNK):
+            calibrator.collect_data(_Reader(name, images[start : start + _CHUNK]))
+            if progress is not None:
+                progress(min(start + _CHUNK, len(images)), len(images))
+        return calibrator.compute_data()
+
+
+class _Reader:
+    """What ONNX Runtime's calibrators ask for images: one batch, once."""
+
+    def __init__(self, name: str, images: NDArray[np.float32]) -> None:
+        self._feeds: Iterator[dict[str, NDArray[np.float32]]] = iter([{name: images}])
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """The next batch, or None."""
+        return next(self._feeds, None)
+
+
+def _cut_to_what_matters(ranges: Any, model: ModelProto) -> None:
+    """Cut the ranges of what goes into h-swish and h-sigmoid alone to where these are not constant.
+
+    h-swish is 0 for everything below -3, so that no level of 256 need be spent on it.
+    """
+    from onnxruntime.quantization.calibrate import TensorData
+
+    readers: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    for name in list(ranges.keys()):
+        kinds = readers.get(name, set())
+        if len(kinds) != 1 or (matters := _MATTERS.get(next(iter(kinds)))) is None:
+            continue
+        low, high = (float(np.asarray(value).reshape(-1)[0]) for value in ranges[name].range_value)
+        low = max(low, matters[0])
+        high = high if matters[1] is None else min(high, matters[1])
+        if low < high:
+            ranges.data[name] = TensorData(lowest=np.float32(low), highest=np.float32(high))
+
+
+def _check_complete(quantised: ModelProto, exclude: Sequence[str]) -> None:
+    found = runs_as(quantised)
+    if found.heavy_float > len(exclude):
+        raise RunFailedError(
+            f"{found.heavy_float} convolutions or matrix products stayed in float, and {len(exclude)} were to: "
+            "ONNX Runtime's quantiser could not take them"
+        )

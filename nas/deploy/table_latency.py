@@ -1,0 +1,30 @@
+"""What do many networks that differ in a few blocks cost on a device, quickly?"""
+
+from __future__ import annotations
+
+from nas.latency.extend import with_modelled
+from nas.latency.table import LatencyTable
+from nas.networks.architecture import Architecture
+from nas.networks.deployed import deployed
+from nas.networks.operators import units
+
+
+class TableLatency:
+    """The latency of networks, as they are deployed, by a table; units that it has no rows for are modelled.
+
+    Each unit is looked up or modelled once.
+    """
+
+    def __init__(self, table: LatencyTable) -> None:
+        self.table = table
+        self._by_key: dict[str, float] = {}
+
+    def __call__(self, architecture: Architecture) -> float:
+        """Milliseconds. Raises NasError where the table has neither rows nor a cost model for a unit."""
+        rows = units(deployed(architecture))
+        missing = [unit for unit in rows if unit.key not in self._by_key]
+        if missing:
+            extended = with_modelled(self.table, missing)
+            self._by_key |= {unit.key: extended.unit_latency_ms(unit) for unit in missing}
+        calibration = self.table.conditions.calibration
+        return calibration.offset_ms + calibration.scale * sum(self._by_key[unit.key] for unit in rows)

@@ -1,0 +1,84 @@
+"""Does `python -m nas.deploy compress` keep what is good, and refuse what is not?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from digits_network import trained_digits
+
+from nas.deploy.__main__ import main
+from nas.deploy.manifest import load_manifest
+from nas.deploy.trained import save_trained
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a network trained on digits."""
+    folder = tmp_path_factory.mktemp("trained") / "net"
+    save_trained(folder, trained_digits())
+    return folder
+
+
+def compress(network: Path, *words: str) -> int:
+    return main(["compress", str(network), "--data", "digits", "--runs", "3", *words])
+
+
+def test_a_network_becomes_int8_with_its_facts(
+    network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file stands with a manifest that says how it was made and what it lost; predict and benchmark take it."""
+    assert compress(network, "--out", str(tmp_path), "--images", "64", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    path = tmp_path / "net-int8-static.onnx"
+    assert found["file"] == str(path)
+    written = load_manifest(path)
+    assert written.precision == "int8-static"
+    assert written.labels == trained_digits().labels
+    assert written.history["compress"]["calibration_images"] == 64
+    assert written.history["compress"]["after"]["top1"] == found["after"]["top1"]
+    assert found["drop"] == found["before"]["top1"] - found["after"]["top1"] <= 1
+    assert main(["benchmark", str(path), "--runs", "2", "--json"]) == 0
+
+
+def test_an_exported_file_is_compressed_too(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From ONNX to float16; and what is compressed already is not compressed again."""
+    assert main(["export", str(network), "--out", str(tmp_path)]) == 0
+    assert compress(tmp_path / "net.onnx", "--method", "float16", "--out", str(tmp_path)) == 0
+    assert "wrote" in capsys.readouterr().out
+    assert load_manifest(tmp_path / "net-float16.onnx").precision == "float16"
+    assert compress(tmp_path / "net-float16.onnx", "--out", str(tmp_path)) == 2
+    assert "must be an ONNX file of float32, but is onnx of float16" in capsys.readouterr().err
+
+
+def test_a_bad_result_is_refused_unless_allowed(
+    network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ranges that cut off a fifth of all values ruin the network: nothing is written, but with --allow."""
+    bad = ("--calibration", "percentile", "--percentile", "51", "--out", str(tmp_path))
+    assert compress(network, *bad) == 1
+    assert "nothing was written" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert compress(network, *bad, "--allow") == 0
+    assert (tmp_path / "net-int8-static.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--images", "0"], "--images must be at least 1"),
+        (["--percentile", "20"], "--percentile must be above 50"),
+        (["--most-drop", "-1"], "--most-drop must be 0 to 100"),
+    ],
+)
+def test_mistakes_are_said(network: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before any image is read."""
+    assert compress(network, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_network_that_was_never_trained_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no accuracy that it could lose."""
+    assert main(["compress", "mobilenet_v3_small", "--data", "digits"]) == 2
+    assert "has no trained weights" in capsys.readouterr().err
