@@ -213,16 +213,19 @@ def _reporter(recipe: Recipe, events: Path | None) -> Callable[[FinalTraining], 
 
 
 def _event_writer(folder: Path) -> Callable[[FinalTraining], None]:
+    """What writes TensorBoard's event files into `folder`. Raises NasError at once where the package is missing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise NasError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
-    writer = SummaryWriter(folder)
+    writers: list[SummaryWriter] = []
 
     def write(state: FinalTraining) -> None:
+        if not writers:  # not before the folder is known to be this training's
+            writers.append(SummaryWriter(folder))
         for name, value in vars(state.history[-1]).items():
-            writer.add_scalar(name, value, len(state.history))
-        writer.flush()
+            writers[0].add_scalar(name, value, len(state.history))
+        writers[0].flush()
 
     return write
 

@@ -58,7 +58,7 @@ class NetAdaptSettings(Settings):
     `val_images` are used to compare by.
     """
 
-    step_share: float = Field(strict=True, default=0.03, gt=0, lt=1)
+    step_share: float = Field(strict=True, default=0.05, gt=0, lt=1)
     shortlist: int = Field(strict=True, default=4, ge=0)
     short_steps: int = Field(strict=True, default=20, ge=0)
     divisor: int = Field(strict=True, default=8, ge=1)
