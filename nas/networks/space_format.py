@@ -161,9 +161,7 @@ Label = Annotated[StrictStr, AfterValidator(_name)]
 _choice = (BeforeValidator(_as_choice), AfterValidator(_some), AfterValidator(_distinct))
 Positives = Annotated[tuple[Positive, ...], *_choice]
 Depths = Annotated[tuple[Annotated[StrictInt, Field(ge=0, le=100)], ...], *_choice]
-Resolutions = Annotated[
-    tuple[Annotated[StrictInt, Field(ge=LEAST_RESOLUTION, le=MOST_RESOLUTION)], ...], *_choice
-]
+Resolutions = Annotated[tuple[Annotated[StrictInt, Field(ge=LEAST_RESOLUTION, le=MOST_RESOLUTION)], ...], *_choice]
 Kernels = Annotated[tuple[StageKernel, ...], *_choice]
 Activations = Annotated[tuple[Activation, ...], *_choice]
 Operators = Annotated[tuple[StageOperator, ...], *_choice]
