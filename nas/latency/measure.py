@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
@@ -18,7 +18,7 @@ from nas.errors import NasError
 from nas.latency import agreement, runner
 from nas.latency.agreement import Agreement, compare, fit_calibration, measured, summed, timed, unit_latencies
 from nas.latency.kit import EMPTY, MANIFEST, SENTINEL, Model, RunSettings, write_kit
-from nas.latency.plan import Plan, Role, load_plan, save_plan
+from nas.latency.plan import Network, Plan, Role, load_plan, save_plan
 from nas.latency.samples import Results
 from nas.latency.table import Calibration, Citation, LatencyTable, Row, TableFormat
 from nas.latency.verdict import PASSED
@@ -119,6 +119,7 @@ def validation(plan: Plan, results: Results, latency_ms: dict[str, float], calib
         "fitted to; the noise is the same networks' latencies in one half of the run's visits against the other",
         "held out": found.to_json(),
         "noise": noise.to_json(),
+        "range_ms": _range_ms(held_out, results),
     }
     references = timed(plan, results, latency_ms, "reference")
     if references:
@@ -129,8 +130,24 @@ def validation(plan: Plan, results: Results, latency_ms: dict[str, float], calib
                 "measured_ms": round(float(measured_ms), 3),
                 "table_ms": round(float(table_ms), 3),
                 "difference": f"{table_ms / measured_ms - 1:+.1%}",
+                "checked": _checked(measured_ms, data["range_ms"]),
             }
     return data
+
+
+def _range_ms(networks: Sequence[Network], results: Results) -> list[float]:
+    """The least and the most that these networks took."""
+    latencies = measured(networks, results.timings)
+    return [round(float(latencies.min()), 3), round(float(latencies.max()), 3)]
+
+
+def _checked(latency_ms: float, range_ms: Sequence[float]) -> str:
+    """Whether a network is as large as those that the calibration was made for and checked by.
+
+    A small one runs from caches that a large one does not fit into, so that beyond them its error is another.
+    """
+    inside = range_ms[0] <= latency_ms <= range_ms[1]
+    return "within the range" if inside else f"outside the range of {range_ms[0]:g} to {range_ms[1]:g} ms"
 
 
 def validate(table: LatencyTable, plan: Plan, results: Results) -> LatencyTable:

@@ -321,6 +321,10 @@ def print_validation(validation: Mapping[str, Any]) -> None:
     ]
     if rows:
         console.print_table([column.replace("_", " ") for column in columns], rows)
+    for name, entry in validation.items():
+        if isinstance(entry, dict) and str(entry.get("checked", "")).startswith("outside"):
+            print(f"\n{name} ({entry['measured_ms']} ms; by the table {entry['difference']}) is {entry['checked']}")
+            print("that was checked: the table is not made for networks like it")
     print(f"\nvalidation: {validation['verdict']}")
 
 

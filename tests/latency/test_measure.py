@@ -15,6 +15,7 @@ from nas.latency.__main__ import main
 from nas.latency.agreement import compare, fit_calibration
 from nas.latency.kit import EMPTY, RunSettings
 from nas.latency.measure import build_table, verdict
+from nas.latency.measure_command import print_validation
 from nas.latency.plan import Plan, at_resolutions, load_plan, plan_measurement, save_plan
 from nas.latency.samples import Results, Timing
 from nas.latency.table import load_table
@@ -207,6 +208,19 @@ def test_verdicts(mape: float, spearman: float, noise: float, said: str) -> None
     """What fails is named with its limit."""
     found = agreement.Agreement(10, 0, mape, mape, 1, 1, spearman, spearman)
     assert verdict(found, agreement.Agreement(10, 0, noise, noise, 1, 1, 1, 1)).startswith(said)
+
+
+def test_networks_beyond_the_range_that_was_checked_are_told_apart(
+    space: SearchSpace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The calibration is not made for them, however well the table passes."""
+    plan = plan_measurement(space, references=["mobilenet_v3_large"], fit=8, held_out=10)
+    checked = build_table("made_up", plan, made_up(plan), {}).conditions.validation
+    least, most = checked["range_ms"]
+    assert least < checked["mobilenet_v3_large"]["measured_ms"] > most
+    assert checked["mobilenet_v3_large"]["checked"] == f"outside the range of {least:g} to {most:g} ms"
+    print_validation(checked)
+    assert "the table is not made for networks like it" in capsys.readouterr().out
 
 
 def test_the_forms_of_calibration_are_compared(space: SearchSpace) -> None:
