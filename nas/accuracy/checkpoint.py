@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import astuple
 from pathlib import Path
 
-from nas.accuracy.recipe import TrainingIdentity
 from nas.accuracy.sealed_file import DamagedFileError, read_sealed, write_sealed
 from nas.accuracy.train import Epoch, TrainingState
+from nas.accuracy.training_identity import TrainingIdentity
 from nas.errors import RunFailedError
 from nas.files import shown
 

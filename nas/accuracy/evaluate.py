@@ -14,7 +14,6 @@ from torch import Tensor
 
 from nas.accuracy.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from nas.accuracy.dataset import Dataset
-from nas.accuracy.recipe import TrainingIdentity, data_identity, recipe_of
 from nas.accuracy.train import (
     TrainingFailedError,
     TrainingSettings,
@@ -24,6 +23,7 @@ from nas.accuracy.train import (
     final_top1,
     top1_so_far,
 )
+from nas.accuracy.training_identity import TrainingIdentity, data_identity, recipe_of
 from nas.errors import NasError
 from nas.files import shown
 from nas.networks.architecture import Architecture

@@ -32,11 +32,11 @@ from nas.accuracy.memory import keep_freed_memory
 from nas.accuracy.mixing import erased, mixed, resized_crops
 from nas.accuracy.processes import Processes
 from nas.accuracy.rand_augment import rand_augment
-from nas.accuracy.recipe import data_identity
 from nas.accuracy.recipes import REFERENCE_BATCH, Recipe, learning_rate_at
 from nas.accuracy.regularise import add_drop_path, add_dropout
 from nas.accuracy.sealed_file import DamagedFileError, read_sealed, write_sealed
 from nas.accuracy.train import TrainingFailedError, resolve_device, resolve_precision
+from nas.accuracy.training_identity import data_identity
 from nas.errors import NasError
 from nas.files import shown
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pooch
 
 from nas.accuracy.evaluate import Score
-from nas.accuracy.recipe import TrainingIdentity
+from nas.accuracy.training_identity import TrainingIdentity
 from nas.errors import NasError
 from nas.files import shown
 

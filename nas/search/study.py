@@ -11,9 +11,9 @@ from typing import Any, Literal
 from nas.accuracy.data import load_dataset
 from nas.accuracy.dataset import Dataset
 from nas.accuracy.evaluate import Evaluator, Score, ShortTraining
-from nas.accuracy.recipe import data_identity
 from nas.accuracy.score_cache import ScoreCache, place_of
 from nas.accuracy.train import TrainingFailedError, resolve_device, resolve_precision
+from nas.accuracy.training_identity import data_identity
 from nas.latency.energy import required_power
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture

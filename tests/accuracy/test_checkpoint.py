@@ -10,7 +10,6 @@ import torch
 from helpers import random_dataset, tiny_network
 
 from nas.accuracy.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from nas.accuracy.recipe import TrainingIdentity
 from nas.accuracy.train import (
     TrainingSettings,
     TrainingState,
@@ -21,6 +20,7 @@ from nas.accuracy.train import (
     top1_so_far,
     train,
 )
+from nas.accuracy.training_identity import TrainingIdentity
 from nas.errors import NasError
 
 SETTINGS = TrainingSettings(epochs=4, batch_size=8, device="cpu")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from nas.accuracy.evaluate import Score
-from nas.accuracy.recipe import TrainingIdentity
 from nas.accuracy.score_cache import ScoreCache, place_of
+from nas.accuracy.training_identity import TrainingIdentity
 
 TRAINING = TrainingIdentity("f00d", {"digest": "1"}, {"version": 1}, budget=9, seed=0)
 SCORE = Score(91.5, 9, 0, 3.25, "digits", 8, 1096, 401)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from nas.accuracy.evaluate import Evaluation, Score
-from nas.accuracy.recipe import TrainingIdentity
 from nas.accuracy.score_cache import ScoreCache
 from nas.accuracy.train import TrainingFailedError
+from nas.accuracy.training_identity import TrainingIdentity
 from nas.errors import NasError
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block

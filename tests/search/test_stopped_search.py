@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from nas.accuracy.evaluate import Evaluation, Score
-from nas.accuracy.recipe import TrainingIdentity
+from nas.accuracy.training_identity import TrainingIdentity
 from nas.config import parse_document
 from nas.errors import ConfigError, NasError
 from nas.networks.architecture import Architecture
