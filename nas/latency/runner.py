@@ -325,10 +325,10 @@ class _Bench:
         settings = self._settings
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.inter_op_num_threads = 1
         if self._shares_threads:
             options.use_per_session_threads = False
         else:
+            options.inter_op_num_threads = 1
             options.intra_op_num_threads = settings["threads"]
         levels = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = {
