@@ -16,8 +16,9 @@ from nas.networks.deployed import deployed
 from nas.networks.operators import Unit, parse_unit, units
 from nas.networks.references import reference
 from nas.networks.space import SearchSpace
-from nas.networks.space_format import LEAST_RESOLUTION, MOST_RESOLUTION, TiedFormat
+from nas.networks.space_format import TiedFormat
 from nas.networks.space_table import SpaceTable
+from nas.networks.space_values import LEAST_RESOLUTION, MOST_RESOLUTION
 
 Role = Literal["fit", "held out", "reference"]
 

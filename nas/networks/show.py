@@ -337,7 +337,7 @@ def _layer_cells(layer: LayerFormat) -> dict[str, str]:
 def _stage_cells(stage: StageFormat) -> dict[str, str]:
     """What a stage says, but for what none of its operators uses; where variants decide, all that they choose from."""
     # Imported here, because it brings pydantic, which a reference network has no use for.
-    from nas.networks.space_format import STAGE_OPERATORS
+    from nas.networks.space_values import STAGE_OPERATORS
 
     variants = [variant.settings for variant in (stage.variants or {}).values()]
     cells = {"variants": str(len(variants) or ""), "stride": str(stage.stride)}

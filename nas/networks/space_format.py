@@ -7,16 +7,15 @@ stage become blocks stands in space_blocks.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
     StrictBool,
-    StrictInt,
     StrictStr,
     TypeAdapter,
     ValidationError,
@@ -26,157 +25,52 @@ from pydantic import (
 )
 
 from nas.config import Settings
-from nas.errors import unknown_name
-from nas.files import NAME_PATTERN
-from nas.networks.architecture import ACTIVATIONS, GATES, SQUEEZE_ACTIVATIONS
-
-LAYER_OPERATORS = ("conv", "max_pool", "pool", "linear")
-
-_COMMON = frozenset({"op", "variants", "out", "depth", "scale", "per_block"})
-_SQUEEZE = frozenset({"se", "se_of", "se_divisor", "gate", "se_act"})
-_EXPANSION = frozenset({"expand", "hidden_divisor"})
-_BRANCH = frozenset({"hidden", "hidden_divisor"})
-# Which keys of a stage each operator uses, beyond those that all use.
-STAGE_OPERATORS: Mapping[str, frozenset[str]] = {
-    "conv": frozenset({"kernel", "stride", "groups", "act"}),
-    "ds_conv": frozenset({"kernel", "stride", "act"}) | _SQUEEZE,
-    "mbconv": frozenset({"kernel", "stride", "act", "norm"}) | _EXPANSION | _SQUEEZE,
-    "fused_mbconv": frozenset({"kernel", "stride", "groups", "act"}) | _EXPANSION | _SQUEEZE,
-    "fbnet": frozenset({"kernel", "stride", "groups", "act"}) | _EXPANSION,
-    "uib": frozenset({"start_kernel", "kernel", "stride", "act"}) | _EXPANSION,
-    "shuffle_v1": frozenset({"kernel", "stride", "groups", "expand_groups", "act"}) | _BRANCH,
-    "shuffle_v2": frozenset({"kernel", "stride", "act"}) | _BRANCH,
-    "shuffle_xception": frozenset({"kernel", "stride", "act"}) | _BRANCH,
-    "mixconv": frozenset({"kernel", "stride", "groups", "expand_groups", "act"}) | _EXPANSION | _SQUEEZE,
-    "ghost": frozenset({"kernel", "stride", "act"}) | _EXPANSION | _SQUEEZE,
-    "rep_ghost": frozenset({"kernel", "stride", "branches", "act"}) | _EXPANSION | _SQUEEZE,
-    "mobile_one": frozenset({"kernel", "stride", "groups", "branches", "act"}) | _SQUEEZE,
-    "mobile_vit": frozenset({"kernel", "transformer", "transformer_depth", "heads", "act"}) | _EXPANSION,
-    "lite_mla": frozenset({"kernel", "transformer", "heads"}),
-}
-# What can be chosen for each block, in the order of the parameters; all but the first two can stand in a variant.
-BLOCK_KEYS = (
-    "variant",
-    "op",
-    "start_kernel",
-    "kernel",
-    "expand",
-    "hidden",
-    "groups",
-    "expand_groups",
-    "branches",
-    "transformer",
-    "transformer_depth",
-    "heads",
-    "se",
-    "act",
+from nas.networks.space_values import (
+    BLOCK_KEYS,
+    SQUEEZE_KEYS,
+    STAGE_OPERATORS,
+    Activation,
+    Activations,
+    BlockKeys,
+    BranchCounts,
+    Branches,
+    Depths,
+    Expand,
+    Expands,
+    Factor,
+    Factors,
+    Gate,
+    Kernel,
+    Kernels,
+    Label,
+    LayerOperator,
+    Operators,
+    Positive,
+    Positives,
+    Resolutions,
+    Scale,
+    Share,
+    Shares,
+    SqueezeActivation,
+    StageKernel,
+    StageOperator,
+    Stride,
+    as_choice,
+    channels_or_classes,
+    distinct,
+    not_empty,
 )
+
 TIED_KEY = re.compile(r"stage([1-9]\d*)\.(\w+)")
 _WHOLE_KEYS = ("resolution", "width")
-# Pixels a side.
-LEAST_RESOLUTION, MOST_RESOLUTION = 8, 4096
 _TIED_STAGE_KEYS = ("depth", "out", *BLOCK_KEYS[1:])
-
-T = TypeVar("T")
-
-
-def _as_choice(value: Any) -> Any:
-    """A scalar is a choice of one."""
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _some(choices: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not choices:
-        raise ValueError("a choice needs at least one value, but got an empty list")
-    return choices
-
-
-def _distinct(choices: tuple[Any, ...]) -> tuple[Any, ...]:
-    repeated = sorted({str(value) for value in choices if choices.count(value) > 1})
-    if repeated:
-        raise ValueError(f"a choice must not repeat a value, but got {', '.join(repeated)} more than once")
-    return choices
-
-
-def _not_empty(items: T) -> T:
-    if not items:
-        raise ValueError("at least one row is needed, but the list is empty")
-    return items
-
-
-def _name(value: str) -> str:
-    if not re.fullmatch(NAME_PATTERN, value):
-        raise ValueError(f"name must be up to 100 letters, digits, '_', '-' or '.', but got {value!r}")
-    return value
-
-
-def _channels_or_classes(value: Any) -> Any:
-    if value == "classes" or value is None or (type(value) is int and value >= 1):
-        return value
-    raise ValueError(f"out must be a whole number of channels, at least 1, or the word classes, but got {value!r}")
-
-
-def _scale(value: Any) -> Any:
-    if value == "up" or type(value) is bool:
-        return value
-    raise ValueError(f"scale must be true, false or up, but got {value!r}")
-
-
-def _odd(value: int) -> int:
-    if value < 1 or value % 2 == 0:
-        raise ValueError(f"kernel must be odd and at least 1, but got {value}. Common choices: 3, 5, 7")
-    return value
-
-
-def _odd_or_none(value: int) -> int:
-    return value if value == 0 else _odd(value)
-
-
-def _one_of(kind: str, known: tuple[str, ...]) -> Callable[[str], str]:
-    def known_only(value: str) -> str:
-        if value not in known:
-            raise ValueError(unknown_name(kind, value, known).rstrip("."))
-        return value
-
-    return known_only
-
-
-Positive = Annotated[StrictInt, Field(ge=1)]
-Kernel = Annotated[StrictInt, AfterValidator(_odd)]
-StageKernel = Annotated[StrictInt, AfterValidator(_odd_or_none)]
-Stride = Literal[1, 2]
-Activation = Annotated[StrictStr, AfterValidator(_one_of("activation", ACTIVATIONS))]
-Gate = Annotated[StrictStr, AfterValidator(_one_of("gate", GATES))]
-SqueezeActivation = Annotated[StrictStr, AfterValidator(_one_of("se_act", SQUEEZE_ACTIVATIONS))]
-LayerOperator = Annotated[StrictStr, AfterValidator(_one_of("operator", LAYER_OPERATORS))]
-StageOperator = Annotated[StrictStr, AfterValidator(_one_of("operator", tuple(STAGE_OPERATORS)))]
-BlockKey = Annotated[StrictStr, AfterValidator(_one_of("per_block key", BLOCK_KEYS))]
-Expand = Annotated[float, Field(ge=1, le=16, strict=True)]
-Factor = Annotated[float, Field(gt=0, le=16, strict=True)]
-Share = Annotated[float, Field(ge=0, le=1, strict=True)]
-Branches = Annotated[StrictInt, Field(ge=0, le=16)]
-Scale = Annotated[bool | Literal["up"], BeforeValidator(_scale)]
-Label = Annotated[StrictStr, AfterValidator(_name)]
-
-_choice = (BeforeValidator(_as_choice), AfterValidator(_some), AfterValidator(_distinct))
-Positives = Annotated[tuple[Positive, ...], *_choice]
-Depths = Annotated[tuple[Annotated[StrictInt, Field(ge=0, le=100)], ...], *_choice]
-Resolutions = Annotated[tuple[Annotated[StrictInt, Field(ge=LEAST_RESOLUTION, le=MOST_RESOLUTION)], ...], *_choice]
-Kernels = Annotated[tuple[StageKernel, ...], *_choice]
-Activations = Annotated[tuple[Activation, ...], *_choice]
-Operators = Annotated[tuple[StageOperator, ...], *_choice]
-Expands = Annotated[tuple[Expand, ...], *_choice]
-Factors = Annotated[tuple[Factor, ...], *_choice]
-Shares = Annotated[tuple[Share, ...], *_choice]
-BranchCounts = Annotated[tuple[Branches, ...], *_choice]
-BlockKeys = Annotated[tuple[BlockKey, ...], BeforeValidator(_as_choice), AfterValidator(_distinct)]
 
 
 class LayerFormat(Settings):
     """One fixed layer, before or after the stages. `out: classes` stands for the number of classes."""
 
     op: LayerOperator
-    out: Annotated[int | Literal["classes"] | None, BeforeValidator(_channels_or_classes)] = None
+    out: Annotated[int | Literal["classes"] | None, BeforeValidator(channels_or_classes)] = None
     kernel: Kernel = 1
     stride: Stride = 1
     groups: Positive = 1
@@ -230,7 +124,7 @@ class StageFormat(Settings):
 
     # First the operators: whether a key can be used depends on them.
     op: Operators
-    variants: Annotated[Mapping[Label, VariantFormat], AfterValidator(_not_empty)] | None = None
+    variants: Annotated[Mapping[Label, VariantFormat], AfterValidator(not_empty)] | None = None
     out: Positives
     stride: Stride = 1
     depth: Depths = (1,)
@@ -278,7 +172,7 @@ class StageFormat(Settings):
         return variants
 
     # Not for the keys that are common to all operators.
-    @field_validator("stride", *(BLOCK_KEYS[2:]), *sorted(_SQUEEZE - {"se"}), "norm", "hidden_divisor")
+    @field_validator("stride", *(BLOCK_KEYS[2:]), *sorted(SQUEEZE_KEYS - {"se"}), "norm", "hidden_divisor")
     @classmethod
     def _is_used(cls, value: Any, info: ValidationInfo) -> Any:
         key, data = info.field_name, info.data
@@ -356,8 +250,8 @@ class TiedFormat(Settings):
     """Settings of the whole space that are chosen together: a column for each key, a row for each choice."""
 
     name: Label
-    keys: Annotated[tuple[StrictStr, ...], AfterValidator(_not_empty), AfterValidator(_distinct)]
-    rows: Annotated[Mapping[Label, tuple[Any, ...]], AfterValidator(_not_empty)]
+    keys: Annotated[tuple[StrictStr, ...], AfterValidator(not_empty), AfterValidator(distinct)]
+    rows: Annotated[Mapping[Label, tuple[Any, ...]], AfterValidator(not_empty)]
 
     @field_validator("name")
     @classmethod
@@ -444,9 +338,9 @@ class SpaceFormat(Settings):
     width: Factors = (1.0,)
     divisor: Positive = 8
     per_block: BlockKeys = ("kernel", "expand", "variant")
-    stem: Annotated[tuple[LayerFormat, ...], BeforeValidator(_as_choice), AfterValidator(_can_stem)]
-    stages: Annotated[tuple[StageFormat, ...], AfterValidator(_not_empty)]
-    head: Annotated[tuple[LayerFormat, ...], AfterValidator(_not_empty), AfterValidator(_pools_once_and_classifies)]
+    stem: Annotated[tuple[LayerFormat, ...], BeforeValidator(as_choice), AfterValidator(_can_stem)]
+    stages: Annotated[tuple[StageFormat, ...], AfterValidator(not_empty)]
+    head: Annotated[tuple[LayerFormat, ...], AfterValidator(not_empty), AfterValidator(_pools_once_and_classifies)]
     tied: tuple[TiedFormat, ...] = ()
 
     @model_validator(mode="before")
