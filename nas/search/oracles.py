@@ -24,9 +24,9 @@ from nas.networks.space import load_space
 from nas.networks.space_table import Members, SpaceTable
 from nas.search.front_sampler.acquisition import covered
 from nas.search.front_sampler.candidates import bred
+from nas.search.front_sampler.dominance import front_numbers
 from nas.search.front_sampler.grid import Floats, Rows
 from nas.search.front_sampler.problem import Problem
-from nas.search.front_sampler.proposal import front_numbers
 from nas.search.space_rows import SpaceRows
 
 # NAS-Bench-Macro's choices for each of its 8 layers (github.com/xiusu/NAS-Bench-Macro, README).

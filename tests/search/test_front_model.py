@@ -14,10 +14,10 @@ from scipy.optimize import approx_fprime
 
 from nas.errors import NasError
 from nas.search.front_sampler.acquisition import covered, decompose, expected_below, expected_improvement, improvement
+from nas.search.front_sampler.dominance import front_numbers
 from nas.search.front_sampler.encoding import Encoder
 from nas.search.front_sampler.grid import MOST_VALUES, Grid
-from nas.search.front_sampler.model import _Distances, condition, fit
-from nas.search.front_sampler.proposal import front_numbers
+from nas.search.front_sampler.model import _Distances, condition, covariance, fit
 from nas.search.front_sampler.warp import fit_warp
 from nas.search.pareto import front_of, hypervolume
 
@@ -112,12 +112,15 @@ GRID = Grid({f"p{n}": CategoricalDistribution(("a", "b", "c")) for n in range(4)
 def test_the_covariance_is_positive_and_its_gradients_are_right() -> None:
     """Analytic derivatives against finite differences."""
     rows = np.unique(GRID.random(20, np.random.default_rng(0)), axis=0)
-    distances = _Distances(inputs_of(rows, GRID), inputs_of(rows, GRID))
+    inputs = inputs_of(rows, GRID)
+    distances = _Distances(inputs)
     at = np.array([-0.3, 0.2, -0.5, -2.0, 0.1, 0.4, 0.2])
-    assert np.linalg.eigvalsh(distances.covariance(at)).min() > -1e-9
+    own = covariance(inputs, inputs, at)
+    assert np.linalg.eigvalsh(own).min() > -1e-9
+    assert sum(distances.parts(at)) == pytest.approx(own, abs=1e-6)
     matrix = np.random.default_rng(1).random((len(rows), len(rows)))
     matrix = matrix + matrix.T
-    numeric = approx_fprime(at, lambda p: float((matrix * distances.covariance(p)).sum()), 1e-7)
+    numeric = approx_fprime(at, lambda p: float((matrix * sum(distances.parts(p))).sum()), 1e-7)
     found = distances.gradients(at, matrix, distances.parts(at))
     assert found == pytest.approx(numeric, rel=1e-3, abs=1e-3)
 

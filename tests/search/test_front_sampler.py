@@ -17,6 +17,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveS
 from optuna.trial import TrialState
 
 from nas.errors import NasError
+from nas.search.front_sampler.learner import fitted_at
 from nas.search.front_sampler.problem import Problem, on_params
 from nas.search.front_sampler.proposal import SpaceExhaustedError
 from nas.search.front_sampler.sampler import PREDICTED, FrontSampler
@@ -104,6 +105,18 @@ def test_same_seed_and_trials_give_the_same_proposals_whoever_lives_on() -> None
     other = study_of(problem, seed=1)
     other.optimize(score, n_trials=12)
     assert params_of(kept) == params_of(anew) != params_of(other)
+
+
+def test_hyperparameters_that_are_kept_change_no_proposal() -> None:
+    """After so many trials they are fitted to the first of them alone: whoever comes later fits the same."""
+    assert [fitted_at(count) for count in (0, 1, 40, 43, 44, 47, 48)] == [0, 1, 40, 40, 44, 44, 48]
+    problem = Problem(SPACE, cost)
+    kept = study_of(problem)
+    kept.optimize(score, n_trials=47)
+    anew = study_of(problem)
+    anew.add_trials(kept.trials[:45])
+    anew.optimize(score, n_trials=2)
+    assert params_of(kept) == params_of(anew)
 
 
 def test_running_trials_are_never_proposed_again() -> None:

@@ -20,24 +20,23 @@ class Encoder:
     def inputs(self, rows: Rows, features: Floats) -> Inputs:
         """The inputs of rows whose features (n, f) are about 0 and about 1 wide."""
         linear, codes = self._tables
-        places = rows + self._offsets
-        own = linear[places].reshape(len(rows), -1)
         shared = features / np.sqrt(max(1, features.shape[1]))
-        return Inputs(np.hstack([own, shared]), codes[places].reshape(len(rows), -1), features)
+        return Inputs(np.hstack([*_looked_up(linear, rows), shared]), np.hstack(_looked_up(codes, rows)), features)
 
     @cached_property
-    def _offsets(self) -> Rows:
-        return np.concatenate([[0], np.cumsum(self.grid.sizes)[:-1]]) if len(self.grid.sizes) else self.grid.sizes
-
-    @cached_property
-    def _tables(self) -> tuple[Floats, Floats]:
-        """Linear columns and codes of each choice, as wide as the widest parameter needs."""
-        sizes, count = self.grid.sizes.tolist(), max(1, len(self.grid.sizes))
+    def _tables(self) -> tuple[list[Floats], list[Floats]]:
+        """Of each parameter, the linear columns and the codes of each choice: (choices, columns)."""
         linear, codes = [], []
-        for size, ordered in zip(sizes, self.grid.ordered, strict=True):
-            linear.append(_trend(size) if ordered else np.eye(size) - 1 / size)
-            codes.append(_steps(size) if ordered else np.eye(size) / np.sqrt(2))
-        return _stacked(linear) / np.sqrt(count), _stacked(codes) / np.sqrt(count)
+        root = np.sqrt(max(1, len(self.grid.sizes)))
+        for size, ordered in zip(self.grid.sizes.tolist(), self.grid.ordered, strict=True):
+            linear.append((_trend(size) if ordered else np.eye(size) - 1 / size) / root)
+            codes.append((_steps(size) if ordered else np.eye(size) / np.sqrt(2)) / root)
+        return linear, codes
+
+
+def _looked_up(tables: list[Floats], rows: Rows) -> list[Floats]:
+    """A column for each of the tables, and one of no width, so that a space of no parameters has a shape too."""
+    return [np.zeros((len(rows), 0)), *(table[column] for table, column in zip(tables, rows.T, strict=True))]
 
 
 def _trend(size: int) -> Floats:
@@ -52,10 +51,3 @@ def _steps(size: int) -> Floats:
     """Codes whose squared distances are how far apart choices stand, 1 from the first to the last."""
     found: Floats = np.tril(np.ones((size, size - 1)), -1) / np.sqrt(max(1, size - 1))
     return found
-
-
-def _stacked(tables: list[Floats]) -> Floats:
-    width = max((table.shape[1] for table in tables), default=0)
-    if not tables:
-        return np.zeros((0, 0))
-    return np.concatenate([np.pad(table, ((0, 0), (0, width - table.shape[1]))) for table in tables])

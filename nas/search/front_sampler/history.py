@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,10 @@ class History:
     budget: Floats
     running: NDArray[np.bool_]
 
+    def take(self, numbers: NDArray[np.int64]) -> History:
+        """Some of them."""
+        return History(**{part.name: getattr(self, part.name)[numbers] for part in fields(self)})
+
     @cached_property
     def complete(self) -> NDArray[np.bool_]:
         """Which trials learned something with the whole budget: those that a front is made of."""
@@ -58,13 +63,16 @@ class Reader:
         self._lock = threading.Lock()
         self._finished: History | None = None
         self._ids: set[int] = set()
+        # So many trials from the first on have ended and were read: they are not looked at again.
+        self._passed = 0
 
     def read(self, study: Study, but: int) -> History:
         """All trials but number `but` whose parameters are of this space."""
         with self._lock:
-            trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+            trials = study._storage.get_all_trials(study._study_id, deepcopy=False)[self._passed :]
             new = [t for t in trials if t.state.is_finished() and t._trial_id not in self._ids]
             self._ids.update(t._trial_id for t in new)
+            self._passed += sum(1 for _ in takewhile(lambda trial: trial.state.is_finished(), trials))
             finished = self._read(new) if self._finished is None else _joined(self._finished, self._read(new))
             self._finished = finished
         under_way = [t for t in trials if t.state == TrialState.RUNNING and t.number != but]
@@ -126,11 +134,9 @@ def _partial(trial: FrozenTrial) -> tuple[float, float] | None:
 
 
 def _joined(first: History, second: History) -> History:
-    parts = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("number", "rows", "known", "learned", "budget", "running")
-    }
-    order = np.argsort(parts["number"], kind="stable")
-    if (np.diff(order) < 0).any():
-        parts = {name: part[order] for name, part in parts.items()}
-    return History(**parts)
+    if not len(second.number):
+        return first
+    names = [part.name for part in fields(History)]
+    joined = History(**{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names})
+    order = np.argsort(joined.number, kind="stable")
+    return joined.take(order) if (np.diff(order) < 0).any() else joined

@@ -55,18 +55,13 @@ class Inputs:
 
 
 class _Distances:
-    """What two sets of inputs have in common, before any hyperparameter."""
+    """What inputs have in common with each other, before any hyperparameter: for many of those."""
 
-    def __init__(self, a: Inputs, b: Inputs) -> None:
-        self.dot = a.linear @ b.linear.T
-        squares = (a.codes**2).sum(1)[:, None] + (b.codes**2).sum(1)
-        self.choices = np.maximum(squares - 2 * (a.codes @ b.codes.T), 0.0)
-        # (f, n, m): the squared distances in each feature.
-        self.features = (a.features.T[:, :, None] - b.features.T[:, None, :]) ** 2
-
-    def covariance(self, log_parameters: Floats) -> Floats:
-        linear, feature, choice = self.parts(log_parameters)
-        return linear + feature + choice
+    def __init__(self, inputs: Inputs) -> None:
+        self.dot = inputs.linear @ inputs.linear.T
+        self.choices = _squared_distances(inputs.codes, inputs.codes)
+        # (f, n, n): the squared distances in each feature.
+        self.features = (inputs.features.T[:, :, None] - inputs.features.T[:, None, :]) ** 2
 
     def gradients(self, log_parameters: Floats, matrix: Floats, parts: tuple[Floats, Floats, Floats]) -> Floats:
         """The sum of `matrix` times the derivative by each logarithm but the noise's (0 there)."""
@@ -94,6 +89,27 @@ class _Distances:
         )
 
 
+def covariance(a: Inputs, b: Inputs, log_parameters: Floats) -> Floats:
+    """The covariance of each input of `a` with each of `b`: (n, m)."""
+    linear, feature, choice, _, choice_length = np.exp(log_parameters[:5])
+    lengths = np.exp(log_parameters[5:])
+    scaled = np.sqrt(5 * _squared_distances(a.features / lengths, b.features / lengths))
+    found: Floats = _squared_distances(a.codes, b.codes)
+    found /= -choice_length
+    np.exp(found, out=found)
+    found *= choice
+    found += (linear * a.linear) @ b.linear.T
+    found += feature * (1 + scaled + scaled * scaled / 3) * np.exp(-scaled)
+    return found
+
+
+def _squared_distances(a: Floats, b: Floats) -> Floats:
+    found: Floats = a @ (-2 * b.T)
+    found += (a**2).sum(1)[:, None]
+    found += (b**2).sum(1)
+    return np.maximum(found, 0.0, out=found)
+
+
 @dataclass(frozen=True)
 class Model:
     """A Gaussian process that has seen `inputs`. All values are the model's: about 0, about 1 wide."""
@@ -107,7 +123,7 @@ class Model:
 
     def predict(self, inputs: Inputs) -> tuple[Floats, Floats]:
         """Mean and standard deviation (n,) of the noise-free value at each."""
-        across = _Distances(self.inputs, inputs).covariance(self.log_parameters)
+        across = covariance(self.inputs, inputs, self.log_parameters)
         mean = self.offset + across.T @ self.weights
         solved = solve_triangular(self.factor, across, lower=True, check_finite=False, overwrite_b=True)
         linear, feature, choice = np.exp(self.log_parameters[:3])
@@ -129,7 +145,7 @@ class Model:
 
 def fit(inputs: Inputs, targets: Floats) -> Floats:
     """The logarithms of the hyperparameters that explain `targets` best (a maximum a posteriori)."""
-    distances = _Distances(inputs, inputs)
+    distances = _Distances(inputs)
     count = inputs.features.shape[1]
     mean = np.concatenate([_PRIOR_MEAN, np.full(count, _FEATURE_MEAN)])
     std = np.concatenate([_PRIOR_STD, np.full(count, _FEATURE_STD)])
@@ -160,8 +176,8 @@ def condition(inputs: Inputs, targets: Floats, log_parameters: Floats, noise: Fl
     """The process of these hyperparameters that has seen `targets` at `inputs`."""
     if noise is None:
         noise = np.full(len(targets), np.exp(log_parameters[3]) + _LEAST_NOISE)
-    covariance = _Distances(inputs, inputs).covariance(log_parameters)
-    factor = cholesky(covariance + np.diag(noise), lower=True, check_finite=False)
+    own = covariance(inputs, inputs, log_parameters)
+    factor = cholesky(own + np.diag(noise), lower=True, check_finite=False)
     offset = float(targets.mean())
     weights = cho_solve((factor, True), targets - offset, check_finite=False)
     return Model(inputs, log_parameters, offset, factor, weights, noise)

@@ -12,20 +12,19 @@ from numpy.typing import NDArray
 from nas.errors import NasError
 from nas.search.front_sampler.acquisition import covered, decompose, expected_improvement
 from nas.search.front_sampler.candidates import bred, broad, stratified
+from nas.search.front_sampler.dominance import front_numbers, gaps
 from nas.search.front_sampler.encoding import Encoder
 from nas.search.front_sampler.grid import Floats, Rows
 from nas.search.front_sampler.history import History
-from nas.search.front_sampler.model import Inputs, Model, condition, fit
+from nas.search.front_sampler.learner import Learned, Learner
 from nas.search.front_sampler.problem import Minimised, keys_of
-from nas.search.front_sampler.warp import fit_warp
 
 Numbers = NDArray[np.int64]
 
-# The hyperparameters are fitted to so many trials, and the model sees so many: those near the front, and a spread.
-_FITTED, _SEEN, _NEAR = 120, 300, 0.7
-# Candidates: children of so many parents, random members; then so many rounds in which the best few are refined.
+# Candidates: children of so many parents, random members; then so many rounds in which the best few are refined, fewer
+# in a search of more than so many trials: its steps are small, and what one suggestion misses the next will find.
 _BRED, _RANDOM, _PARENTS = 300, 60, 60
-_ROUNDS, _REFINED, _NEIGHBOURS = 8, 3, 240
+_ROUNDS, _LEAST_ROUNDS, _MANY, _REFINED, _NEIGHBOURS = 8, 2, 300, 3, 240
 # An improvement below this share of the front's own hypervolume is no reason: the model is doubted until one is found.
 _LEAST_SHARE, _DOUBTS = 1e-7, 8
 # Where no reference is given, what is further beyond the median than so many times the best tenth lies before it is not
@@ -80,7 +79,7 @@ class Proposer:
         self._view = view
         self._seed = seed
         self._startup = startup
-        self._encoder = Encoder(view.problem.grid)
+        self._learner = Learner(Encoder(view.problem.grid), self._features, seed)
 
     def propose(self, history: History, number: int) -> tuple[Rows, Foretold | None]:
         """The row of the trial `number`, and what is expected of it once there is a model."""
@@ -90,7 +89,8 @@ class Proposer:
             for row in self._planned:
                 if keys_of(row[None])[0] not in taken:
                     return row, None
-        return _Search(self._view, self._encoder, history, self._sample, self._planned_count, taken, rng).best()
+        learned = self._learner.learn(history)
+        return _Search(self._view, learned, history, self._sample, self._planned_count, taken, rng).best()
 
     @property
     def _planned_count(self) -> int:
@@ -100,6 +100,12 @@ class Proposer:
     def _sample(self) -> Sample:
         rows = broad(self._view, np.random.default_rng([self._seed, 0]))
         return Sample(rows, self._view.known(rows))
+
+    def _features(self, rows: Rows, known: Floats) -> Floats:
+        if self._view.problem.features is not None:
+            return np.asarray(self._view.problem.features(rows), dtype=np.float64).reshape(len(rows), -1)
+        positive = (self._sample.known > 0).all(axis=0)
+        return np.where(positive, np.log(np.maximum(known, 1e-300)), known)
 
     @cached_property
     def _planned(self) -> Rows:
@@ -114,32 +120,27 @@ class Proposer:
 
 
 class _Search:
-    """One search for the best candidate, with the model of one history."""
+    """One search for the best candidate, with what was learned from one history."""
 
     def __init__(
         self,
         view: Minimised,
-        encoder: Encoder,
+        learned: Learned,
         history: History,
         sample: Sample,
         startup: int,
         taken: set[bytes],
         rng: np.random.Generator,
     ) -> None:
-        self._view, self._encoder, self._taken, self._rng, self._sample = view, encoder, taken, rng, sample
+        self._view, self._learned, self._taken, self._rng, self._sample = view, learned, taken, rng, sample
         self._startup = startup
-        sees = _training_set(history, rng)
-        self._budgeted = bool((history.budget[sees] < 1).any())
-        features = self._features(history.rows[sees], history.known[sees])
-        self._centre, width = features.mean(axis=0), features.std(axis=0)
-        self._width = np.where(width > 1e-12, width, 1.0)
-        self._warp = fit_warp(history.learned[history.complete])
-        self._model = self._fitted(history, sees)
+        self._rounds = max(_LEAST_ROUNDS, round(_ROUNDS * min(1.0, _MANY / len(history.rows))))
         front_known, front_learned = history.known[history.complete], history.learned[history.complete]
-        if history.running.any():
-            mean = self._believe(history, history.running)
-            front_known = np.concatenate([front_known, history.known[history.running]])
-            front_learned = np.concatenate([front_learned, mean])
+        running = history.running
+        if running.any():
+            self._learned, expected = learned.believing(history.rows[running], history.known[running])
+            front_known = np.concatenate([front_known, history.known[running]])
+            front_learned = np.concatenate([front_learned, expected])
         on_front = front_numbers(np.column_stack([front_known, front_learned]))
         reference = self._reference(history)
         self._boxes = decompose(front_known[on_front], front_learned[on_front], *reference)
@@ -157,7 +158,7 @@ class _Search:
                 break
             worth = self._worth(found, doubt)
         chosen = found.take(np.array([int(np.argmax(worth))]))
-        low, mean, high = self._warp.backward(chosen.mean + chosen.std * np.array([-1.0, 0.0, 1.0]))
+        low, mean, high = self._learned.warp.backward(chosen.mean + chosen.std * np.array([-1.0, 0.0, 1.0]))
         return chosen.rows[0], Foretold(self._view.sign * float(mean), float(high - low) / 2)
 
     def _candidates(self) -> Candidates:
@@ -169,7 +170,7 @@ class _Search:
         found = self._judged(np.concatenate(rows))
         worth = self._worth(found)
         expanded: set[bytes] = set()
-        for _ in range(_ROUNDS):
+        for _ in range(self._rounds):
             order = np.argsort(-worth, kind="stable")[: 4 * _REFINED]
             keys = keys_of(found.rows[order])
             fresh = [index for index, key in zip(order.tolist(), keys, strict=True) if key not in expanded][:_REFINED]
@@ -213,40 +214,13 @@ class _Search:
         rows = rows[[index for key, index in unique.items() if key not in known_keys]]
         rows = rows[problem.excess(rows) <= 0]
         known = self._view.known(rows)
-        if not len(rows):
-            return Candidates(rows, known, np.zeros(0), np.zeros(0))
-        return Candidates(rows, known, *self._model.predict(self._inputs(rows, known, np.ones(len(rows)))))
+        return Candidates(rows, known, *self._learned.predict(rows, known))
 
     def _worth(self, found: Candidates, doubt: float = 1.0) -> Floats:
+        warp = self._learned.warp
         return expected_improvement(
-            self._boxes, found.known, lambda levels: self._warp.expected_below(levels, found.mean, doubt * found.std)
+            self._boxes, found.known, lambda levels: warp.expected_below(levels, found.mean, doubt * found.std)
         )
-
-    def _fitted(self, history: History, sees: Numbers) -> Model:
-        inputs = self._inputs(history.rows[sees], history.known[sees], history.budget[sees])
-        targets = self._warp.forward(history.learned[sees])
-        some = np.unique(np.linspace(0, len(sees) - 1, min(_FITTED, len(sees))).astype(int))
-        return condition(inputs, targets, fit(inputs.take(some), targets[some]))
-
-    def _believe(self, history: History, running: NDArray[np.bool_]) -> Floats:
-        """What is expected of the running trials, which the model takes as said from now on."""
-        inputs = self._inputs(history.rows[running], history.known[running], np.ones(int(running.sum())))
-        mean, _ = self._model.predict(inputs)
-        self._model = self._model.believing(inputs)
-        return self._warp.backward(mean)
-
-    def _inputs(self, rows: Rows, known: Floats, budget: Floats) -> Inputs:
-        scaled = (self._features(rows, known) - self._centre) / self._width
-        if self._budgeted:
-            # A budget is one more feature: what was stopped early tells of its own budget, and by that of the whole.
-            scaled = np.column_stack([scaled, np.log2(budget)])
-        return self._encoder.inputs(rows, scaled)
-
-    def _features(self, rows: Rows, known: Floats) -> Floats:
-        if self._view.problem.features is not None:
-            return np.asarray(self._view.problem.features(rows), dtype=np.float64).reshape(len(rows), -1)
-        positive = (self._sample.known > 0).all(axis=0)
-        return np.where(positive, np.log(np.maximum(known, 1e-300)), known)
 
     def _reference(self, history: History) -> tuple[Floats, float]:
         """What hypervolume is measured from: as given, or just beyond all that is worth having."""
@@ -263,42 +237,10 @@ class _Search:
         """The rows nearest to the front, in the order of a known objective."""
         chosen = np.flatnonzero(history.complete)
         values = np.column_stack([history.known[chosen], history.learned[chosen]])
-        near = chosen[np.argsort(_gaps(values), kind="stable")[:_PARENTS]]
+        near = chosen[np.argsort(gaps(values), kind="stable")[:_PARENTS]]
         if history.known.shape[1]:
             near = near[np.argsort(history.known[near, 0], kind="stable")]
         return history.rows[near]
-
-
-def front_numbers(values: Floats) -> Numbers:
-    """Numbers of the rows of `values` (n, objectives) that no other row beats, of equal ones the first."""
-    left = np.lexsort(values.T[::-1])
-    found = []
-    while len(left):
-        found.append(int(left[0]))
-        left = left[(values[left] < values[left[0]]).any(axis=1)]
-    return np.array(sorted(found), dtype=np.int64)
-
-
-def _gaps(values: Floats) -> Floats:
-    """How much better each point's last objective would have to be for the front."""
-    front = values[front_numbers(values)]
-    covers = (front[None, :, :-1] <= values[:, None, :-1]).all(axis=2)
-    with np.errstate(invalid="ignore"):
-        # Infinite from infinite: neither has a place near the front.
-        found: Floats = values[:, -1] - np.where(covers, front[None, :, -1], np.inf).min(axis=1)
-    return found
-
-
-def _training_set(history: History, rng: np.random.Generator) -> Numbers:
-    """Which trials the model sees: all, or those near the front and a random draw of the others."""
-    usable = np.flatnonzero(history.informative)
-    if len(usable) <= _SEEN:
-        return usable
-    values = np.column_stack([history.known[usable], history.learned[usable]])
-    order = usable[np.argsort(_gaps(values), kind="stable")]
-    near = int(_NEAR * _SEEN)
-    others = rng.permutation(order[near:])[: _SEEN - near]
-    return np.sort(np.concatenate([order[:near], others]))
 
 
 def _joined(first: Candidates, second: Candidates) -> Candidates:
