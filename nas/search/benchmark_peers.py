@@ -6,6 +6,7 @@ were told (and, as qLogEHVI needs one, the reference point).
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,16 +16,17 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.errors import NasError
 from nas.search.front_sampler.candidates import bred
+from nas.search.front_sampler.dominance import front_numbers
 from nas.search.front_sampler.grid import Floats, Rows
 from nas.search.front_sampler.problem import keys_of
-from nas.search.front_sampler.proposal import front_numbers
 from nas.search.oracles import Oracle
 
 _LISTED = 10_000
 
 
-class _PeerSampler(BaseSampler):
+class _PeerSampler(BaseSampler, abc.ABC):
     """A sampler that proposes rows. It lives as long as its study, which runs one trial at a time."""
 
     def __init__(self, oracle: Oracle, seed: int) -> None:
@@ -35,9 +37,9 @@ class _PeerSampler(BaseSampler):
         self.rows: Rows = self.grid.random(0, self.rng)
         self.losses: Floats = np.zeros((0, len(oracle.reference)))
 
+    @abc.abstractmethod
     def propose(self) -> Sequence[int]:
         """The next row."""
-        raise NotImplementedError
 
     def infer_relative_search_space(
         self,
@@ -57,10 +59,14 @@ class _PeerSampler(BaseSampler):
         return self.grid.params([int(number) for number in self.propose()])
 
     def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        self,
+        study: Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
+        param_name: str,
+        param_distribution: BaseDistribution,  # noqa: ARG002
     ) -> Any:
-        """Never needed: every parameter is in the space."""
-        raise NotImplementedError
+        """Never asked for: every parameter is in the space."""
+        raise NasError(f"{param_name} is no parameter of {self.oracle.name}")
 
     def after_trial(
         self,
