@@ -1,7 +1,7 @@
 """python -m nas.search.overhead: what does a trial cost besides training and evaluation?
 
-Runs a whole search in a temporary directory with an evaluator that answers at once, and times what is left: suggesting,
-costing, storing and logging.
+Runs a whole search whose scores are made up and known at once (nas/search/oracles.py), and times what is left:
+suggesting, costing, storing and logging. With --keep the run stays and its report is written.
 """
 
 from __future__ import annotations
@@ -13,60 +13,98 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from nas import console
 from nas.accuracy.evaluate import Evaluation, Score
 from nas.errors import NasError
+from nas.files import check_writable, shown
 from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs
+from nas.networks.space import SearchSpace
 from nas.report.files import append_trial
+from nas.report.write import write_report
 from nas.search.experiment import resolve_experiment
+from nas.search.front_sampler.grid import Grid, Rows
+from nas.search.oracles import Made, made_accuracy
 from nas.search.progress import SearchProgress
-from nas.search.run_directory import RunDirectory, claimed
-from nas.search.study import prepare, search
+from nas.search.run_directory import RunDirectory, claimed, keep_weights_of
+from nas.search.space_rows import rows_of
+from nas.search.study import Prepared, prepare, search
 
 
-@dataclass
-class InstantEvaluator:
-    """Scores by size, at once; keeps the seconds between two calls."""
+class MadeUpEvaluator:
+    """Scores members of a space by made-up accuracies, at once; keeps the seconds between two calls."""
 
-    ended_at: list[float] = field(default_factory=list)
-    outside: list[float] = field(default_factory=list)
+    def __init__(self, space: SearchSpace) -> None:
+        rows = rows_of(space)
+        self._space, self._grid = space, Grid(rows.distributions)
+        self._accuracy = made_accuracy(rows, Made(), seed=1)
+        self._ended_at: float | None = None
+        self.outside: list[float] = []
 
     def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
-        """A made-up score that grows with the network's MACs, and weights of its size."""
-        if self.ended_at:
-            self.outside.append(time.perf_counter() - self.ended_at[-1])
-        costs = estimate_costs(architecture)
-        score = Score(
-            100 * costs.macs / (costs.macs + 1e8), budget, seed, 0.0, "made up", architecture.resolution, 1, 1
-        )
-        evaluation = Evaluation(score, {"all": torch.zeros(costs.params)})
-        self.ended_at.append(time.perf_counter())
+        """A made-up score, and weights of the network's size."""
+        if self._ended_at is not None:
+            self.outside.append(time.perf_counter() - self._ended_at)
+        top1 = float(self._accuracy(self._row(architecture))[0])
+        score = Score(top1, budget, seed, 0.0, "made up", architecture.resolution, 1, 1)
+        evaluation = Evaluation(score, {"all": torch.zeros(estimate_costs(architecture).params)})
+        self._ended_at = time.perf_counter()
         return evaluation
 
     def proxy_of(self, architecture: Architecture) -> Architecture:
         """Each network stands for itself."""
         return architecture
 
+    def _row(self, architecture: Architecture) -> Rows:
+        return np.array([self._grid.row(self._space.encode(architecture))], dtype=np.int64)
 
-def measure_overhead(trials: int, sampler: str, latency_max: float | None = None) -> list[float]:
-    """Seconds from one evaluation to the next, over a search of `trials` trials (at least 2)."""
+
+@dataclass(frozen=True)
+class Overhead:
+    """Seconds from each evaluation to the next, of the whole search, and of writing its report where it was kept."""
+
+    between: Sequence[float]
+    search_seconds: float
+    report_seconds: float | None = None
+
+
+def measure_overhead(trials: int, sampler: str, latency_max: float | None = None, keep: Path | None = None) -> Overhead:
+    """What a search of `trials` trials (at least 2) costs beside its scores. It is left in the new folder `keep`."""
     overrides = {"trials": trials, "sampler": sampler, "references": [], "limits.latency_ms": latency_max}
     experiment = resolve_experiment(None, overrides)
     if trials < 2:
         raise NasError(f"--trials must be at least 2 to have something between two trials, but is {trials}")
-    evaluator = InstantEvaluator()
-    prepared = replace(prepare(experiment), evaluator=evaluator)
-    with tempfile.TemporaryDirectory() as folder, SearchProgress(trials, quiet=True) as progress:
-        run = RunDirectory(Path(folder) / "run")
-        with claimed(run):
-            search(prepared, run, progress, on_trial=lambda trial: append_trial(run.path / "trials.csv", trial))
-    return evaluator.outside
+    if keep is not None and keep.exists():
+        raise NasError(f"--keep must name a folder that does not exist yet, but {shown(keep)} does")
+    prepared = prepare(experiment)
+    if keep is not None:
+        check_writable(keep)
+        return _measured(prepared, keep, report=True)
+    with tempfile.TemporaryDirectory() as folder:
+        return _measured(prepared, Path(folder) / "run", report=False)
+
+
+def _measured(prepared: Prepared, folder: Path, *, report: bool) -> Overhead:
+    evaluator, run = MadeUpEvaluator(prepared.space), RunDirectory(folder)
+    setting = replace(prepared.setting, dataset="made up", trained="nothing: it is made up, to time everything else")
+    prepared = replace(prepared, evaluator=evaluator, setting=setting)
+    with SearchProgress(prepared.experiment.trials, quiet=not report) as progress, claimed(run):
+        started = time.perf_counter()
+        outcome = search(prepared, run, progress, on_trial=lambda trial: append_trial(run.path / "trials.csv", trial))
+        found = Overhead(evaluator.outside, time.perf_counter() - started)
+        if not report:
+            return found
+        # Zeros are no weights of anything.
+        keep_weights_of(run, ())
+        started = time.perf_counter()
+        write_report(outcome.result, run.path)
+        return replace(found, report_seconds=time.perf_counter() - started)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--sampler", default="front")
     parser.add_argument("--latency-max", type=float, metavar="MS")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the run in this new folder, with its report")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)
     return console.run(lambda: _report(arguments))
@@ -82,24 +121,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     trials, sampler = arguments.trials, arguments.sampler
-    seconds = measure_overhead(trials, sampler, arguments.latency_max)
-    last = sorted(seconds[-50:])
+    found = measure_overhead(trials, sampler, arguments.latency_max, arguments.keep)
+    last = sorted(found.between[-50:])
     figures = {
         "trials": trials,
         "sampler": sampler,
-        "median_ms": 1000 * statistics.median(seconds),
+        "median_ms": 1000 * statistics.median(found.between),
         "last_50_median_ms": 1000 * statistics.median(last),
         "last_50_least_ms": 1000 * last[0],
         "last_50_most_ms": 1000 * last[-1],
+        "search_s": found.search_seconds,
+        "report_s": found.report_seconds,
     }
     if arguments.json:
         print(json.dumps(figures))
-    else:
-        print(
-            f"{sampler}, {trials} trials: {figures['median_ms']:.0f} ms a trial (median); the last 50: "
-            f"{figures['last_50_median_ms']:.0f} ms ({figures['last_50_least_ms']:.0f} to "
-            f"{figures['last_50_most_ms']:.0f})"
-        )
+        return 0
+    print(
+        f"{sampler}, {trials} trials: {figures['median_ms']:.0f} ms a trial (median); the last 50: "
+        f"{figures['last_50_median_ms']:.0f} ms ({figures['last_50_least_ms']:.0f} to "
+        f"{figures['last_50_most_ms']:.0f}); {found.search_seconds:.0f} s in all"
+    )
+    if found.report_seconds is not None:
+        print(f"report: {shown(arguments.keep / 'report.html')}, written in {found.report_seconds:.1f} s")
     return 0
 
 
