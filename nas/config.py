@@ -6,6 +6,7 @@ Every problem of a file is reported at once, each with its file, line and path. 
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,10 +79,28 @@ def load_document(path: Path) -> Document:
     return parse_document(text, source)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-3 is a number, as in YAML 1.2, though YAML 1.1 wants a point in it."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_value(text: str) -> Any:
+    """One value as it would stand in a file: 3, 1e-3, true, [1, 2], a word. Raises yaml.YAMLError where it is none."""
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def parse_document(text: str, source: str) -> Document:
     """Read YAML text; `source` is the name that messages give it."""
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         # Before the data are made, which copies merged keys (<<) into their groups.
         places = _places(node, source)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from nas.config import Document, Settings, check, dotted, parse_document, with_overrides
+from nas.config import Document, Settings, check, dotted, parse_document, parse_value, with_overrides
 from nas.errors import ConfigError, NasError, nearest_first, unknown_name
 
 
@@ -62,6 +62,17 @@ def test_unknown_keys_at_every_level_name_the_nearest() -> None:
         "unknown key 'epochz'. Known, nearest first: epochs, rate (x.yaml:8, other.epochz)",
         "unknown key 'traning'. Known, nearest first: training, other, more, name (x.yaml:2, traning)",
     )
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3", "+1E-3"])
+def test_a_number_is_one_with_and_without_a_point(text: str) -> None:
+    """YAML 1.1 reads 1e-3 as a word; people mean a number by it, in a file and on the command line."""
+    assert parse_value(text) == parse_document(f"rate: {text}", "a.yaml").data["rate"] == 0.001
+
+
+@pytest.mark.parametrize("text", ["1e", "e3", "5M", "1e3x", "v1e3"])
+def test_a_word_with_digits_stays_a_word(text: str) -> None:
+    assert parse_value(text) == text
 
 
 def test_a_long_value_is_shortened() -> None:

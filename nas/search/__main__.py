@@ -151,9 +151,11 @@ def _experiment(arguments: argparse.Namespace) -> Experiment:
 
 def _key_and_value(word: str) -> tuple[str, Any]:
     """`training.epochs=3`, the value as YAML reads it."""
+    from nas.config import parse_value
+
     key, _, text = word.partition("=")
     try:
-        return key, yaml.safe_load(text)
+        return key, parse_value(text)
     except yaml.YAMLError as error:
         raise ConfigError([f"cannot read {text!r} as the value of {key}"]) from error
 
