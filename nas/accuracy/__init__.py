@@ -1,1 +1,1 @@
-"""How good a network is: data sets, the training loop, and evaluators."""
+"""How good a network is: data sets, the training loops, and evaluators."""

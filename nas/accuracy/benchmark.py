@@ -81,7 +81,7 @@ def measure_throughput(
     """
     shape = (resolution, batch_size, workers)
     rounds: list[tuple[float, float]] = []
-    with _loop_process(_ours, shape) as ours, _loop_process(_plain, shape) as plain:
+    with loop_process("ours", _ours, shape) as ours, loop_process("plain", plain_turn, shape) as plain:
         end = time.perf_counter() + seconds
         while len(rounds) <= MIN_ROUNDS or time.perf_counter() < end:
             rounds.append((ours(), plain()))
@@ -92,8 +92,12 @@ def measure_throughput(
 
 
 @contextmanager
-def _loop_process(loop: Callable[[int, int, int], Turn], shape: tuple[int, int, int]) -> Iterator[Turn]:
-    """A process that trains with `loop` for one turn whenever it is called, and sleeps in between."""
+def loop_process(name: str, loop: Callable[[int, int, int], Turn], shape: tuple[int, int, int]) -> Iterator[Turn]:
+    """A process that trains with `loop` for one turn whenever it is called, and sleeps in between.
+
+    `shape` is the resolution, the batch size and the DataLoader's processes. A turn raises RunFailedError, with `name`,
+    where the process has ended.
+    """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, loop, shape))
@@ -105,7 +109,8 @@ def _loop_process(loop: Callable[[int, int, int], Turn], shape: tuple[int, int, 
             here.send(True)
             return float(here.recv())
         except (EOFError, OSError) as error:
-            raise RunFailedError(f"the process of a training loop ended early ({loop.__name__.strip('_')})") from error
+            said = f"the process of a training loop ended early ({name}); what it said is above"
+            raise RunFailedError(said) from error
 
     try:
         yield turn
@@ -124,23 +129,26 @@ def _serve(connection: Connection, loop: Callable[[int, int, int], Turn], shape:
 
 
 def _ours(resolution: int, batch_size: int, workers: int) -> Turn:  # noqa: ARG001
-    network, dataset, settings = _task(resolution, batch_size)
+    network, dataset, settings = benchmark_task(resolution, batch_size)
     return lambda: train(network, dataset, settings, seed=0).images_per_second
 
 
-def _plain(resolution: int, batch_size: int, workers: int) -> Turn:
-    network, dataset, settings = _task(resolution, batch_size)
+def plain_turn(resolution: int, batch_size: int, workers: int) -> Turn:
+    """One of the plain loop, whose DataLoader has `workers` processes."""
+    network, dataset, settings = benchmark_task(resolution, batch_size)
     loader = _plain_loader(dataset, settings, workers)
     return lambda: _plain_epoch(network, loader, settings)
 
 
-def _task(resolution: int, batch_size: int) -> tuple[nn.Module, Dataset, TrainingSettings]:
+def benchmark_task(resolution: int, batch_size: int) -> tuple[nn.Module, Dataset, TrainingSettings]:
+    """What every loop trains in a turn: the network, random images for a dozen batches, and the settings."""
     dataset = _random_images(resolution, _BATCHES_A_TURN * batch_size)
     settings = TrainingSettings(epochs=1, batch_size=batch_size, device="cpu", mirror="always")
-    return build_network(_network(resolution), seed=0), dataset, settings
+    return build_network(benchmark_network(resolution), seed=0), dataset, settings
 
 
-def _network(resolution: int) -> Architecture:
+def benchmark_network(resolution: int) -> Architecture:
+    """MobileNetV3-Large at the proxy's strides, for 10 classes of images of `resolution` pixels."""
     architecture = reference(NETWORK)
     settings = ProxySettings(resolution=resolution, max_stride=MAX_STRIDE)
     return proxy_architecture(architecture, settings, largest_resolution=architecture.resolution, classes=CLASSES)

@@ -7,6 +7,7 @@ The binary archive of https://www.cs.toronto.edu/~kriz/cifar.html: records of on
 from __future__ import annotations
 
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -70,28 +71,34 @@ def fetch_archive(cache: Path, *, progress: bool, archive: Archive = OFFICIAL) -
     Raises NasError where a file that was there before has another hash; that one is left to the user to remove.
     """
     place = cache / archive.file_name
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT_SECONDS)
-    by_hand = f"download {archive.url} by hand and put it at {place}, or give its place as cifar10:PATH"
     if place.is_file():
         return check_archive(place, archive)
-    pooch.get_logger().setLevel("WARNING")  # it would print the hash and tell the user to write it into the code
+    by_hand = f"download {archive.url} by hand and put it at {place}, or give its place as cifar10:PATH"
     try:
-        # The hash is checked here rather than by pooch, so that the message is one line and says both hashes.
-        fetched = pooch.retrieve(
-            archive.url, known_hash=None, fname=f"{place.name}.part", path=cache, downloader=downloader
-        )
+        got = _download(archive, place, progress)
     except (requests.RequestException, OSError) as error:
         raise RunFailedError(f"cannot download CIFAR-10 ({_reason(error)}); {by_hand}") from error
-    part = Path(fetched)
-    got = pooch.file_hash(fetched, alg="md5")
     if got != archive.md5:
-        part.unlink()
         raise RunFailedError(
             f"the download of {archive.url} must have the MD5 {archive.md5}, but has {got}; it was removed. "
             f"Try again, or {by_hand}."
         )
-    part.replace(place)
     return place
+
+
+def _download(archive: Archive, place: Path, progress: bool) -> str:
+    """The MD5 of what was downloaded, which is at `place` only if that is the archive's."""
+    pooch.get_logger().setLevel("WARNING")  # it would print the hash and tell the user to write it into the code
+    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT_SECONDS)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own, because other processes of the same training may be at it, too.
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        # The hash is checked here rather than by pooch, so that the message is one line and says both hashes.
+        fetched = pooch.retrieve(archive.url, known_hash=None, fname=place.name, path=folder, downloader=downloader)
+        got: str = pooch.file_hash(fetched, alg="md5")
+        if got == archive.md5:
+            Path(fetched).replace(place)
+    return got
 
 
 def check_archive(path: Path, archive: Archive = OFFICIAL) -> Path:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
 from nas.accuracy.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from nas.accuracy.dataset import Dataset
-from nas.accuracy.train import (
-    TrainingFailedError,
-    TrainingSettings,
-    TrainingState,
-    advance,
-    begin_training,
-    final_top1,
-    top1_so_far,
-)
+from nas.accuracy.failures import memory_as_failure
+from nas.accuracy.train import TrainingSettings, TrainingState, advance, begin_training, final_top1, top1_so_far
 from nas.accuracy.training_identity import TrainingIdentity, data_identity, recipe_of
 from nas.errors import NasError
 from nas.files import shown
@@ -176,7 +167,8 @@ class ShortTraining:
         proxy = self.proxy_of(architecture)
         settings = self.training.model_copy(update={"epochs": budget})
         kept = (checkpoint, self.training_of(architecture, budget, seed)) if checkpoint is not None else None
-        with memory_as_failure(proxy):
+        what = f"{proxy.fingerprint} at {proxy.resolution} pixels"
+        with memory_as_failure(what, "lower training.batch_size or the proxy's resolution"):
             dataset = self._dataset_at(proxy.resolution)
             state, note = _begun(proxy, settings, seed, until, kept)
             advance(state, dataset, settings, seed=seed, until=until)
@@ -248,23 +240,3 @@ def _begun(
     if state.epochs_done > until and until not in state.partial_top1:
         return fresh(), f"{shown(kept[0])} is beyond {until} epochs; trained again from the start"
     return state, ""
-
-
-@contextmanager
-def memory_as_failure(architecture: Architecture) -> Iterator[None]:
-    """Memory that runs out inside becomes a TrainingFailedError; other errors pass."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _out_of_memory(error):
-            raise
-        raise TrainingFailedError(
-            f"out of memory while training {architecture.fingerprint} at {architecture.resolution} pixels; "
-            "lower training.batch_size or the proxy's resolution"
-        ) from error
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether `error` is torch's way to say so: the CPU's allocator has no type of its own for it."""
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in text or "out of memory" in text

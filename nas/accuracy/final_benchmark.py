@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from nas import console
-from nas.accuracy.benchmark import Turn, _loop_process, _network, _plain, _task
+from nas.accuracy.benchmark import Turn, benchmark_network, benchmark_task, loop_process, plain_turn
 from nas.accuracy.final_training import train_to_the_end
 from nas.accuracy.recipes import Recipe, find_recipe
 from nas.errors import NasError
@@ -36,8 +36,8 @@ def measure_recipes(
     shape = (resolution, batch_size, workers)
     loops = {name: partial(_final, find_recipe(name, {})) for name in recipes}
     with ExitStack() as stack:
-        turns = {name: stack.enter_context(_loop_process(loop, shape)) for name, loop in loops.items()}
-        turns[PLAIN] = stack.enter_context(_loop_process(_plain, shape))
+        turns = {name: stack.enter_context(loop_process(name, loop, shape)) for name, loop in loops.items()}
+        turns[PLAIN] = stack.enter_context(loop_process(PLAIN, plain_turn, shape))
         speeds: dict[str, list[float]] = {name: [] for name in turns}
         end = time.perf_counter() + seconds
         while len(speeds[PLAIN]) <= MIN_ROUNDS or time.perf_counter() < end:
@@ -47,11 +47,11 @@ def measure_recipes(
 
 
 def _final(recipe: Recipe, resolution: int, batch_size: int, workers: int) -> Turn:  # noqa: ARG001
-    _, dataset, _ = _task(resolution, batch_size)
+    _, dataset, _ = benchmark_task(resolution, batch_size)
     once = recipe.model_copy(
         update={"epochs": 1, "batch_size": batch_size, "device": "cpu", "mirror": "always", "warmup_epochs": 0.0}
     )
-    architecture = _network(resolution)
+    architecture = benchmark_network(resolution)
 
     def turn() -> float:
         state = train_to_the_end(build_network(architecture, seed=0), dataset, once, seed=0)

@@ -14,12 +14,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from nas.accuracy.train import Device, Precision
-from nas.config import Settings
+from nas.accuracy.devices import Device, Precision
+from nas.accuracy.optimisation import REFERENCE_BATCH, scaled_learning_rate
+from nas.config import Settings, parse_value
 from nas.errors import ConfigError, NasError, nearest_first, unknown_name
-
-# The batch size for which learning rates are stated.
-REFERENCE_BATCH = 256
 
 _Share = Field(strict=True, default=0.0, ge=0, lt=1)
 
@@ -150,7 +148,7 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
         if not (name and equals and value):
             raise NasError(f"a setting of a recipe must be NAME=VALUE, such as mixup=0.4, but got {text!r}")
         try:
-            changes[name] = yaml.safe_load(value)
+            changes[name] = parse_value(value)
         except yaml.YAMLError as error:
             raise NasError(f"the value of a setting must be a number or a word, but got {text!r}") from error
     return changes
@@ -161,7 +159,7 @@ def learning_rate_at(epochs_done: float, recipe: Recipe) -> float:
 
     A step takes the rate at its middle, so that none is trained with 0.
     """
-    highest = recipe.learning_rate * recipe.batch_size / REFERENCE_BATCH
+    highest = scaled_learning_rate(recipe.learning_rate, recipe.batch_size)
     warmup = min(recipe.warmup_epochs, recipe.epochs / 2)
     if epochs_done < warmup:
         return highest * epochs_done / warmup

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 
 from nas.accuracy.dataset import Dataset
-from nas.accuracy.train import TrainingSettings, resolve_device, resolve_precision
+from nas.accuracy.devices import resolve_device, resolve_precision
+from nas.accuracy.train import TrainingSettings
 
 # To be raised with every change after which the same settings and seed train other weights or score them otherwise: in
-# train.py, augment.py, batchnorm.py, dataset.py, or in how blocks are built and first filled.
+# train.py and what it is made of (augment.py, batchnorm.py, dataset.py, optimisation.py, randomness.py, scores.py), or
+# in how blocks are built and first filled.
 RECIPE_VERSION = 1
 
 

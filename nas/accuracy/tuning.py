@@ -11,15 +11,12 @@ from torch.nn import functional
 
 from nas.accuracy.augment import augment, normalised
 from nas.accuracy.dataset import Dataset
+from nas.accuracy.devices import resolve_device, resolve_precision
+from nas.accuracy.failures import TrainingFailedError
 from nas.accuracy.memory import keep_freed_memory
-from nas.accuracy.train import (
-    REFERENCE_BATCH,
-    TrainingFailedError,
-    TrainingSettings,
-    build_optimiser,
-    resolve_device,
-    resolve_precision,
-)
+from nas.accuracy.optimisation import scaled_learning_rate, set_learning_rate
+from nas.accuracy.randomness import seeded
+from nas.accuracy.train import TrainingSettings, build_optimiser
 
 
 def tune(
@@ -37,8 +34,9 @@ def tune(
     The learning rate is `settings.learning_rate` (for 256 images) from the first step on, and falls as half a cosine to
     0 with `decay`, else it stays. Epochs and warm-up of `settings` have no part in it. `seed` decides the images'
     order, crops and dropout; the global random state stays as it was. `after_step` may put right what a step has
-    changed and should not have. Raises TrainingFailedError where the loss becomes
-    NaN or infinite.
+    changed and should not have.
+
+    Raises TrainingFailedError where the loss becomes NaN or infinite, NasError for a device that is not there.
     """
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
@@ -48,22 +46,20 @@ def tune(
     mean, std = dataset.mean.to(device), dataset.std.to(device)
     padding = round(settings.crop_padding * dataset.resolution)
     mirror = settings.mirror == "always" or (settings.mirror == "auto" and dataset.mirror)
-    highest = settings.learning_rate * settings.batch_size / REFERENCE_BATCH
+    highest = scaled_learning_rate(settings.learning_rate, settings.batch_size)
     generator = torch.Generator().manual_seed(seed)
     order = torch.empty(0, dtype=torch.int64)
     size = min(settings.batch_size, len(dataset.train))
     keep_freed_memory()
     network.train()
     total = torch.zeros((), device=device)
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with seeded(seed, device):
         for step in range(steps):
             if len(order) < size:
                 order = torch.randperm(len(dataset.train), generator=generator)
             indices, order = order[:size], order[size:]
             share = 0.5 * (1 + math.cos(math.pi * (step + 0.5) / steps)) if decay else 1.0
-            for group in optimiser.param_groups:
-                group["lr"] = highest * share
+            set_learning_rate(optimiser, highest * share)
             batch = augment(dataset.train.images, indices, padding=padding, mirror=mirror, generator=generator)
             labels = dataset.train.labels[indices].to(device)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nas.accuracy.dataset import Dataset
     from nas.accuracy.distillation import Teacher
-    from nas.accuracy.final_training import FinalTraining
+    from nas.accuracy.final_state import FinalTraining
     from nas.accuracy.processes import Processes
     from nas.accuracy.recipes import Recipe
     from nas.deploy.find import FoundNetwork
@@ -104,9 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand."""
     _check_options(arguments)
 
+    from nas.accuracy.devices import resolve_device
     from nas.accuracy.processes import joined_processes
     from nas.accuracy.recipes import find_recipe, parse_changes
-    from nas.accuracy.train import resolve_device
 
     given = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "accumulate")}
     changes = parse_changes(arguments.changes) | {name: value for name, value in given.items() if value is not None}
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _finish(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -> int:
-    from nas.accuracy.final_training import Tuning
+    from nas.accuracy.fine_tuning import Tuning
     from nas.deploy.find import find_network
     from nas.deploy.finish import check_classes, check_folder, finish, finished_architecture, load_images
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nas.accuracy.batchnorm import recalibrate
 from nas.accuracy.dataset import Split
-from nas.accuracy.final_training import Scores, score
+from nas.accuracy.scores import Scores, score
 from nas.accuracy.train import TrainingSettings
 from nas.accuracy.tuning import tune
 from nas.deploy.find import FoundNetwork

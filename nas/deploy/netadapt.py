@@ -26,9 +26,10 @@ from torch.nn import functional
 from nas.accuracy.augment import normalised
 from nas.accuracy.batchnorm import recalibrate
 from nas.accuracy.dataset import Dataset, subset
-from nas.accuracy.final_training import score
+from nas.accuracy.failures import TrainingFailedError
+from nas.accuracy.scores import score
 from nas.accuracy.sealed_file import read_sealed, write_sealed
-from nas.accuracy.train import TrainingFailedError, TrainingSettings
+from nas.accuracy.train import TrainingSettings
 from nas.accuracy.tuning import tune
 from nas.config import Settings
 from nas.deploy.channels import ChannelSet, carried_weights, channel_sets, same_kind, with_widths

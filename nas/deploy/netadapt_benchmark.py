@@ -26,7 +26,7 @@ from nas import console
 from nas.accuracy.batchnorm import recalibrate
 from nas.accuracy.data import load_dataset, load_test_split
 from nas.accuracy.dataset import Dataset, Split
-from nas.accuracy.final_training import score
+from nas.accuracy.scores import score
 from nas.accuracy.sealed_file import read_sealed, write_sealed
 from nas.accuracy.train import TrainingSettings, train
 from nas.accuracy.tuning import tune

@@ -161,7 +161,7 @@ def _choose(
 ) -> tuple[tuple[Candidate, ...], CompoundScaling]:
     """The grid with its scores, and the scaling with the best."""
     # Imported here: torch has nothing to do where nothing is trained.
-    from nas.accuracy.train import TrainingFailedError
+    from nas.accuracy.failures import TrainingFailedError
 
     by_architecture = {network.architecture: network for network in grid}
     by_proxy: dict[Architecture, float] = {}

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas.accuracy.dataset import Dataset
+from nas.accuracy.devices import Device, resolve_device
 from nas.accuracy.distillation import Teacher, TeacherLogits
-from nas.accuracy.train import Device, resolve_device
 from nas.deploy.manifest import load_manifest, manifest_path, sha256_of
 from nas.deploy.trained import Preprocessing, load_trained
 from nas.errors import NasError, RunFailedError

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from nas.accuracy.data import load_dataset
 from nas.accuracy.dataset import Dataset
+from nas.accuracy.devices import resolve_device, resolve_precision
 from nas.accuracy.evaluate import Evaluator, Score, ShortTraining
+from nas.accuracy.failures import TrainingFailedError
 from nas.accuracy.score_cache import ScoreCache, place_of
-from nas.accuracy.train import TrainingFailedError, resolve_device, resolve_precision
 from nas.accuracy.training_identity import data_identity
 from nas.latency.energy import required_power
 from nas.latency.table import LatencyTable, load_table

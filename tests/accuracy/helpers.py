@@ -10,10 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from nas.accuracy.cifar10 import RECORD_BYTES, TEST_BATCH, TRAIN_BATCHES, Archive
 from nas.accuracy.dataset import Dataset, Split
+from nas.accuracy.recipes import Recipe
+from nas.networks.architecture import Architecture, Block
+from nas.networks.build import build_network
+
+# Nothing is drawn but the order, and no image's statistics are another's: parts can be compared with the whole.
+BARE = Recipe(
+    epochs=2, batch_size=16, learning_rate=0.5, warmup_epochs=0.0, crop_padding=0.0, mirror="never", device="cpu"
+)
 
 
 def tiny_network(classes: int, *, seed: int = 0, dropout: float = 0.0) -> nn.Module:
@@ -31,6 +39,23 @@ def tiny_network(classes: int, *, seed: int = 0, dropout: float = 0.0) -> nn.Mod
             nn.Dropout(dropout),
             nn.Linear(64 * 4 * 4, classes),
         )
+
+
+def small_network(seed: int = 0, *, stride: int = 2) -> nn.Sequential:
+    """With a residual block, for 8 pixels and 2 classes; `stride` is the first block's."""
+    blocks = (
+        Block("conv", 8, 3, stride, activation="relu"),
+        Block("mbconv", 8, 3, 1, 16, activation="hswish", se_channels=4, se_gate="hsigmoid"),
+        Block("pool"),
+        Block("linear", 12, activation="hswish"),
+        Block("linear", 2),
+    )
+    return build_network(Architecture(8, 2, blocks), seed=seed)
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    """Whether two state_dicts are equal, bit for bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def random_dataset(count: int = 40, *, classes: int = 2, side: int = 8) -> Dataset:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from nas.accuracy.__main__ import main
-from nas.accuracy.benchmark import Throughput
+from nas.accuracy.benchmark import Throughput, Turn, loop_process
+from nas.errors import RunFailedError
 
 
 def test_ratio_is_the_median_of_the_rounds() -> None:
@@ -39,6 +41,19 @@ def test_help_does_not_import_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("False\n")
     assert "example:" in done.stdout
+
+
+def broken(*_: object) -> Turn:
+    raise SystemExit
+
+
+def test_a_loop_that_ends_is_named() -> None:
+    """Also one with a recipe bound to it, as in the benchmark of final training."""
+    with (
+        loop_process("modern", partial(broken), (8, 4, 0)) as turn,
+        pytest.raises(RunFailedError, match=r"ended early \(modern\)"),
+    ):
+        turn()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from helpers import archive_of, cifar_bytes
 
+from nas.accuracy import cifar10
 from nas.accuracy.cifar10 import OFFICIAL, Archive
 from nas.accuracy.data import load_dataset, load_test_split
 from nas.errors import NasError, RunFailedError
@@ -61,6 +63,24 @@ def test_cached_archive_needs_no_network(served: Archive, tmp_path: Path) -> Non
     unreachable = replace(served, url=f"http://127.0.0.1:9/{NAME}")
     second = load_dataset("cifar10", image_size=32, cache=tmp_path / "cache", archive=unreachable)
     assert torch.equal(first.train.images, second.train.images)
+
+
+def test_fetched_by_many_at_once(served: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the processes of one training: each gets the archive, and it is the only file that stays."""
+    retrieve, all_have_it = cifar10.pooch.retrieve, threading.Barrier(2)
+
+    def retrieve_together(*arguments: object, **options: object) -> str:
+        fetched: str = retrieve(*arguments, **options)
+        all_have_it.wait(30)
+        return fetched
+
+    monkeypatch.setattr(cifar10.pooch, "retrieve", retrieve_together)
+    cache = tmp_path / "cache"
+    with ThreadPoolExecutor(2) as pool:
+        places = list(pool.map(lambda _: cifar10.fetch_archive(cache, progress=False, archive=served), range(2)))
+    assert places == [cache / NAME] * 2
+    assert [*cache.iterdir()] == [cache / NAME]
+    assert (cache / NAME).read_bytes() == cifar_bytes()
 
 
 def test_tampered_download_is_not_kept(served: Archive, tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ import torch
 from nas.accuracy import evaluate as evaluate_module
 from nas.accuracy import train as train_module
 from nas.accuracy.data import load_dataset
-from nas.accuracy.evaluate import Evaluator, ResumableEvaluator, Score, ShortTraining, memory_as_failure
-from nas.accuracy.train import TrainingFailedError, TrainingSettings
+from nas.accuracy.evaluate import Evaluator, ResumableEvaluator, Score, ShortTraining
+from nas.accuracy.failures import TrainingFailedError
+from nas.accuracy.scores import score
+from nas.accuracy.train import TrainingSettings
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
@@ -142,8 +144,6 @@ def test_a_training_is_known_by_what_decides_its_score(evaluator: Evaluator) -> 
 
 def test_weights_fit_the_proxy_and_give_the_score() -> None:
     """What is handed over is the network that was scored, with the data set's classes, at the proxy's resolution."""
-    from nas.accuracy.train import top1_percent
-
     dataset = load_dataset("digits", image_size=8)
     evaluator = ShortTraining(dataset, TrainingSettings(device="cpu"), ProxySettings(resolution=8, max_stride=2), 64)
     evaluation = evaluator.evaluate(small(48), 1, 0)
@@ -154,7 +154,7 @@ def test_weights_fit_the_proxy_and_give_the_score() -> None:
     assert evaluation.weights is not None
     network.load_state_dict(dict(evaluation.weights))
     at_six = dataset.at(6)
-    assert top1_percent(network, at_six.val, at_six) == pytest.approx(evaluation.score.top1)
+    assert score(network, at_six.val, at_six).top1 == pytest.approx(evaluation.score.top1)
 
 
 def test_scores_of_different_budgets_are_not_comparable() -> None:
@@ -211,16 +211,3 @@ def test_out_of_memory_is_a_failed_training(monkeypatch: pytest.MonkeyPatch, err
     evaluator = ShortTraining(dataset, TrainingSettings(), ProxySettings(resolution=8, max_stride=2), 32)
     with pytest.raises(TrainingFailedError, match=r"out of memory .* at 8 pixels; lower training.batch_size"):
         evaluator.evaluate(small(), 1, 0)
-
-
-def test_the_allocators_own_error_is_known() -> None:
-    """What torch raises today for memory that is not there is taken for what it is."""
-    with pytest.raises(TrainingFailedError, match="out of memory"), memory_as_failure(small()):
-        torch.empty(2**50)
-
-
-@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("x"), KeyboardInterrupt()])
-def test_other_errors_pass(error: BaseException) -> None:
-    """A mistake of ours is not a failed trial."""
-    with pytest.raises(type(error)), memory_as_failure(small()):
-        raise error

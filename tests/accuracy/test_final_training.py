@@ -11,20 +11,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import random_dataset, tiny_network
+from helpers import BARE, random_dataset, same, small_network, tiny_network
 from torch import Tensor, nn
-from torch.nn import functional
 
+from nas.accuracy import final_training
 from nas.accuracy.data import load_dataset
 from nas.accuracy.distillation import Teacher
-from nas.accuracy.final_training import FinalTraining, Tuning, WeightAverage, score, train_to_the_end
-from nas.accuracy.recipes import RECIPES, Recipe, find_recipe, learning_rate_at
-from nas.accuracy.regularise import add_drop_path, add_dropout
-from nas.accuracy.sealed_file import DamagedFileError
-from nas.accuracy.train import TrainingFailedError
+from nas.accuracy.failures import TrainingFailedError
+from nas.accuracy.final_state import FinalTraining
+from nas.accuracy.final_training import train_to_the_end
+from nas.accuracy.recipes import RECIPES, find_recipe
+from nas.accuracy.scores import score
 from nas.errors import NasError
-from nas.networks.architecture import Architecture, Block
-from nas.networks.build import build_network
 
 ALL = {
     "epochs": 3,
@@ -36,32 +34,12 @@ ALL = {
     "erasing": 0.3,
     "crop": "resized",
 }
-# Nothing is drawn but the order, and no image's statistics are another's: parts can be compared with the whole.
-BARE = Recipe(
-    epochs=2, batch_size=16, learning_rate=0.5, warmup_epochs=0.0, crop_padding=0.0, mirror="never", device="cpu"
-)
-
-
-def small_network(seed: int = 0) -> nn.Sequential:
-    """With a residual block, for 8 pixels and 2 classes."""
-    blocks = (
-        Block("conv", 8, 3, 2, activation="relu"),
-        Block("mbconv", 8, 3, 1, 16, activation="hswish", se_channels=4, se_gate="hsigmoid"),
-        Block("pool"),
-        Block("linear", 12, activation="hswish"),
-        Block("linear", 2),
-    )
-    return build_network(Architecture(8, 2, blocks), seed=seed)
 
 
 def without_norm(seed: int = 0) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 2))
-
-
-def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("name", ["plain", "mobilenet", "modern"])
@@ -133,42 +111,6 @@ def test_killed_and_resumed_is_the_same_training(tmp_path: Path) -> None:
     assert same(train_to_the_end(small_network(), dataset, recipe, seed=3).last, resumed.last)
 
 
-def test_damaged_checkpoints_are_refused_and_left_alone(tmp_path: Path) -> None:
-    """Cut off, with a flipped bit, or something else: nothing is overwritten."""
-    place = tmp_path / "c.pt"
-    train_to_the_end(small_network(), random_dataset(), BARE, seed=0, checkpoint=place)
-    whole = place.read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1
-    for content in (whole[:-9], bytes(flipped), b"", b"something else"):
-        place.write_bytes(content)
-        with pytest.raises(DamagedFileError, match=r"damaged.*left as it is.*Give another folder"):
-            train_to_the_end(small_network(), random_dataset(), BARE, seed=0, checkpoint=place)
-        assert place.read_bytes() == content
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"seed": 1}, r"seed \(0 instead of 1\)"),
-        ({"recipe": BARE.model_copy(update={"mixup": 0.5})}, r"recipe \(mixup: 0.0 instead of 0.5\)"),
-        ({"network": small_network(5)}, "network and first weights"),
-        ({"dataset": random_dataset(44)}, r"data \(digest: .*, train_images: 40 instead of 44"),
-        ({"tuning": Tuning(layer_decay=0.5)}, "tuning"),
-        ({"teacher": Teacher("t", lambda images: images.mean((2, 3))[:, :2])}, "teacher"),
-    ],
-)
-def test_checkpoints_of_other_trainings_are_refused(change: dict[str, object], said: str, tmp_path: Path) -> None:
-    """What differs is named."""
-    place = tmp_path / "c.pt"
-    train_to_the_end(small_network(), random_dataset(), BARE, seed=0, checkpoint=place)
-    before = place.read_bytes()
-    given = {"network": small_network(), "dataset": random_dataset(), "recipe": BARE, "seed": 0, **change}
-    with pytest.raises(NasError, match=f"of another training: it differs in {said}"):
-        train_to_the_end(**given, checkpoint=place)  # type: ignore[arg-type]
-    assert place.read_bytes() == before
-
-
 def test_accumulated_parts_are_the_whole_batch() -> None:
     """Up to rounding, where no statistics of a batch are used."""
     parts = BARE.model_copy(update={"accumulate": 4})
@@ -238,40 +180,6 @@ def test_batches_that_cannot_be_divided(change: dict[str, int], said: str) -> No
         train_to_the_end(small_network(), random_dataset(), BARE.model_copy(update=change), seed=0)
 
 
-def test_the_average_is_written_out() -> None:
-    """After each update the average is decay times itself and the rest the weights; counters are copied."""
-    network = small_network()
-    average = WeightAverage(network)
-    was = average.network.state_dict()["0.0.weight"].clone()
-    with torch.no_grad():
-        network[0][0].weight += 1.0  # type: ignore[index]
-        network[0][1].num_batches_tracked += 5  # type: ignore[index]
-    average.update(0.75)
-    torch.testing.assert_close(average.network.state_dict()["0.0.weight"], was + 0.25)
-    assert int(average.network.state_dict()["0.1.num_batches_tracked"]) == 5
-
-
-def test_frozen_features_stay() -> None:
-    """Weights and statistics of all blocks before the first linear one; the classifier learns."""
-    network = small_network()
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    train_to_the_end(network, random_dataset(), BARE, seed=0, tuning=Tuning(frozen_features=True))
-    changed = {
-        name.split(".")[0] for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])
-    }
-    assert changed == {"3", "4"}
-
-
-def test_layer_wise_rates_are_powers() -> None:
-    """Each block's rate is the next one's times the decay, the last one's being the schedule's."""
-    state = train_to_the_end(small_network(), random_dataset(), BARE, seed=0, tuning=Tuning(layer_decay=0.5))
-    rate = learning_rate_at(2 - 0.5 / 2, BARE)
-    by_group = {group["lr"] / rate for group in state.optimiser.param_groups}
-    assert by_group == {0.5**4, 0.5**3, 0.5, 1.0}
-    with pytest.raises(NasError, match="layer_decay must be above 0"):
-        Tuning(layer_decay=0)
-
-
 def test_a_teacher_is_learnt_from() -> None:
     """With alpha 1 the student comes to agree with a teacher who knows nothing of the labels."""
     dataset = random_dataset(48)
@@ -287,63 +195,23 @@ def test_a_teacher_is_learnt_from() -> None:
     assert agreed > 0.9
 
 
-def test_drop_path_leaves_out_whole_branches() -> None:
-    """For some images, and scales the others up; nothing in evaluation mode; the mean stays."""
-    network = small_network()
-    assert add_drop_path(network, 0.5) == 1
-    block, x = network[1], torch.randn(4000, 8, 4, 4)
-    branch = block.layers(x) if block.eval() else x  # type: ignore[operator]
-    torch.testing.assert_close(block(x), x + branch)
-    block.layers.train()
-    for layer in list(block.layers.modules())[1:]:
-        layer.eval()
-    added = block(x) - x
-    gone = (added == 0).flatten(1).all(1)
-    keep = 1 - 0.5 * 2 / 5
-    assert float(gone.float().mean()) == pytest.approx(1 - keep, abs=0.03)
-    torch.testing.assert_close(added[~gone], branch[~gone] / keep, atol=1e-4, rtol=1e-3)
-
-
-@torch.no_grad()
-def test_dropout_is_before_the_classifier() -> None:
-    """In training mode alone."""
-    network = nn.Sequential(nn.Identity(), nn.Linear(1000, 1, bias=False))
-    nn.init.ones_(network[1].weight)
-    add_dropout(network, 0.25)
-    assert float(network.eval()(torch.ones(1, 1000))) == pytest.approx(1000)
-    noisy = float(network.train()(torch.ones(1, 1000)))
-    assert noisy != 1000
-    assert noisy == pytest.approx(1000, rel=0.15)
-
-
 def test_a_loss_that_is_not_finite_stops_training() -> None:
     """The reason names the rate, and nothing is scored."""
     recipe = BARE.model_copy(update={"learning_rate": 100.0, "epochs": 10})
     deep = nn.Sequential(nn.Flatten(), *(nn.Linear(192, 192) for _ in range(8)), nn.Linear(192, 2))
-    with pytest.raises(TrainingFailedError, match=r"lower the recipe's learning_rate"):
-        train_to_the_end(deep, random_dataset(), recipe, seed=0)
+    said = r"loss became (nan|inf) in epoch 1 of 10 .*; lower the recipe's learning_rate \(100 for 256 images\)"
+    with pytest.raises(TrainingFailedError, match=said):
+        train_to_the_end(deep, random_dataset(400), recipe, seed=0)
 
 
-def test_scores_are_torchs() -> None:
-    """Top-1, top-5 and loss of known logits."""
-    dataset = random_dataset(30, classes=8)
-    logits = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
-    table = {
-        bytes(image.numpy().data): row for image, row in zip(dataset.train.images.contiguous(), logits, strict=True)
-    }
+def test_memory_that_runs_out_is_a_failed_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason names what takes less of it."""
 
-    class Known(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.unused = nn.Parameter(torch.zeros(1))
+    def too_large(*_: object) -> Tensor:
+        return torch.empty(2**50)
 
-        def forward(self, x: Tensor) -> Tensor:
-            pixels = x * dataset.std.view(1, 3, 1, 1) + dataset.mean.view(1, 3, 1, 1)
-            return torch.stack([table[bytes(p.contiguous().numpy().data)] for p in pixels.round().to(torch.uint8)])
-
-    scores = score(Known(), dataset.train, dataset)
-    labels = dataset.train.labels
-    ranks = (logits > logits.gather(1, labels[:, None])).sum(1)
-    assert scores.top1 == pytest.approx(100 * float((ranks == 0).float().mean()))
-    assert scores.top5 == pytest.approx(100 * float((ranks < 5).float().mean()))
-    assert scores.loss == pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-5)
+    monkeypatch.setattr(final_training, "_loss", too_large)
+    with pytest.raises(
+        TrainingFailedError, match=r"out of memory .* 16 images \(accumulate: 1\) at 8 pixels; raise accumulate"
+    ):
+        train_to_the_end(small_network(), random_dataset(), BARE, seed=0)

@@ -46,9 +46,9 @@ def test_every_recipe_is_one(name: str) -> None:
 
 def test_changes_are_read() -> None:
     """Numbers are numbers, words are words."""
-    changes = parse_changes(["mixup=0.4", "epochs=7", "crop=resized"])
+    changes = parse_changes(["mixup=0.4", "epochs=7", "crop=resized", "learning_rate=5e-3"])
     recipe = find_recipe("modern", changes)
-    assert (recipe.mixup, recipe.epochs, recipe.crop) == (0.4, 7, "resized")
+    assert (recipe.mixup, recipe.epochs, recipe.crop, recipe.learning_rate) == (0.4, 7, "resized", 0.005)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nas.accuracy.evaluate import Evaluation, Score, ShortTraining
-from nas.accuracy.train import TrainingFailedError
+from nas.accuracy.failures import TrainingFailedError
 from nas.deploy.__main__ import main
 from nas.latency.extend import with_modelled
 from nas.latency.table import load_table

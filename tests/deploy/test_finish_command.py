@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 from small_networks import SMALL, trained_small
 
 from nas.accuracy.data import load_dataset, load_test_split
-from nas.accuracy.final_training import score
+from nas.accuracy.scores import score
 from nas.deploy.__main__ import main
 from nas.deploy.finish import finished_architecture
 from nas.deploy.teachers import load_teacher
@@ -23,15 +23,9 @@ from nas.errors import NasError, RunFailedError
 from nas.networks.onnx_graph import onnx_bytes
 from nas.networks.references import reference
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = ["--recipe", "plain", "--batch-size", "64", "--set", "device=cpu", "learning_rate=0.8"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,8 @@ from nas.networks.deployed import deployed
 from nas.networks.operators import units
 from nas.networks.references import reference
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TRAINING = TrainingSettings(batch_size=32, learning_rate=0.2, device="cpu")
 SETTINGS = NetAdaptSettings(step_share=0.1, shortlist=2, short_steps=3, val_images=100)
 
@@ -36,14 +37,6 @@ SETTINGS = NetAdaptSettings(step_share=0.1, shortlist=2, short_steps=3, val_imag
 def latency_ms(architecture: Architecture) -> float:
     """Milliseconds of a device that only counts."""
     return 1 + count_macs(architecture) / 1e5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
-"""A search that takes milliseconds: a small space, a table made up for it, and an evaluator that answers at once."""
+"""A search that takes milliseconds: a small space, a table made up for it, and evaluators that answer at once."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from nas.accuracy.evaluate import Evaluation, Score
-from nas.accuracy.train import TrainingFailedError
+from nas.accuracy.failures import TrainingFailedError
+from nas.accuracy.training_identity import TrainingIdentity
 from nas.latency.energy import Power
 from nas.latency.table import Citation, LatencyTable, Row, TableFormat, save_table
 from nas.networks.architecture import Architecture
@@ -68,6 +70,33 @@ class FakeEvaluator:
         macs = estimate_costs(architecture).macs
         top1 = 100 * macs / (macs + 5e5)
         return Evaluation(Score(top1, budget, seed, 0.5, "fake", architecture.resolution, 100, 50))
+
+    def proxy_of(self, architecture: Architecture) -> Architecture:
+        return architecture
+
+
+class SteppingEvaluator(ABC):
+    """Can stop on the way: its checkpoint is the number of epochs that are done. What they come to is left open."""
+
+    @abstractmethod
+    def train(self, architecture: Architecture, start: int, until: int, budget: int, seed: int) -> Evaluation:
+        """From `start` epochs to `until`."""
+
+    def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
+        return self.train(architecture, 0, budget, budget, seed)
+
+    def advance(
+        self, architecture: Architecture, budget: int, seed: int, *, until: int, checkpoint: Path
+    ) -> Evaluation:
+        start = int(checkpoint.read_text()) if checkpoint.exists() else 0
+        evaluation = self.train(architecture, min(start, until), until, budget, seed)
+        if start < until < budget:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.write_text(str(until))
+        return evaluation
+
+    def training_of(self, architecture: Architecture, budget: int, seed: int) -> TrainingIdentity:
+        return TrainingIdentity(architecture.fingerprint, {}, {}, budget, seed)
 
     def proxy_of(self, architecture: Architecture) -> Architecture:
         return architecture

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from nas.accuracy.evaluate import Evaluation, Score
+from nas.accuracy.failures import TrainingFailedError
 from nas.accuracy.score_cache import ScoreCache
-from nas.accuracy.train import TrainingFailedError
-from nas.accuracy.training_identity import TrainingIdentity
 from nas.errors import NasError
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block
@@ -19,38 +18,20 @@ from nas.networks.operators import estimate_costs
 from nas.search.result import CostedNetwork, Trial
 from nas.search.rungs import StoppingSettings
 from nas.search.scoring import FROM_CACHE, Scorer
+from tests.search.conftest import SteppingEvaluator
 
 BUDGET = 9
 HALVING = StoppingSettings(method="halving")
 
 
 @dataclass
-class Stepwise:
+class Stepwise(SteppingEvaluator):
     """Scores a network by its width, as far as it was trained; keeps each stretch of epochs that it trained."""
 
     trained: list[tuple[int, int, int]] = field(default_factory=list)
     breaks_at: int | None = None
 
-    def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
-        return self._train(architecture, 0, budget, budget, seed)
-
-    def advance(
-        self, architecture: Architecture, budget: int, seed: int, *, until: int, checkpoint: Path
-    ) -> Evaluation:
-        start = int(checkpoint.read_text()) if checkpoint.exists() else 0
-        evaluation = self._train(architecture, start, until, budget, seed)
-        if until < budget:
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            checkpoint.write_text(str(until))
-        return evaluation
-
-    def training_of(self, architecture: Architecture, budget: int, seed: int) -> TrainingIdentity:
-        return TrainingIdentity(architecture.fingerprint, {}, {}, budget, seed)
-
-    def proxy_of(self, architecture: Architecture) -> Architecture:
-        return architecture
-
-    def _train(self, architecture: Architecture, start: int, until: int, budget: int, seed: int) -> Evaluation:
+    def train(self, architecture: Architecture, start: int, until: int, budget: int, seed: int) -> Evaluation:
         if self.breaks_at is not None and start <= self.breaks_at < until:
             raise RuntimeError("shapes differ\nand more")
         width = architecture.blocks[0].out_channels

@@ -12,7 +12,6 @@ import optuna
 import pytest
 
 from nas.accuracy.evaluate import Evaluation, Score
-from nas.accuracy.training_identity import TrainingIdentity
 from nas.config import parse_document
 from nas.errors import ConfigError, NasError
 from nas.networks.architecture import Architecture
@@ -25,43 +24,24 @@ from nas.search.experiment import resolve_experiment
 from nas.search.result import SearchResult
 from nas.search.run_directory import RunDirectory, load_result
 from nas.search.summary import print_summary
-from tests.search.conftest import FakeEvaluator, Searcher
+from tests.search.conftest import FakeEvaluator, Searcher, SteppingEvaluator
 
 HALVING = {"stopping": "halving", "training__epochs": 9, "trials": 24}
 
 
 @dataclass
-class Curves:
+class Curves(SteppingEvaluator):
     """Scores that grow with epochs and size, with noise that network and seed decide; it can be killed at a call."""
 
     killed_at: int | None = None
     calls: list[tuple[str, int, int]] = field(default_factory=list)
-
-    def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
-        return self._score(architecture, 0, budget, budget, seed)
-
-    def advance(
-        self, architecture: Architecture, budget: int, seed: int, *, until: int, checkpoint: Path
-    ) -> Evaluation:
-        start = int(checkpoint.read_text()) if checkpoint.exists() else 0
-        evaluation = self._score(architecture, min(start, until), until, budget, seed)
-        if start < until < budget:
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            checkpoint.write_text(str(until))
-        return evaluation
-
-    def training_of(self, architecture: Architecture, budget: int, seed: int) -> TrainingIdentity:
-        return TrainingIdentity(architecture.fingerprint, {}, {}, budget, seed)
-
-    def proxy_of(self, architecture: Architecture) -> Architecture:
-        return architecture
 
     @property
     def epochs(self) -> int:
         """How many were trained."""
         return sum(until - start for _, start, until in self.calls)
 
-    def _score(self, architecture: Architecture, start: int, until: int, budget: int, seed: int) -> Evaluation:
+    def train(self, architecture: Architecture, start: int, until: int, budget: int, seed: int) -> Evaluation:
         if len(self.calls) == self.killed_at:
             raise KeyboardInterrupt
         self.calls.append((architecture.fingerprint, start, until))

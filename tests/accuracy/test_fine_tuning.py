@@ -1,0 +1,33 @@
+"""Is trained what is to be trained, as fast as is said?"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import BARE, random_dataset, small_network
+
+from nas.accuracy.final_training import train_to_the_end
+from nas.accuracy.fine_tuning import Tuning
+from nas.accuracy.recipes import learning_rate_at
+from nas.errors import NasError
+
+
+def test_frozen_features_stay() -> None:
+    """Weights and statistics of all blocks before the first linear one; the classifier learns."""
+    network = small_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    train_to_the_end(network, random_dataset(), BARE, seed=0, tuning=Tuning(frozen_features=True))
+    changed = {
+        name.split(".")[0] for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])
+    }
+    assert changed == {"3", "4"}
+
+
+def test_layer_wise_rates_are_powers() -> None:
+    """Each block's rate is the next one's times the decay, the last one's being the schedule's."""
+    state = train_to_the_end(small_network(), random_dataset(), BARE, seed=0, tuning=Tuning(layer_decay=0.5))
+    rate = learning_rate_at(2 - 0.5 / 2, BARE)
+    by_group = {group["lr"] / rate for group in state.optimiser.param_groups}
+    assert by_group == {0.5**4, 0.5**3, 0.5, 1.0}
+    with pytest.raises(NasError, match="layer_decay must be above 0"):
+        Tuning(layer_decay=0)
