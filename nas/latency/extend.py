@@ -1,7 +1,8 @@
 """How does a table get rows for units that nobody timed, from its own cost model?
 
-The rows are `modelled` and say so. A table without a model is not extended, and a unit with an operation of a kind that
-the model was never fitted to (attention, for a model of convolutions) is refused, not guessed.
+The rows are `modelled` and say so. A table that was measured models them by its measured rows. Another without a model
+is not extended, and a unit with an operation of a kind that the model was never fitted to (attention, for a model of
+convolutions) is refused, not guessed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 
 from nas.errors import NasError
 from nas.latency.cost_model import AMOUNTS, CostModel
+from nas.latency.measured_model import measured_model_of, with_estimated
 from nas.latency.table import LatencyTable, Row
 from nas.networks.operators import Unit
 
@@ -27,6 +29,8 @@ def with_modelled(table: LatencyTable, wanted: Iterable[Unit]) -> LatencyTable:
     missing = {key: by_key[key] for key in table.missing(by_key.values())}
     if not missing:
         return table
+    if table.conditions.model is None and table.conditions.measurement:
+        return with_estimated(table, measured_model_of(table), missing.values())
     model = cost_model_of(table)
     _refuse_unknown(table.name, model, list(missing.values()))
     modelled = {key: Row(_modelled_ms(table.name, model, unit), source="modelled") for key, unit in missing.items()}

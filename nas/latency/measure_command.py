@@ -28,6 +28,7 @@ MEASURE = """\
 examples:
   python -m nas.latency measure --space mbv3 --device my_board
   python -m nas.latency measure --space mbv2 --resolution 224 --device pi5 --target ssh:pi@raspberry --threads 4
+  python -m nas.latency measure --space mbv3 --device my_board --network pruned.json     # rows for it, too
   python -m nas.latency measure --space mbv3 --device phone --target kit     # writes a kit to carry by hand
   python -m nas.latency measure --space mbv3 --device phone --results results.jsonl
 """
@@ -59,6 +60,14 @@ def add_commands(commands: Any) -> None:
         nargs="*",
         default=list(DEFAULT_REFERENCES),
         help="published networks that get rows and are checked (default: %(default)s)",
+    )
+    measure.add_argument(
+        "--network",
+        metavar="FILE.json",
+        nargs="+",
+        default=[],
+        help="networks of your own, which get rows and are checked: architectures' .json files, or published names, at "
+        "their own resolution",
     )
     measure.add_argument("--held-out", metavar="N", type=int, default=50, help="networks to check by (default: 50)")
     measure.add_argument("--fit", metavar="N", type=int, default=20, help="networks to calibrate by (default: 20)")
@@ -112,7 +121,8 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "float16", "int8"),
         default="float32",
-        help="int8 is quantised in the QDQ format (default: %(default)s)",
+        help="int8 is quantised in the QDQ format; float16 is for providers that compute in it, unlike the CPU's "
+        "(default: %(default)s)",
     )
     parser.add_argument("--passes", metavar="N", type=int, default=6, help="quiet passes over all models (default: 6)")
     parser.add_argument("--rounds", metavar="N", type=int, default=5, help="samples in each pass (default: 5)")
@@ -162,6 +172,7 @@ def _measure(arguments: argparse.Namespace) -> int:
         space,
         resolutions=arguments.resolution,
         references=arguments.reference,
+        networks=arguments.network,
         fit=arguments.fit,
         held_out=arguments.held_out,
         seed=arguments.seed,
@@ -313,7 +324,7 @@ def load_measurement(work: Path) -> tuple[Plan, Results]:
 def print_validation(validation: Mapping[str, Any]) -> None:
     """The verdict on a table, and what it rests on."""
     columns = ("", "networks", "bias", "mean_absolute", "worst", "within_5_percent", "within_10_percent", "spearman")
-    names = {"held out": "held out", "references": "published", "noise": "measured twice"}
+    names = {"held out": "held out", "references": "named", "noise": "measured twice"}
     rows = [
         (words, *(str(validation[name][column]) for column in columns[1:]))
         for name, words in names.items()

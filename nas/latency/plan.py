@@ -14,7 +14,7 @@ from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import Unit, parse_unit, units
-from nas.networks.references import reference
+from nas.networks.references import find_network, reference
 from nas.networks.space import SearchSpace
 from nas.networks.space_format import TiedFormat
 from nas.networks.space_table import SpaceTable
@@ -30,7 +30,7 @@ _MOST_DRAWS = 20
 
 @dataclass(frozen=True)
 class Network:
-    """A whole network that is timed beside the units: to fit the calibration by, to check it, or a published one."""
+    """A whole network that is timed beside the units: to fit the calibration by, to check it, or one that is named."""
 
     name: str
     role: Role
@@ -83,6 +83,7 @@ def plan_measurement(
     *,
     resolutions: Sequence[int] = (),
     references: Sequence[str] = (),
+    networks: Sequence[str] = (),
     fit: int = 20,
     held_out: int = 50,
     seed: int = 0,
@@ -90,8 +91,10 @@ def plan_measurement(
 ) -> Plan:
     """All units of a space, and networks drawn evenly over its range of MACs; for images of some sizes, or of its own.
 
-    References are taken at their own resolution where it is among those measured, else at the largest. Without units,
-    only networks are measured.
+    `references` are published networks, taken at their own resolution where it is among those measured, else at the
+    largest. `networks` are published ones or architectures' .json files, at their own resolution whatever it is. Both
+    get rows and are checked. Without units, only networks are measured. Raises NasError for a network that is not known
+    and for two of one name.
     """
     space = at_resolutions(space, resolutions)
     rng = np.random.default_rng(seed)
@@ -118,9 +121,18 @@ def plan_measurement(
         if network.resolution not in space.format.resolution:
             network = replace(network, resolution=largest)
         named.append(Network(name, "reference", network))
+    # A file keeps its ending, so that it is not taken for a published network.
+    named += [Network(Path(name).name, "reference", find_network(name)) for name in networks]
+    _refuse_twice([network.name for network in named])
     wanted_units = [*space.units(), *(u for n in named if n.role == "reference" for u in n.units)]
     rows = tuple(dict.fromkeys(wanted_units)) if with_units else ()
     return Plan(space.name, tuple(resolutions), rows, tuple(named))
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise NasError(f"each network must have a name of its own, but {', '.join(twice)} was given twice")
 
 
 def at_resolutions(space: SearchSpace, resolutions: Sequence[int]) -> SearchSpace:

@@ -60,6 +60,19 @@ def test_a_table_without_a_model_is_extended_by_nothing(table: LatencyTable) -> 
         with_modelled(bare, units(mobilenet_v3_large(resolution=256)))
 
 
+def test_a_measured_table_models_by_its_rows(table: LatencyTable) -> None:
+    """What it was not measured for; its own rows stay."""
+    conditions = table.conditions.model_copy(update={"model": None, "measurement": {"space": "mbv3"}})
+    rows = {key: replace(row, source="measured") for key, row in table.rows.items()}
+    network = mobilenet_v3_large(resolution=256)
+    extended = with_modelled(LatencyTable("mine", conditions, rows), units(network))
+    assert {key: extended.rows[key] for key in rows} == rows
+    assert extended.estimate(network).share("modelled") > 0.9
+    assert extended.estimate(network).latency_ms == pytest.approx(
+        with_modelled(table, units(network)).estimate(network).latency_ms, rel=0.05
+    )
+
+
 def test_operations_that_the_model_never_saw_are_refused_by_name(table: LatencyTable) -> None:
     """With the unit, the operations and what the model knows; the rows that it could have had are not added."""
     with pytest.raises(NasError, match="cannot tell what 2 units cost") as caught:

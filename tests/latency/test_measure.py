@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from nas.latency.plan import Plan, at_resolutions, load_plan, plan_measurement, 
 from nas.latency.samples import Results, Timing
 from nas.latency.table import load_table
 from nas.networks.operators import units
+from nas.networks.references import reference
 from nas.networks.space import SearchSpace, load_space, read_space
 
 SPACE = """\
@@ -78,6 +80,7 @@ HEADER: dict[str, Any] = {
     "machine": {"processor": "Made up", "cores": 4, "onnxruntime": "1", "system": "None", "python": "3"},
     "governor": "performance",
 }
+RUN = RunSettings(passes=1, rounds=1)
 
 
 def test_a_plan_has_all_units_and_no_network_twice(space: SearchSpace) -> None:
@@ -92,6 +95,29 @@ def test_a_plan_has_all_units_and_no_network_twice(space: SearchSpace) -> None:
         assert max(macs[role]) > 3 * min(macs[role])
     # The published network is not for the space's images.
     assert roles["reference"][0].architecture.resolution == 32
+
+
+def test_a_network_of_ones_own_gets_rows_and_is_checked(space: SearchSpace, tmp_path: Path) -> None:
+    """At its own resolution, whatever the space's; another one in its place is another measurement."""
+    own = reference("mobilenet_v3_small")
+    path = tmp_path / "mobilenet_v3_small.json"
+    path.write_text(json.dumps(own.to_json()))
+    plan = plan_measurement(space, references=["mobilenet_v3_small"], networks=[str(path)], fit=4, held_out=4)
+    *_, published, mine = plan.networks
+    assert (published.name, published.architecture.resolution) == ("mobilenet_v3_small", 32)
+    assert (mine.name, mine.role, mine.architecture) == ("mobilenet_v3_small.json", "reference", own)
+    assert set(units(own)) <= set(plan.units)
+    table = build_table("made_up", plan, made_up(plan), {})
+    assert table.conditions.validation["mobilenet_v3_small.json"]["checked"].startswith("outside the range")
+    assert not table.missing(units(own))
+    measure.prepare(
+        plan_measurement(space, networks=[str(path)], fit=0, held_out=1, with_units=False), RUN, tmp_path / "k"
+    )
+    path.write_text(json.dumps(reference("mobilenet_v3_large").to_json()))
+    with pytest.raises(NasError, match="holds another measurement: other units or networks"):
+        measure.prepare(
+            plan_measurement(space, networks=[str(path)], fit=0, held_out=1, with_units=False), RUN, tmp_path / "k"
+        )
 
 
 def test_a_space_of_few_networks_gives_those_that_it_has(tmp_path: Path) -> None:
@@ -294,6 +320,8 @@ def test_a_kit_is_carried_by_hand(
         (["--target", "carrier pigeon"], "a target is local, ssh:HOST, adb or adb:SERIAL, but got 'carrier pigeon'"),
         (["--threads", "0"], "threads must be at least 1, but got 0"),
         (["--reference", "mobilenet"], "unknown reference network 'mobilenet'"),
+        (["--network", "none.json"], "cannot read none.json"),
+        (["--network", "mobilenet_v2", "mobilenet_v2"], "name of its own, but mobilenet_v2 was given twice"),
         (["--resolution", "7"], "a resolution must be 8 to 4096 pixels, but got 7"),
     ],
 )
