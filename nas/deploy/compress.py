@@ -115,6 +115,13 @@ def compress(
         )
     else:
         made = quantised_dynamic(model) if method == "int8-dynamic" else in_float16(model)
+    return compared(model, made, images, runs=runs, threads=threads)
+
+
+def compared(
+    model: ModelProto, made: ModelProto, images: Images, *, runs: int = DEFAULT_RUNS, threads: int = 1
+) -> Compressed:
+    """How `made` does on the validation images beside `model` (float32). Raises as `compress` does."""
     both = {"before": session_runner(model, threads), "after": session_runner(made, threads)}
     classes = {name: _classes(run, images, f"the model {name}") for name, run in both.items()}
     one = images.some(1).numpy()
@@ -143,7 +150,8 @@ def check_drop(compressed: Compressed, most: float) -> None:
         raise RunFailedError(
             f"top-1 fell by {compressed.drop:.2f} points, from {compressed.before.top1:.2f} to "
             f"{compressed.after.top1:.2f} %, but may fall by {most:g} at most; nothing was written. Try another "
-            "--calibration, more --images, or train with quantisation in mind; --allow keeps it all the same."
+            "--calibration, more --images, or training for it (--method int8-qat, more --epochs); --allow keeps it all "
+            "the same."
         )
 
 

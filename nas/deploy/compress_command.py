@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas import console
 from nas.errors import NasError
@@ -20,20 +22,30 @@ if TYPE_CHECKING:
     from nas.deploy.images import Images
     from nas.deploy.manifest import Manifest
 
+    # The images that were used, what was made, and what a method alone records.
+    Made = tuple[Images, Compressed, Mapping[str, Any]]
+
 EXAMPLES = """\
 examples:
   python -m nas.deploy compress finished/knee --method int8-static --data folder:flowers
+  python -m nas.deploy compress finished/knee --method int8-qat --data folder:flowers --epochs 3
   python -m nas.deploy compress exported/knee.onnx --method float16 --data digits
 """
+
+METHODS = ("int8-static", "int8-qat", "int8-dynamic", "float16")
+# Of the options of int8-qat, where they are not given.
+_EPOCHS, _BATCH_SIZE, _LEARNING_RATE, _SEED = 1, 64, 0.01, 0
+_CALIBRATED = ("int8-static", "int8-qat")
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `compress` and its options."""
     parser = commands.add_parser(
         "compress",
-        help="a trained network in int8 or float16, without training it again",
-        description="Quantise a trained network through ONNX Runtime, and say what that does to its accuracy, size and "
-        "latency. A network that loses too much is refused.",
+        help="a trained network in int8 or float16",
+        description="Quantise a trained network through ONNX Runtime, as it is or (int8-qat) after training it on with "
+        "the rounding of int8, and say what that does to its accuracy, size and latency. A network that loses too much "
+        "is refused.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,7 +53,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--pick", metavar="PICK", help="of a run: knee (default), 30ms, a pick's name, a trial's number"
     )
-    parser.add_argument("--method", choices=("int8-static", "int8-dynamic", "float16"), default="int8-static")
+    parser.add_argument("--method", choices=METHODS, default="int8-static", help="default: %(default)s")
     parser.add_argument(
         "--data",
         metavar="SOURCE",
@@ -52,7 +64,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--calibration",
         choices=("minmax", "entropy", "percentile"),
         default="minmax",
-        help="int8-static: how an activation's range is chosen (default: %(default)s)",
+        help="int8-static: how an activation's range is chosen; int8-qat: at the start (default: %(default)s)",
     )
     parser.add_argument(
         "--percentile",
@@ -62,9 +74,16 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="of --calibration percentile (default: %(default)s)",
     )
     parser.add_argument(
-        "--images", metavar="N", type=int, default=256, help="int8-static: calibration images (default: %(default)s)"
+        "--images",
+        metavar="N",
+        type=int,
+        default=256,
+        help="int8-static, int8-qat: calibration images (default: %(default)s)",
     )
-    parser.add_argument("--exclude", metavar="NODE,NODE", default="", help="int8-static: nodes that stay in float")
+    parser.add_argument(
+        "--exclude", metavar="NODE,NODE", default="", help="int8-static, int8-qat: nodes that stay in float"
+    )
+    _add_training(parser.add_argument_group("int8-qat"))
     parser.add_argument(
         "--most-drop",
         metavar="POINTS",
@@ -79,16 +98,44 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_training(group: argparse._ArgumentGroup) -> None:
+    length = group.add_mutually_exclusive_group()
+    length.add_argument("--epochs", metavar="N", type=int, help=f"to train (default: {_EPOCHS})")
+    length.add_argument("--steps", metavar="N", type=int, help="to train, instead of whole epochs")
+    group.add_argument("--batch-size", metavar="N", type=int, help=f"default: {_BATCH_SIZE}")
+    group.add_argument(
+        "--learning-rate", metavar="RATE", type=float, help=f"for 256 images, at the start (default: {_LEARNING_RATE})"
+    )
+    group.add_argument("--train-images", metavar="N", type=int, help="that are trained on (default: all)")
+    group.add_argument("--seed", metavar="N", type=int, help=f"default: {_SEED}")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     _check_options(arguments)
 
-    from nas.deploy.compress import check_drop, compress
-    from nas.deploy.images import check_labels, load_images
+    from nas.deploy.compress import check_drop
     from nas.files import check_writable
 
     check_writable(arguments.out)
     model, manifest = _float_model(arguments.network, arguments.pick)
+    make = _trained if arguments.method == "int8-qat" else _quantised
+    images, compressed, record = make(arguments, model, manifest)
+    if not arguments.allow:
+        check_drop(compressed, arguments.most_drop)
+    path = _save(compressed, manifest, images, arguments, record)
+    if arguments.json:
+        print(json.dumps({"file": str(path), **compressed.to_json()}, indent=2))
+    else:
+        _print(compressed, manifest, path)
+    return 0
+
+
+def _quantised(arguments: argparse.Namespace, model: ModelProto, manifest: Manifest) -> Made:
+    """The model by a method that does not train."""
+    from nas.deploy.compress import compress
+    from nas.deploy.images import check_labels, load_images
+
     images = load_images(
         arguments.data, manifest.architecture, preprocessing=manifest.preprocessing, calibration=arguments.images
     )
@@ -99,22 +146,66 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.method,
         calibration=arguments.calibration,
         percentile=arguments.percentile,
-        exclude=tuple(name for name in arguments.exclude.split(",") if name),
+        exclude=_excluded(arguments),
         runs=arguments.runs,
         threads=arguments.threads,
-        progress=_progress if sys.stderr.isatty() else None,
+        progress=_progress("calibration images"),
     )
-    if not arguments.allow:
-        check_drop(compressed, arguments.most_drop)
-    path = _save(compressed, manifest, images, arguments)
-    if arguments.json:
-        print(json.dumps({"file": str(path), **compressed.to_json()}, indent=2))
-    else:
-        _print(compressed, manifest, path)
-    return 0
+    return images, compressed, {}
+
+
+def _trained(arguments: argparse.Namespace, model: ModelProto, manifest: Manifest) -> Made:
+    """The model by quantisation-aware training."""
+    from nas.accuracy.train import TrainingSettings
+    from nas.deploy.compress import compared
+    from nas.deploy.fake_quantised import check_torchao
+    from nas.deploy.images import check_labels
+    from nas.deploy.quantise_training import load_training_images, steps_of, trained_for_int8
+
+    check_torchao()
+    images, dataset = load_training_images(
+        arguments.data,
+        manifest.architecture,
+        preprocessing=manifest.preprocessing,
+        calibration=arguments.images,
+        max_images=arguments.train_images,
+        seed=arguments.seed,
+    )
+    check_labels(images, manifest.labels, manifest.architecture.classes)
+    training = TrainingSettings(
+        batch_size=arguments.batch_size, learning_rate=arguments.learning_rate, weight_decay=0.0
+    )
+    steps = arguments.steps or steps_of(arguments.epochs, dataset, training)
+    made = trained_for_int8(
+        model,
+        images.calibration_inputs(),
+        dataset,
+        training,
+        steps=steps,
+        seed=arguments.seed,
+        calibration=arguments.calibration,
+        percentile=arguments.percentile,
+        exclude=_excluded(arguments),
+        progress=_progress("training steps"),
+    )
+    facts = {
+        "images": len(dataset.train),
+        "steps": steps,
+        "batch_size": training.batch_size,
+        "learning_rate": training.learning_rate,
+        "seed": arguments.seed,
+        "torchao": version("torchao"),
+    }
+    compressed = compared(model, made, images, runs=arguments.runs, threads=arguments.threads)
+    return images, compressed, {"training": facts}
+
+
+def _excluded(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name for name in arguments.exclude.split(",") if name)
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
+    _check_training_options(arguments)
     for name in ("images", "runs", "threads"):
         if getattr(arguments, name) < 1:
             raise NasError(f"--{name} must be at least 1, but is {getattr(arguments, name)}")
@@ -122,6 +213,36 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise NasError(f"--percentile must be above 50 and at most 100, but is {arguments.percentile:g}")
     if not 0 <= arguments.most_drop <= 100:
         raise NasError(f"--most-drop must be 0 to 100 points, but is {arguments.most_drop:g}")
+
+
+def _check_training_options(arguments: argparse.Namespace) -> None:
+    """Fill in what was not given; raise NasError for options that have no effect and for values out of range."""
+    defaults = {
+        "epochs": _EPOCHS,
+        "steps": None,
+        "batch_size": _BATCH_SIZE,
+        "learning_rate": _LEARNING_RATE,
+        "train_images": None,
+        "seed": _SEED,
+    }
+    given = [name for name in defaults if getattr(arguments, name) is not None]
+    if given and arguments.method != "int8-qat":
+        raise NasError(f"{', '.join(map(_option, given))}: only with --method int8-qat")
+    for name in ("epochs", "steps", "train_images"):
+        if name in given and getattr(arguments, name) < 1:
+            raise NasError(f"{_option(name)} must be at least 1, but is {getattr(arguments, name)}")
+    for name in defaults.keys() - set(given):
+        setattr(arguments, name, defaults[name])
+    if not 2 <= arguments.batch_size <= 65_536:
+        raise NasError(f"--batch-size must be 2 to 65536, but is {arguments.batch_size}")
+    if not 0 < arguments.learning_rate <= 100:
+        raise NasError(f"--learning-rate must be above 0 and at most 100, but is {arguments.learning_rate:g}")
+    if not 0 <= arguments.seed < 2**31:
+        raise NasError(f"--seed must be a whole number from 0 to {2**31 - 1}, but is {arguments.seed}")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _float_model(text: str, pick: str | None) -> tuple[ModelProto, Manifest]:
@@ -163,7 +284,9 @@ def _float_model(text: str, pick: str | None) -> tuple[ModelProto, Manifest]:
         return load_onnx(path.read_bytes(), text), manifest
 
 
-def _save(compressed: Compressed, manifest: Manifest, images: Images, arguments: argparse.Namespace) -> Path:
+def _save(
+    compressed: Compressed, manifest: Manifest, images: Images, arguments: argparse.Namespace, record: Mapping[str, Any]
+) -> Path:
     from nas.deploy.manifest import save_with_manifest
 
     method = arguments.method
@@ -178,9 +301,10 @@ def _save(compressed: Compressed, manifest: Manifest, images: Images, arguments:
             **manifest.history,
             "compress": {
                 "method": method,
-                "calibration": arguments.calibration if method == "int8-static" else None,
-                "calibration_images": len(images.calibration) if method == "int8-static" else None,
+                "calibration": arguments.calibration if method in _CALIBRATED else None,
+                "calibration_images": len(images.calibration) if method in _CALIBRATED else None,
                 "data": images.source,
+                **record,
                 **compressed.to_json(),
             },
         },
@@ -204,7 +328,7 @@ def _print(compressed: Compressed, manifest: Manifest, path: Path) -> None:
         f"same class), size × {size:.2f}, latency × {compressed.latency_ratio:.2f} (side by side, "
         f"{compressed.threads} thread{'s' * (compressed.threads > 1)}, one image)"
     )
-    if path.name.endswith(("int8-static.onnx", "int8-dynamic.onnx")):
+    if "-int8-" in path.name:
         others = ", ".join(f"{count} {name}" for name, count in compressed.runs_as.other_float.items()) or "none"
         print(
             f"ONNX Runtime runs {compressed.runs_as.integer} operators in integers; convolutions and products in "
@@ -223,5 +347,12 @@ def _cells(quality: Quality) -> tuple[str, ...]:
     )
 
 
-def _progress(done: int, total: int) -> None:
-    print(f"\r{done} of {total} calibration images", end="\n" if done == total else "", file=sys.stderr, flush=True)
+def _progress(what: str) -> Callable[[int, int], None] | None:
+    """What shows on a terminal how many are done."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        print(f"\r{done} of {total} {what}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return show

@@ -7,6 +7,7 @@ by channel. What it leaves in float is counted in the graph that ONNX Runtime re
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from nas.deploy.formats.quiet import quiet
 from nas.errors import NasError, RunFailedError
 
 Method = Literal["int8-static", "int8-dynamic", "float16"]
+# By an activation's name, its lowest and its highest value.
+Ranges = Mapping[str, tuple[float, float]]
 Calibration = Literal["minmax", "entropy", "percentile"]
 METHODS: tuple[Method, ...] = get_args(Method)
 CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
@@ -43,8 +46,8 @@ _PASSIVE = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape", "Flatten", "Cast", "ReorderInput", "ReorderOutput"}
     | set(_HEAVY)
 )
-# Where an activation is constant: its input need not be told apart beyond. (low, high); None: nowhere.
-_MATTERS: Mapping[str, tuple[float, float | None]] = {"HardSwish": (-3.0, None), "HardSigmoid": (-3.0, 3.0)}
+# Where an activation is constant: its input need not be told apart beyond.
+_MATTERS: Mapping[str, tuple[float, float]] = {"HardSwish": (-3.0, math.inf), "HardSigmoid": (-3.0, 3.0)}
 
 
 @dataclass(frozen=True)
@@ -96,21 +99,48 @@ def quantised_static(
     Raises NasError for images of another shape, RunFailedError where a convolution would stay in float though it was
     not excluded.
     """
-    from onnxruntime.quantization import QuantType
+    plain = prepared(model)
+    ranges = calibrated_ranges(plain, images, calibration=calibration, percentile=percentile, progress=progress)
+    return quantised_with(plain, ranges, exclude=exclude)
+
+
+def calibrated_ranges(
+    plain: ModelProto,
+    images: NDArray[np.float32],
+    *,
+    calibration: Calibration = "minmax",
+    percentile: float = DEFAULT_PERCENTILE,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, tuple[float, float]]:
+    """The range of every activation of a model from `prepared` on `images`, cut to where levels matter.
+
+    Raises as `quantised_static` does for images of another shape.
+    """
+    check_images(plain, images)
+    ranges = _ranges(plain, images, calibration, percentile, progress)
+    for name, (least, most) in limits(plain).items():
+        if name in ranges and max(ranges[name][0], least) < min(ranges[name][1], most):
+            ranges[name] = (max(ranges[name][0], least), min(ranges[name][1], most))
+    return ranges
+
+
+def quantised_with(plain: ModelProto, ranges: Ranges, *, exclude: Sequence[str] = ()) -> ModelProto:
+    """A model from `prepared` in int8, its activations having these ranges. Raises as `quantised_static` does."""
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    check_images(model, images)
-    plain = prepared(model)
-    ranges = _ranges(plain, images, calibration, percentile, progress)
-    _cut_to_what_matters(ranges, plain)
+    tensors = {
+        name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()
+    }
     with quiet():
         quantiser = QDQQuantizer(
-            plain,
+            copy.deepcopy(plain),
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8,
-            tensors_range=ranges,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
             nodes_to_quantize=[],
             nodes_to_exclude=list(exclude),
             op_types_to_quantize=_quantisable(),
@@ -213,8 +243,8 @@ def _ranges(
     calibration: Calibration,
     percentile: float,
     progress: Callable[[int, int], None] | None,
-) -> Any:
-    """ONNX Runtime's TensorsData of every activation."""
+) -> dict[str, tuple[float, float]]:
+    """The range of every activation."""
     from onnxruntime.quantization import CalibrationMethod
     from onnxruntime.quantization.calibrate import create_calibrator
 
@@ -238,7 +268,13 @@ def _ranges(
             calibrator.collect_data(_Reader(name, images[start : start + _CHUNK]))
             if progress is not None:
                 progress(min(start + _CHUNK, len(images)), len(images))
-        return calibrator.compute_data()
+        found = calibrator.compute_data()
+    return {key: _as_floats(found[key].range_value) for key in found.keys()}  # noqa: SIM118 (it is no mapping)
+
+
+def _as_floats(values: Sequence[Any]) -> tuple[float, float]:
+    low, high = (float(np.asarray(value).reshape(-1)[0]) for value in values)
+    return low, high
 
 
 class _Reader:
@@ -252,26 +288,17 @@ class _Reader:
         return next(self._feeds, None)
 
 
-def _cut_to_what_matters(ranges: Any, model: ModelProto) -> None:
-    """Cut the ranges of what goes into h-swish and h-sigmoid alone to where these are not constant.
+def limits(model: ModelProto) -> dict[str, tuple[float, float]]:
+    """Beyond what no values of an activation need be told apart: of those that go into h-swish or h-sigmoid alone.
 
     h-swish is 0 for everything below -3, so that no level of 256 need be spent on it.
     """
-    from onnxruntime.quantization.calibrate import TensorData
-
     readers: dict[str, set[str]] = {}
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, set()).add(node.op_type)
-    for name in list(ranges.keys()):
-        kinds = readers.get(name, set())
-        if len(kinds) != 1 or (matters := _MATTERS.get(next(iter(kinds)))) is None:
-            continue
-        low, high = (float(np.asarray(value).reshape(-1)[0]) for value in ranges[name].range_value)
-        low = max(low, matters[0])
-        high = high if matters[1] is None else min(high, matters[1])
-        if low < high:
-            ranges.data[name] = TensorData(lowest=np.float32(low), highest=np.float32(high))
+    only = {name: next(iter(kinds)) for name, kinds in readers.items() if len(kinds) == 1}
+    return {name: _MATTERS[kind] for name, kind in only.items() if kind in _MATTERS}
 
 
 def _check_complete(quantised: ModelProto, exclude: Sequence[str]) -> None:
