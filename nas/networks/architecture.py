@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -119,8 +119,9 @@ class Architecture:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; fields of a block that stand at their default are left out."""
+        # Not by `asdict`, which copies each value: a search asks this of every network.
         blocks = [
-            {name: value for name, value in asdict(block).items() if value != _BLOCK_DEFAULTS.get(name)}
+            {name: value for name, default in _BLOCK_DEFAULTS.items() if (value := getattr(block, name)) != default}
             for block in self.blocks
         ]
         return {"resolution": self.resolution, "classes": self.classes, "blocks": blocks}
