@@ -160,8 +160,10 @@ def choose_samples(
     """Which `count` of `options` to measure on a new device so as to know `networks` best; both are lists of units.
 
     By position, the most telling first. Options of one unit are units timed alone; others are whole networks. Raises
-    NasError for units that a source lacks.
+    NasError for fewer than LEAST_SAMPLES, of which no table could be made, and for units that a source lacks.
     """
+    if count < LEAST_SAMPLES:
+        raise NasError(f"at least {LEAST_SAMPLES} samples must be chosen, better 10 to 50, but got {count}")
     devices = _Devices.of(sources)
     every = dict.fromkeys(unit for units in (*options, *networks) for unit in units)
     for source in sources:

@@ -110,6 +110,7 @@ def _choose(sources: Sequence[LatencyTable], arguments: argparse.Namespace) -> i
     from nas.networks.space import load_space
     from nas.networks.space_table import SpaceTable
 
+    _refuse_measured(arguments.out / SAMPLES)
     space = load_space(arguments.space)
     for source in sources:
         source.require(space.units())
@@ -138,6 +139,15 @@ def _choose(sources: Sequence[LatencyTable], arguments: argparse.Namespace) -> i
     tables = " ".join(arguments.sources)
     print(f"  python -m nas.latency adapt {tables} --samples {path} --name NAME --out latency_tables")
     return 0
+
+
+def _refuse_measured(path: Path) -> None:
+    """What was typed in by hand must not be lost: only a list that nothing was filled into is overwritten."""
+    if not path.exists():
+        return
+    first, *rows = [fields for _, fields in read_csv(path, shown(path))] or [[]]
+    if tuple(first) != COLUMNS or not all(len(row) == len(COLUMNS) and not row[1].strip() for row in rows):
+        raise NasError(f"{shown(path)} is filled in already, and choosing again would overwrite it: give another --out")
 
 
 def _adapt(sources: Sequence[LatencyTable], arguments: argparse.Namespace) -> int:

@@ -130,9 +130,12 @@ def fit_calibration(sums: Array, latency_ms: Array) -> Calibration:
     """The scale, and the offset where it pays, that make sums agree best with whole networks.
 
     Least squares of the relative error; of the two forms the one with the lower error on networks left out one by one.
+    With an offset, networks that take nearly the same may give a scale below 0, by which less would cost more: then
+    there is none.
     """
     forms = {"scale": np.stack([sums], 1), "scale and offset": np.stack([sums, np.ones_like(sums)], 1)}
-    errors = {name: _left_out_error(columns, latency_ms) for name, columns in forms.items()}
+    sensible = {name: columns for name, columns in forms.items() if _solve(columns, latency_ms)[0] > 0}
+    errors = {name: _left_out_error(columns, latency_ms) for name, columns in sensible.items()}
     best = min(errors, key=lambda name: errors[name])
     scale, offset = (*_solve(forms[best], latency_ms), 0.0)[:2]
     return Calibration(

@@ -54,9 +54,11 @@ class RunSettings:
     longest_pause_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("threads", "passes", "most_passes", "rounds", "runs", "group_size", "sentinel_every"):
+        for name in ("threads", "most_passes", "rounds", "runs", "group_size", "sentinel_every"):
             if getattr(self, name) < 1:
                 raise NasError(f"{name} must be at least 1, but got {getattr(self, name)}")
+        if self.passes < 2:
+            raise NasError(f"passes must be at least 2, one to check the other by, but got {self.passes}")
 
 
 @dataclass(frozen=True)
@@ -71,20 +73,29 @@ class Model:
 def write_kit(models: Iterable[Model], settings: RunSettings, folder: Path) -> str:
     """Write a kit into `folder` and return its identity: the same models and settings have the same.
 
-    There must be a model called SENTINEL. Raises NasError where `folder` holds something that is no kit.
+    There must be a model called SENTINEL. Until the kit is whole it stands beside `folder`, so that a kill leaves
+    nothing that looks like a kit. Raises NasError where `folder` holds something that is no kit.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise NasError(f"{folder} holds other files: a kit needs a folder of its own")
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "models").mkdir(parents=True)
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    (unfinished / "models").mkdir(parents=True)
     listed = []
     for number, model in enumerate(models):
         file = f"models/{number:05d}.onnx"
-        (folder / file).write_bytes(model.onnx)
+        (unfinished / file).write_bytes(model.onnx)
         digest = hashlib.sha256(model.onnx).hexdigest()
         listed.append({"name": model.name, "file": file, "sha256": digest, "inputs": model.inputs})
     manifest = {"format": runner.FORMAT, "settings": asdict(settings), "sentinel": SENTINEL, "models": listed}
     identity = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
-    (folder / MANIFEST).write_text(json.dumps({"kit": identity, **manifest}, indent=1), encoding="utf-8")
-    shutil.copyfile(runner.__file__, folder / RUNNER)
+    (unfinished / MANIFEST).write_text(json.dumps({"kit": identity, **manifest}, indent=1), encoding="utf-8")
+    write_runner(unfinished)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
     return identity
+
+
+def write_runner(folder: Path) -> None:
+    """Put what runs a kit into its folder; it is no part of what the kit is known by."""
+    shutil.copyfile(runner.__file__, folder / RUNNER)

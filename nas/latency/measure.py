@@ -7,6 +7,7 @@ by, the others to check the table by. All raw samples stay in the folder of the 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -17,8 +18,8 @@ from typing import Any
 from nas.errors import NasError
 from nas.latency import agreement, runner
 from nas.latency.agreement import Agreement, compare, fit_calibration, measured, summed, timed, unit_latencies
-from nas.latency.kit import EMPTY, MANIFEST, SENTINEL, Model, RunSettings, write_kit
-from nas.latency.plan import Network, Plan, Role, load_plan, save_plan
+from nas.latency.kit import EMPTY, SENTINEL, Model, RunSettings, write_kit, write_runner
+from nas.latency.plan import LEAST_FIT, Network, Plan, load_plan, save_plan
 from nas.latency.samples import Results
 from nas.latency.table import Calibration, Citation, LatencyTable, Row, TableFormat
 from nas.latency.verdict import PASSED
@@ -32,7 +33,6 @@ LEAST_SPEARMAN = 0.97
 # Two measurements of the same networks, half as long each, that differ by so much tell of a machine that was busy.
 MOST_NOISE = 0.05
 
-_FITTING: tuple[Role, Role] = ("fit", "held out")
 _SENTINEL_UNIT = Unit(Block("conv", 64, 3, activation="relu"), 64, 28, 28)
 _EMPTY_UNIT = Unit(Block("pool"), 1, 1, 1)
 
@@ -40,12 +40,16 @@ _EMPTY_UNIT = Unit(Block("pool"), 1, 1, 1)
 def prepare(plan: Plan, settings: RunSettings, folder: Path, say: Callable[[int, int], None] = lambda *_: None) -> str:
     """Write the kit and the plan of a measurement into `folder`, unless they are there; returns the kit's identity.
 
-    Raises NasError where the folder holds another measurement, naming what differs.
+    A kit that is damaged is written again, as it was. Raises NasError where the folder holds another measurement,
+    naming what differs.
     """
     from nas.latency.onnx_models import unit_model
 
     if (folder / PLAN).exists():
-        return _prepared(plan, settings, folder)
+        there = _prepared(plan, settings, folder)
+        if there is not None:
+            return there
+        shutil.rmtree(folder / KIT, ignore_errors=True)  # ours: the plan is written once there is a kit
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [(network.name, network.units) for network in plan.networks]
     wanted += [(unit.key, (unit,)) for unit in plan.units]
@@ -63,12 +67,12 @@ def prepare(plan: Plan, settings: RunSettings, folder: Path, say: Callable[[int,
     return identity
 
 
-def _prepared(plan: Plan, settings: RunSettings, folder: Path) -> str:
-    """The identity of the kit that is there, which must be the one that is wanted."""
+def _prepared(plan: Plan, settings: RunSettings, folder: Path) -> str | None:
+    """The identity of the kit that is there, which must be the one that is wanted; None where it is damaged."""
     try:
-        manifest = json.loads((folder / KIT / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise NasError(f"{folder} holds no whole kit: {error}. Delete it, or give another --work.") from error
+        manifest = runner.read_manifest(folder / KIT)
+    except runner.KitError:
+        return None
     there = {"settings": manifest["settings"], "plan": load_plan(folder / PLAN).to_json()}
     here = {"settings": json.loads(json.dumps(asdict(settings))), "plan": plan.to_json()}
     for part in ("settings", "plan"):
@@ -76,7 +80,26 @@ def _prepared(plan: Plan, settings: RunSettings, folder: Path) -> str:
         if unlike:
             words = unlike if part == "settings" else "other units or networks"
             raise NasError(f"{folder} holds another measurement: {words}. Delete it, or give another --work.")
+    try:
+        runner.check_models(folder / KIT, manifest)
+    except runner.KitError:
+        return None
+    write_runner(folder / KIT)
     return str(manifest["kit"])
+
+
+def keep_carried(carried: Path, folder: Path) -> None:
+    """Put results that were carried here beside their plan, where all raw samples stay.
+
+    Raises NasError where others are there, which nothing may overwrite.
+    """
+    kept, content = folder / RESULTS, carried.read_bytes()
+    there = kept.read_bytes() if kept.exists() else b""
+    # What is there may be the beginning of the same run.
+    if not content.startswith(there.rstrip(b"\n")):
+        raise NasError(f"{kept} holds other samples than {carried}: move it away, or give another --work")
+    if there != content:
+        kept.write_bytes(content)
 
 
 def build_table(name: str, plan: Plan, results: Results, device: dict[str, Any]) -> LatencyTable:
@@ -86,9 +109,7 @@ def build_table(name: str, plan: Plan, results: Results, device: dict[str, Any])
     NasError where nothing was measured of the networks to fit by.
     """
     latency_ms = unit_latencies(plan, results)
-    fitting = timed(plan, results, latency_ms, "fit")
-    if len(fitting) < 3:
-        raise NasError(f"the calibration needs at least 3 networks to fit by, but {len(fitting)} were measured whole")
+    fitting = _fitting(plan, results, latency_ms)
     calibration = fit_calibration(summed(fitting, latency_ms), measured(fitting, results.timings))
     rows = {
         key: Row(ms, results.timings[key].spread_ms(), len(results.timings[key].ms), "measured")
@@ -202,7 +223,7 @@ def compare_protocols(plan: Plan, results: Results) -> dict[str, tuple[float, Ca
     compared = {}
     for protocol in agreement.PROTOCOLS:
         latency_ms = unit_latencies(plan, results, protocol)
-        fitting = timed(plan, results, latency_ms, "fit")
+        fitting = _fitting(plan, results, latency_ms)
         sums = summed(fitting, latency_ms)
         whole = measured(fitting, results.timings)
         calibration = fit_calibration(sums, whole)
@@ -214,12 +235,22 @@ def compare_protocols(plan: Plan, results: Results) -> dict[str, tuple[float, Ca
 def compare_calibrations(plan: Plan, results: Results) -> dict[str, Agreement]:
     """By form of the calibration: the agreement on the networks that nothing was fitted to, units timed as they are."""
     latency_ms = unit_latencies(plan, results)
-    fitting, held_out = (timed(plan, results, latency_ms, role) for role in _FITTING)
+    fitting, held_out = _fitting(plan, results, latency_ms), timed(plan, results, latency_ms, "held out")
     whole = measured(held_out, results.timings)
     return {
         name: compare(agreement.calibrated_otherwise(name, fitting, held_out, results, latency_ms), whole)
         for name in agreement.CALIBRATIONS
     }
+
+
+def _fitting(plan: Plan, results: Results, latency_ms: dict[str, float]) -> list[Network]:
+    """The networks to fit by. Raises NasError for fewer than a calibration needs."""
+    found = timed(plan, results, latency_ms, "fit")
+    if len(found) < LEAST_FIT:
+        raise NasError(
+            f"the calibration needs at least {LEAST_FIT} networks to fit by, but {len(found)} were measured whole"
+        )
+    return found
 
 
 def _calibrated(calibration: Calibration, sums: Any) -> Any:

@@ -197,7 +197,7 @@ def _power(folder: Path, name: str) -> Power | None:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from nas.files import find_file
+    from nas.files import find_file, known_names
     from nas.latency.kit import RunSettings
     from nas.latency.measure import validate
     from nas.latency.plan import plan_measurement
@@ -211,8 +211,14 @@ def _validate(arguments: argparse.Namespace) -> int:
     folder = find_file("latency_tables", arguments.name).parent
     check_writable(folder)
     target = _target(arguments)
+    space = arguments.space or measurement["space"]
+    if arguments.space is None and space not in known_names("search_spaces"):
+        raise NasError(
+            f"the table {table.name} was measured for the search space {space!r}, which no file here is called: give "
+            "--space FILE.yaml, the file that it was measured with"
+        )
     plan = plan_measurement(
-        load_space(arguments.space or measurement["space"]),
+        load_space(space),
         resolutions=measurement["resolutions"],
         references=arguments.reference,
         fit=0,
@@ -245,7 +251,7 @@ def _run_kit(
     plan: Plan, settings: RunSettings, work: Path, target: Target | None, carried: Path | None
 ) -> Results | None:
     """What a kit measured; None where it is still to be carried to the device."""
-    from nas.latency.measure import KIT, RESULTS, prepare
+    from nas.latency.measure import KIT, RESULTS, keep_carried, prepare
     from nas.latency.samples import read_results
 
     identity = prepare(plan, settings, work, _exporting)
@@ -257,9 +263,11 @@ def _run_kit(
         print(f"the same command with --results results.jsonl (kit {identity})")
         return None
     found = read_results(results, identity)
+    if carried is not None:
+        keep_carried(carried, work)
     for name, why in found.failed.items():
         print(f"not measured: {name}: {why}", file=sys.stderr)
-    print(f"raw samples: {results}")
+    print(f"raw samples: {work / RESULTS}")
     return found
 
 
@@ -309,14 +317,14 @@ def _cells(found: Agreement) -> tuple[str, str, str]:
 
 def load_measurement(work: Path) -> tuple[Plan, Results]:
     """The plan and the results in the folder of a measurement. Raises NasError where there is none."""
-    from nas.latency.kit import MANIFEST
     from nas.latency.measure import KIT, PLAN, RESULTS
     from nas.latency.plan import load_plan
+    from nas.latency.runner import KitError, read_manifest
     from nas.latency.samples import read_results
 
     try:
-        identity = json.loads((work / KIT / MANIFEST).read_text(encoding="utf-8"))["kit"]
-    except (OSError, ValueError, KeyError) as error:
+        identity = read_manifest(work / KIT)["kit"]
+    except KitError as error:
         raise NasError(f"{work} is no folder of a measurement: {error}") from error
     return load_plan(work / PLAN), read_results(work / RESULTS, identity)
 

@@ -22,6 +22,8 @@ from nas.networks.space_values import LEAST_RESOLUTION, MOST_RESOLUTION
 
 Role = Literal["fit", "held out", "reference"]
 
+# The calibration has two coefficients, and networks that it is checked by must have an order.
+LEAST_FIT, LEAST_HELD_OUT = 3, 2
 # Networks are drawn evenly over so many intervals of the space's range of MACs.
 _STRATA = 10
 # So often, at most, are networks drawn, each time as many as are wanted.
@@ -94,8 +96,12 @@ def plan_measurement(
     `references` are published networks, taken at their own resolution where it is among those measured, else at the
     largest. `networks` are published ones or architectures' .json files, at their own resolution whatever it is. Both
     get rows and are checked. Without units, only networks are measured. Raises NasError for a network that is not known
-    and for two of one name.
+    and for two of one name, and where no table could be made of so few networks, or none be checked.
     """
+    least_fit = LEAST_FIT if with_units else 0
+    for count, least, what in ((fit, least_fit, "to calibrate by"), (held_out, LEAST_HELD_OUT, "to check by")):
+        if count < least:
+            raise NasError(f"at least {least} networks {what} must be measured, but got {count}")
     space = at_resolutions(space, resolutions)
     rng = np.random.default_rng(seed)
     table = SpaceTable(space)
@@ -111,6 +117,11 @@ def plan_measurement(
     chosen = list(drawn)[:wanted]
     # Those for fitting stand at even steps, so that both kinds span the range.
     fitting = set(np.linspace(0, len(chosen) - 1, min(fit, len(chosen))).round().astype(int).tolist())
+    if len(chosen) < fit + LEAST_HELD_OUT:
+        raise NasError(
+            f"{space.name} must have {fit} networks to calibrate by and at least {LEAST_HELD_OUT} more to check by, "
+            f"but has {len(chosen)} in all{': give a smaller --fit' if fit > LEAST_FIT else ''}"
+        )
     named = [
         Network(f"{space.name} {architecture.fingerprint}", "fit" if i in fitting else "held out", architecture)
         for i, architecture in enumerate(chosen)
@@ -177,5 +188,5 @@ def load_plan(path: Path) -> Plan:
     """Read what `save_plan` wrote."""
     try:
         return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError) as error:
-        raise NasError(f"cannot read the plan {path}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NasError(f"cannot read the plan {path}: {error}. Delete it, and measure writes it again.") from error

@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import random
+import re
 import sys
 import time
 from pathlib import Path
@@ -31,6 +32,20 @@ PAUSE_S = 2.0
 
 Json = Dict[str, Any]  # noqa: UP006
 Loaded = Tuple[Any, Json]  # noqa: UP006 - a session and what it is fed
+
+# What is read of a manifest, of the header of results, and of a visit: keys, with the type of each.
+_MANIFEST: Json = {"kit": str, "settings": dict, "sentinel": str, "models": list}
+_HEADER: Json = {"format": int, "kit": str, "settings": dict, "machine": dict, "governor": str}
+_VISIT: Json = {
+    "visit": str,
+    "sentinel_ns": list,
+    "samples_ns": dict,
+    "load_ms": dict,
+    "failed": dict,
+    "paused_s": (int, float),
+}
+# How the header of every kit begins, so that one that was cut short is known, too.
+_HEADER_BEGINS = '{"format":'
 
 
 class KitError(Exception):
@@ -95,12 +110,12 @@ def measure_kit(
         "machine": machine_facts(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
     }
-    levels, failed = open_results(out, header, echo=echo)
-    left = visits_left(manifest, levels)
-    if not left:
-        return
-    with out.open("a", encoding="utf-8") as file:
+    with _opened(out) as file:
         _lock(file, out)
+        levels, failed = open_results(out, file, header, echo=echo)
+        left = visits_left(manifest, levels)
+        if not left:
+            return
         bench = _Bench(kit, manifest, failed, shares_threads=own_process)
         began, before = time.monotonic(), len(levels)
         while left:
@@ -117,19 +132,32 @@ def measure_kit(
 
 def load_manifest(kit: Path) -> Json:
     """The manifest of a kit whose files are all there and as they were written. Raises KitError."""
+    manifest = read_manifest(kit)
+    check_models(kit, manifest)
+    return manifest
+
+
+def read_manifest(kit: Path) -> Json:
+    """What a kit says of itself. Raises KitError where that cannot be read."""
     try:
         manifest: Json = json.loads((kit / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise KitError(f"cannot read the manifest.json of the kit {kit}: {error}") from error
+    if not _has(manifest, _MANIFEST):
+        raise KitError(f"{kit / 'manifest.json'} is no manifest of a kit: copy the kit again")
     if manifest.get("format") != FORMAT:
         raise KitError(f"this runner reads kits of format {FORMAT}, but this one has {manifest.get('format')!r}")
+    return manifest
+
+
+def check_models(kit: Path, manifest: Json) -> None:
+    """Raise KitError unless the models that a manifest lists are there, as they were written."""
     for model in manifest["models"]:
         path = kit / model["file"]
         if not path.is_file():
             raise KitError(f"the kit lacks {model['file']}: copy it again")
         if hashlib.sha256(path.read_bytes()).hexdigest() != model["sha256"]:
             raise KitError(f"{model['file']} is not the file that the manifest means: copy the kit again")
-    return manifest
 
 
 def visits_left(manifest: Json, levels: Dict[str, float]) -> List[Json]:  # noqa: UP006
@@ -195,18 +223,16 @@ def machine_facts() -> Json:
     }
 
 
-def open_results(out: Path, header: Json, *, echo: bool = False) -> Tuple[Dict[str, float], Json]:  # noqa: UP006
-    """The visits that `out` holds, each with its level, and the models that failed, with why.
+def open_results(out: Path, file: IO[str], header: Json, *, echo: bool = False) -> Tuple[Dict[str, float], Json]:  # noqa: UP006
+    """The visits that `out` holds, each with its level, and the models that failed, with why; `file` is it, to append.
 
-    A new file gets `header`.
-
-    Raises KitError, naming what differs, where the results are of another kit, machine or version.
+    A new file gets `header`. Raises KitError, and leaves the file as it is, where it holds something else, or results
+    of another kit, machine or version, naming what differs.
     """
-    lines = read_lines(out) if out.exists() else []
+    lines = read_lines(out)
     if not lines:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("w", encoding="utf-8") as file:
-            _append(file, header, echo=echo)
+        mend_end(out)
+        _append(file, header, echo=echo)
         return {}, {}
     unlike = differences(
         {key: value for key, value in lines[0].items() if key != "governor"},
@@ -214,6 +240,7 @@ def open_results(out: Path, header: Json, *, echo: bool = False) -> Tuple[Dict[s
     )
     if unlike:
         raise KitError(f"{out} holds results of other conditions: {unlike}. Give another --out, or delete it.")
+    mend_end(out)
     failed: Json = {}
     for line in lines[1:]:
         failed.update(line.get("failed", {}))
@@ -221,18 +248,63 @@ def open_results(out: Path, header: Json, *, echo: bool = False) -> Tuple[Dict[s
 
 
 def read_lines(out: Path) -> List[Json]:  # noqa: UP006
-    """The lines of a file of results; one that a kill has cut short is removed. Raises KitError for other damage."""
-    text = out.read_text(encoding="utf-8")
-    whole, _, cut = text.rpartition("\n")
-    if cut:
-        out.write_text(whole + "\n" if whole else "", encoding="utf-8")
-    lines = []
-    for number, line in enumerate(whole.split("\n") if whole else [], start=1):
-        try:
-            lines.append(json.loads(line))
-        except ValueError as error:
-            raise KitError(f"{out} is damaged at line {number}: {error}") from error
-    return lines
+    """The lines of a file of results: a header, then visits and the ends of runs. None of an empty file.
+
+    A last line that a kill has cut short is left out. Raises KitError for a file of something else, and for damage.
+    """
+    try:
+        texts = out.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise _no_results(out) from error
+    cut = texts.pop() if _parsed(texts[-1]) is None else ""
+    lines = [_parsed(text) for text in texts]
+    if not (_has(lines[0], _HEADER) if lines else _begins_header(cut)):
+        raise _no_results(out)
+    for number, line in enumerate(lines[1:], start=2):
+        if not _is_visit_or_end(line):
+            raise KitError(f"{out} is damaged at line {number}: delete that line, and what it held is measured again")
+    return [line for line in lines if line is not None]
+
+
+def _no_results(out: Path) -> KitError:
+    return KitError(f"{out} holds no results of a kit, but something else: give another file")
+
+
+def mend_end(out: Path) -> None:
+    """Make a file of results end with a whole line, for others to follow; what a kill has left of one is cut off."""
+    content = out.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole == len(content):
+        return
+    with out.open("r+b") as file:
+        if _parsed(content[whole:].decode("utf-8", errors="replace")) is None:
+            file.truncate(whole)
+        else:
+            file.seek(0, os.SEEK_END)
+            file.write(b"\n")
+
+
+def _parsed(text: str) -> Optional[Json]:  # noqa: UP045
+    """The object that a line holds; None where it holds no object, or only a part of one."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _has(data: Any, kinds: Json) -> bool:
+    return isinstance(data, dict) and all(isinstance(data.get(key), kind) for key, kind in kinds.items())
+
+
+def _begins_header(text: str) -> bool:
+    return text.startswith(_HEADER_BEGINS) or _HEADER_BEGINS.startswith(text)
+
+
+def _is_visit_or_end(line: Any) -> bool:
+    if _has(line, _VISIT):
+        return bool(re.fullmatch(r"\d+\.\d+", line["visit"]) and line["sentinel_ns"])
+    return isinstance(line, dict) and "peak_rss_bytes" in line
 
 
 def differences(there: Any, here: Any, path: str = "") -> str:
@@ -253,7 +325,11 @@ class _Bench:
         self._models = {model["name"]: model for model in manifest["models"]}
         self._settings = manifest["settings"]
         self._failed = failed
-        self._sentinel = self._load(self._models[manifest["sentinel"]])
+        try:
+            self._sentinel = self._load(self._models[manifest["sentinel"]])
+        except Exception as error:
+            said = str(error).split("\n")[0][:300]
+            raise KitError(f"the model that watches the machine cannot be loaded: {said}") from error
         self._best_sentinel = 0
 
     def visit(self, visit: Json) -> Json:
@@ -291,6 +367,8 @@ class _Bench:
                 if place % settings["sentinel_every"] == 0:
                     sentinel.append(_time(self._sentinel, settings["runs"])[-1])
                 samples[name].append(_time(sessions[name], settings["runs"]))
+            if not order:  # none of them could be loaded, and the visit needs a level all the same
+                sentinel.append(_time(self._sentinel, settings["runs"])[-1])
         passed, steadily = time.time() - wall, time.monotonic() - steady
         jump = abs(passed - steadily)
         return {
@@ -368,6 +446,14 @@ def _append(file: IO[str], line: Json, *, echo: bool) -> None:
     file.write(text + "\n")
     file.flush()
     os.fsync(file.fileno())
+
+
+def _opened(out: Path) -> IO[str]:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return out.open("a", encoding="utf-8")
+    except OSError as error:
+        raise KitError(f"cannot write the results into {out}: {error}") from error
 
 
 def _lock(file: IO[str], out: Path) -> None:

@@ -73,11 +73,15 @@ def read_results(path: Path, kit: str) -> Results:
     """
     try:
         lines = runner.read_lines(path)
-    except (OSError, runner.KitError) as error:
+    except OSError as error:
         raise NasError(f"cannot read the results in {path}: {error}") from error
-    if not lines or lines[0].get("format") != runner.FORMAT:
-        raise NasError(f"{path} holds no results of a kit")
+    except runner.KitError as error:
+        raise NasError(str(error)) from error
+    if not lines:
+        raise NasError(f"{path} is empty: run the kit again, and give what it writes")
     header, visits = lines[0], [line for line in lines[1:] if "visit" in line]
+    if header["format"] != runner.FORMAT:
+        raise NasError(f"results must be of format {runner.FORMAT}, but {path} is of format {header['format']}")
     if header["kit"] != kit:
         raise NasError(f"{path} holds results of the kit {header['kit']}, not of this one ({kit})")
     if not visits:

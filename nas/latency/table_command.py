@@ -286,7 +286,6 @@ def _name(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {count}")
-    return count
+    if not re.fullmatch(r"\d+", text, re.ASCII) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but got {text!r}")
+    return int(text)

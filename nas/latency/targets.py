@@ -17,6 +17,7 @@ from typing import Protocol
 
 from nas.errors import NasError, RunFailedError
 from nas.latency.kit import RUNNER
+from nas.latency.runner import KitError, mend_end, read_lines
 
 # On the other machine: in the home folder of the user (ssh), or where adb may write.
 _SSH_FOLDER = ".cache/nas-kits"
@@ -59,10 +60,11 @@ class Ssh:
         """See Target."""
         folder = f"{self.folder}/{identity}"
         self._call("the folder", ["mkdir", "-p", folder])
-        archive = subprocess.run(["tar", "-C", str(kit), "-cz", "."], check=True, capture_output=True).stdout
-        self._call("the kit", ["tar", "-C", folder, "-xz"], given=archive)
-        already = results.read_bytes() if results.exists() else b""
-        self._call("the results so far", ["sh", "-c", f"cat > {folder}/results.jsonl"], given=already)
+        archive = called(["tar", "-C", str(kit), "-cz", "."])
+        if archive.returncode:
+            raise RunFailedError(f"cannot pack the kit {kit}: {archive.stderr.decode(errors='replace').strip()}")
+        self._call("the kit", ["tar", "-C", folder, "-xz"], given=archive.stdout)
+        self._call("the results so far", ["sh", "-c", f"cat > {folder}/results.jsonl"], given=measured_so_far(results))
         command = [self.python, f"{folder}/{RUNNER}", "--kit", folder, "--out", f"{folder}/results.jsonl", "--echo"]
         stream(self.command(command), results)
 
@@ -71,7 +73,7 @@ class Ssh:
         return ["ssh", *self.options, self.host, shlex.join(words)]
 
     def _call(self, what: str, words: Sequence[str], given: bytes = b"") -> None:
-        done = subprocess.run(self.command(words), input=given, capture_output=True, check=False)
+        done = called(self.command(words), given)
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
             raise RunFailedError(f"cannot put {what} on {self.host}: {said}")
@@ -90,13 +92,12 @@ class Adb:
 
     def run(self, kit: Path, identity: str, results: Path) -> None:
         """See Target."""
-        if results.exists():
-            # Beside the kit, so that one push carries both.
-            (kit / "results.jsonl").write_bytes(results.read_bytes())
+        # Beside the kit, so that one push carries both.
+        (kit / "results.jsonl").write_bytes(measured_so_far(results))
         for words in self.commands(kit, identity)[:-1]:
-            done = subprocess.run(words, capture_output=True, check=False, text=True)
+            done = called(words)
             if done.returncode:
-                said = done.stderr.strip() or done.stdout.strip()
+                said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")
                 raise RunFailedError(f"{shlex.join(words)} failed: {said}")
         stream(self.commands(kit, identity)[-1], results)
 
@@ -116,6 +117,29 @@ class Adb:
         return [*words, [*adb, "shell", run]]
 
 
+def called(command: Sequence[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """A local command that has run to its end, whatever its exit code. Raises NasError where it is not installed."""
+    try:
+        return subprocess.run(list(command), input=given, capture_output=True, check=False)
+    except OSError as error:
+        raise _not_started(command[0], error) from error
+
+
+def measured_so_far(results: Path) -> bytes:
+    """What `results` holds already, for the other machine to go on from, in whole lines; nothing of a new file.
+
+    Raises NasError for a file that holds something else.
+    """
+    if not results.exists():
+        return b""
+    try:
+        read_lines(results)
+    except KitError as error:
+        raise NasError(str(error)) from error
+    mend_end(results)
+    return results.read_bytes()
+
+
 def stream(command: Sequence[str], results: Path) -> None:
     """Append the lines that a remote runner prints to `results`, each as it comes.
 
@@ -125,7 +149,7 @@ def stream(command: Sequence[str], results: Path) -> None:
     try:
         process = subprocess.Popen(list(command), stdout=subprocess.PIPE, text=True)
     except OSError as error:
-        raise NasError(f"cannot run {command[0]}: {error}") from error
+        raise _not_started(command[0], error) from error
     with process, results.open("a", encoding="utf-8") as file:
         assert process.stdout is not None
         for line in process.stdout:
@@ -137,6 +161,10 @@ def stream(command: Sequence[str], results: Path) -> None:
             f"the kit did not run to its end (exit code {process.returncode}); what was measured is in {results}, and "
             "the same command goes on from there"
         )
+
+
+def _not_started(program: str, error: OSError) -> NasError:
+    return NasError(f"cannot run {program} ({error.strerror}): install it, or give another --target")
 
 
 def parse_target(text: str, *, python: str = "", runner: Path | None = None) -> Target:

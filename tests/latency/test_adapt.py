@@ -236,15 +236,20 @@ head:
 """
 
 
+def choosing(folder: Path, count: int) -> list[str]:
+    """The words that choose samples of a small space by a made-up table; both are put into `folder`."""
+    space = folder / "tiny.yaml"
+    space.write_text(TINY, encoding="utf-8")
+    rows = {unit.key: Row(0.01 + unit.macs / 1e6) for unit in load_space(str(space)).units()}
+    _, source = save_table(LatencyTable("source", SOURCES[0].conditions, rows), folder)
+    return ["adapt", str(source), "--choose", str(count), "--space", str(space), "--out", str(folder)]
+
+
 @pytest.mark.parametrize("kind", ["networks", "units"])
 def test_the_command_chooses_and_adapts(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     """What --choose writes is what --samples reads, once the latencies are filled in."""
-    space_path = tmp_path / "tiny.yaml"
-    space_path.write_text(TINY, encoding="utf-8")
-    rows = {unit.key: Row(0.01 + unit.macs / 1e6) for unit in load_space(str(space_path)).units()}
-    source = LatencyTable("source", SOURCES[0].conditions, rows)
-    _, source_path = save_table(source, tmp_path)
-    words = ["adapt", str(source_path), "--choose", "6", "--space", str(space_path), "--out", str(tmp_path)]
+    words = choosing(tmp_path, 6)
+    source_path, source = words[1], load_table(words[1])
     assert main([*words, *(["--units"] if kind == "units" else [])]) == 0
     path = tmp_path / "samples.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -260,7 +265,7 @@ def test_the_command_chooses_and_adapts(tmp_path: Path, capsys: pytest.CaptureFi
             filled.append(f"{name},{2 * source.estimate(network).latency_ms}")
     path.write_text("\n".join(filled) + "\n", encoding="utf-8")
     out = tmp_path / "tables"
-    words = ["adapt", str(source_path), "--samples", str(path), "--name", "twice", "--out", str(out), "--threads", "2"]
+    words = ["adapt", source_path, "--samples", str(path), "--name", "twice", "--out", str(out), "--threads", "2"]
     assert main(words) == 0
     assert "cross-validated error" in capsys.readouterr().out
     made = load_table(str(out / "twice.yaml"))
@@ -268,6 +273,29 @@ def test_the_command_chooses_and_adapts(tmp_path: Path, capsys: pytest.CaptureFi
     assert made.conditions.validation["verdict"].startswith("not validated")
     ratios = np.array([made.rows[key].latency_ms / source.rows[key].latency_ms for key in made.rows])
     assert np.abs(ratios / 2 - 1).max() < 0.02
+
+
+def test_measurements_are_not_overwritten_by_choosing_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They were typed in by hand; a list that is still empty is written again."""
+    words = choosing(tmp_path, 5)
+    path = tmp_path / "samples.csv"
+    assert main(words) == 0
+    empty = path.read_text()
+    assert main(words) == 0
+    assert path.read_text() == empty
+    capsys.readouterr()
+    for filled in (empty.replace(",\n", ",1.5\n"), empty.replace(",", ";"), empty + "mine,2\n", "other,columns\n"):
+        path.write_text(filled)
+        assert main(words) == 2
+        assert "samples.csv is filled in already" in capsys.readouterr().err
+        assert path.read_text() == filled
+
+
+def test_fewer_samples_than_a_table_needs_are_not_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They would be measured for nothing."""
+    assert main(choosing(tmp_path, LEAST_SAMPLES - 1)) == 2
+    assert f"at least {LEAST_SAMPLES} samples must be chosen" in capsys.readouterr().err
+    assert not (tmp_path / "samples.csv").exists()
 
 
 def test_the_command_names_every_problem_of_the_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

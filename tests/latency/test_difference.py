@@ -81,3 +81,11 @@ def test_the_command_prints_both_tables(capsys: pytest.CaptureFixture[str]) -> N
     assert data["units"]["common"]["median_ratio"] == 1
     assert main(["diff", "pixel_lut", "note10_lut", "--network", "mnasnet_a1"]) == 2
     assert "error: the latency table note10_lut has no row for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", ["x", "0", "-1", "1.5", ""])
+def test_a_count_is_explained(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the words of what it counts."""
+    with pytest.raises(SystemExit):
+        main(["diff", "pixel4_early", "pixel6_early", f"--count={count}"])
+    assert f"--count: must be a whole number of at least 1, but got {count!r}" in capsys.readouterr().err

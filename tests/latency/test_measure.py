@@ -80,7 +80,7 @@ HEADER: dict[str, Any] = {
     "machine": {"processor": "Made up", "cores": 4, "onnxruntime": "1", "system": "None", "python": "3"},
     "governor": "performance",
 }
-RUN = RunSettings(passes=1, rounds=1)
+RUN = RunSettings(passes=2, rounds=1)
 
 
 def test_a_plan_has_all_units_and_no_network_twice(space: SearchSpace) -> None:
@@ -111,22 +111,26 @@ def test_a_network_of_ones_own_gets_rows_and_is_checked(space: SearchSpace, tmp_
     assert table.conditions.validation["mobilenet_v3_small.json"]["checked"].startswith("outside the range")
     assert not table.missing(units(own))
     measure.prepare(
-        plan_measurement(space, networks=[str(path)], fit=0, held_out=1, with_units=False), RUN, tmp_path / "k"
+        plan_measurement(space, networks=[str(path)], fit=0, held_out=2, with_units=False), RUN, tmp_path / "k"
     )
     path.write_text(json.dumps(reference("mobilenet_v3_large").to_json()))
     with pytest.raises(NasError, match="holds another measurement: other units or networks"):
         measure.prepare(
-            plan_measurement(space, networks=[str(path)], fit=0, held_out=1, with_units=False), RUN, tmp_path / "k"
+            plan_measurement(space, networks=[str(path)], fit=0, held_out=2, with_units=False), RUN, tmp_path / "k"
         )
 
 
 def test_a_space_of_few_networks_gives_those_that_it_has(tmp_path: Path) -> None:
     """Asking for more than there are ends, too."""
-    text = SPACE.replace("[1, 2]", "1").replace("[2, 4]", "2").replace("[0, 0.25]", "0").replace("[16, 32]", "16")
+    text = SPACE.replace("[1, 2]", "1").replace("[2, 4]", "2").replace("[16, 32]", "16")
     (tmp_path / "tiny.yaml").write_text(text)
     tiny = read_space(tmp_path / "tiny.yaml")
     plan = plan_measurement(tiny, fit=3, held_out=50)
-    assert len(plan.networks) == tiny.size == 4
+    assert len(plan.networks) == tiny.size == 8
+    with pytest.raises(
+        NasError, match="7 networks to calibrate by and at least 2 more to check by, but has 8 in all: "
+    ):
+        plan_measurement(tiny, fit=7, held_out=50)
 
 
 def test_a_plan_comes_back_from_its_file(space: SearchSpace, tmp_path: Path) -> None:
@@ -134,6 +138,10 @@ def test_a_plan_comes_back_from_its_file(space: SearchSpace, tmp_path: Path) -> 
     plan = plan_measurement(space, fit=3, held_out=3)
     save_plan(plan, tmp_path / "plan.json")
     assert load_plan(tmp_path / "plan.json") == plan
+    for text in ("[]", "{}", "4", '{"networks": [3]}'):
+        (tmp_path / "plan.json").write_text(text)
+        with pytest.raises(NasError, match=r"cannot read the plan .*plan\.json: .* Delete it"):
+            load_plan(tmp_path / "plan.json")
 
 
 def test_resolutions_can_be_chosen(space: SearchSpace) -> None:
@@ -197,9 +205,12 @@ def test_units_that_failed_leave_their_networks_out(space: SearchSpace) -> None:
 
 def test_too_few_networks_are_said(space: SearchSpace) -> None:
     """A calibration needs something to rest on."""
-    plan = plan_measurement(space, fit=2, held_out=2)
-    with pytest.raises(NasError, match="needs at least 3 networks to fit by, but 2"):
-        build_table("made_up", plan, made_up(plan), {})
+    plan = plan_measurement(space, fit=3, held_out=2)
+    results = made_up(plan)
+    del results.timings[next(network.name for network in plan.networks if network.role == "fit")]  # type: ignore[attr-defined]
+    for use in (lambda: build_table("made_up", plan, results, {}), lambda: measure.compare_protocols(plan, results)):
+        with pytest.raises(NasError, match="needs at least 3 networks to fit by, but 2 were measured whole"):
+            use()
 
 
 def test_agreement_by_hand() -> None:
@@ -218,6 +229,8 @@ def test_an_offset_is_fitted_only_where_it_pays() -> None:
     sums = np.array([1.0, 2.0, 3.0, 5.0])
     assert fit_calibration(sums, 1.2 * sums).offset_ms == 0
     assert fit_calibration(sums, 1.2 * sums + 1).offset_ms == pytest.approx(1)
+    # The larger the sum the less it takes: that is noise, not a device.
+    assert fit_calibration(sums, 100 - sums).scale > 0
 
 
 @pytest.mark.parametrize(
@@ -290,11 +303,28 @@ def test_the_command_measures_here(
     assert main(["protocols", "runs/latency-here"]) == 0
     assert agreement.PROTOCOL in capfd.readouterr().out
     before = load_table("here")
+    assert main(["validate", "here", "--reference"]) == 2
+    assert "for the search space 'small', which no file here is called: give --space FILE" in capfd.readouterr().err
     assert main(["validate", "here", "--space", "small.yaml", "--networks", "4", "--reference"]) in (0, 1)
     after = load_table("here")
     assert (after.rows, after.conditions.calibration) == (before.rows, before.conditions.calibration)
     assert after.conditions.validation["held out"]["networks"] == 4
     assert str(after.conditions.validation["protocol"]).startswith("another run, on ")
+
+
+def test_a_kit_that_was_damaged_is_written_again(tmp_path: Path, space: SearchSpace) -> None:
+    """As it was, so that what was measured counts; other settings are another measurement all the same."""
+    plan = plan_measurement(space, resolutions=[16], fit=0, held_out=2, with_units=False)
+    identity = measure.prepare(plan, RUN, tmp_path)
+    files = {path: path.read_bytes() for path in (tmp_path / "kit").rglob("*") if path.is_file()}
+    for path, content in files.items():
+        for damage in (lambda file: file.unlink(), lambda file: file.write_text("{}")):
+            damage(path)
+            assert measure.prepare(plan, RUN, tmp_path) == identity
+            assert path.read_bytes() == content
+    next(tmp_path.glob("kit/models/*")).unlink()
+    with pytest.raises(NasError, match=r"settings\.rounds was 1 there and is 3 here"):
+        measure.prepare(plan, RunSettings(passes=2, rounds=3), tmp_path)
 
 
 def test_a_kit_is_carried_by_hand(
@@ -311,6 +341,14 @@ def test_a_kit_is_carried_by_hand(
     assert main([*words, "--results", "carried.jsonl", "--soc", "Some SoC"]) in (0, 1)
     assert load_table("phone").conditions.soc == "Some SoC"
     assert space.name == "small"
+    kept = tmp_path / "runs" / "latency-phone" / "results.jsonl"
+    assert kept.read_bytes() == (tmp_path / "carried.jsonl").read_bytes()
+    assert main(["protocols", "runs/latency-phone"]) == 0
+    capfd.readouterr()
+    kept.write_text("samples of another board\n")
+    assert main([*words, "--results", "carried.jsonl"]) == 2
+    assert "results.jsonl holds other samples than carried.jsonl: move it away" in capfd.readouterr().err
+    assert kept.read_text() == "samples of another board\n"
 
 
 @pytest.mark.parametrize(
@@ -319,6 +357,11 @@ def test_a_kit_is_carried_by_hand(
         (["--device", "../x"], "--device must be up to 100 letters"),
         (["--target", "carrier pigeon"], "a target is local, ssh:HOST, adb or adb:SERIAL, but got 'carrier pigeon'"),
         (["--threads", "0"], "threads must be at least 1, but got 0"),
+        (["--passes", "1"], "passes must be at least 2, one to check the other by, but got 1"),
+        (["--fit", "2"], "at least 3 networks to calibrate by must be measured, but got 2"),
+        (["--fit", "-5"], "at least 3 networks to calibrate by must be measured, but got -5"),
+        (["--held-out", "1"], "at least 2 networks to check by must be measured, but got 1"),
+        (["--held-out", "-1"], "at least 2 networks to check by must be measured, but got -1"),
         (["--reference", "mobilenet"], "unknown reference network 'mobilenet'"),
         (["--network", "none.json"], "cannot read none.json"),
         (["--network", "mobilenet_v2", "mobilenet_v2"], "name of its own, but mobilenet_v2 was given twice"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,7 +144,7 @@ def test_a_group_that_was_never_seen_in_quiet_counts_as_the_sentinel_was_slow(tm
 
 def written(folder: Path, lines: list[dict[str, object]]) -> Path:
     """A finished file of results of the kit k."""
-    header = {"format": runner.FORMAT, "kit": "k", "settings": {"quiet_share": 1.05}}
+    header = {"format": runner.FORMAT, "kit": "k", "settings": {"quiet_share": 1.05}, "machine": {}, "governor": ""}
     text = "".join(json.dumps(line) + "\n" for line in [header, *lines, {"peak_rss_bytes": 1}])
     (folder / "results.jsonl").write_text(text)
     return folder / "results.jsonl"
@@ -192,6 +194,100 @@ def test_damaged_results_are_refused(kit: Path, tmp_path: Path) -> None:
     out.write_text(lines[0] + "junk\n" + "".join(lines[2:]))
     with pytest.raises(NasError, match="damaged at line 2"):
         read_results(out, identity(kit))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"my notes\nlast line without newline",
+        b"one line of notes",
+        b'{\n "kit": "0123",\n "models": []\n}',
+        b'{"format": 2, "kit": "0123"}',
+        b'[1, 2]\n"three"\n4',
+        b"{}\n",
+        b"\x08\x07\x12\x86\xff model",
+    ],
+)
+def test_a_file_that_is_no_results_is_refused_and_stays(kit: Path, tmp_path: Path, content: bytes) -> None:
+    """Whoever gives the wrong file loses nothing, neither where it is read nor where it was to be added to."""
+    out = tmp_path / "notes"
+    out.write_bytes(content)
+    with pytest.raises(NasError, match="notes holds no results of a kit"):
+        read_results(out, identity(kit))
+    with pytest.raises(runner.KitError, match="notes holds no results of a kit"):
+        runner.measure_kit(kit, out, silent)
+    assert out.read_bytes() == content
+
+
+def test_reading_results_leaves_them_as_they_are(kit: Path, tmp_path: Path) -> None:
+    """A last line that lost its end counts; one that was cut does not; neither is changed, and none but the kit's."""
+    out = tmp_path / "results.jsonl"
+    runner.measure_kit(kit, out, silent)
+    whole = out.read_bytes()
+    out.write_bytes(whole[:-1])
+    assert read_results(out, identity(kit)).visits == 4
+    runner.measure_kit(kit, out, silent)
+    assert out.read_bytes() == whole
+    out.write_bytes(whole[:-3])
+    with pytest.raises(NasError, match="is not finished"):
+        read_results(out, identity(kit))
+    write_kit(models(), RunSettings(rounds=3), tmp_path / "other")
+    with pytest.raises(runner.KitError, match="holds results of other conditions: kit was"):
+        runner.measure_kit(tmp_path / "other", out, silent)
+    assert out.read_bytes() == whole[:-3]
+
+
+def test_a_header_that_was_cut_is_begun_again(kit: Path, tmp_path: Path) -> None:
+    """A kill may come that early."""
+    out = tmp_path / "results.jsonl"
+    runner.measure_kit(kit, out, silent)
+    for length in (0, 5, 40):
+        out.write_bytes(out.read_bytes()[:length])
+        runner.measure_kit(kit, out, silent)
+        assert read_results(out, identity(kit)).visits == 4
+
+
+@pytest.mark.parametrize("line", ["4", "{}", '{"visit": "0.0"}', '{"visit": 3, "failed": []}'])
+def test_lines_of_another_shape_are_damage(kit: Path, tmp_path: Path, line: str) -> None:
+    """They are not taken for visits; the message says how to go on."""
+    out = written(tmp_path, [])
+    header, end = out.read_text().splitlines()
+    out.write_text(f"{header}\n{line}\n{end}\n")
+    with pytest.raises(NasError, match="is damaged at line 2: delete that line"):
+        read_results(out, identity(kit))
+    out.write_text(header.replace(f'"format": {runner.FORMAT}', '"format": 1') + "\n")
+    with pytest.raises(NasError, match=f"must be of format {runner.FORMAT}, but .* is of format 1"):
+        read_results(out, identity(kit))
+
+
+def test_a_group_of_which_nothing_can_be_loaded_is_visited(tmp_path: Path) -> None:
+    """Its failures are told, and the others are measured."""
+    write_kit(models(), replace(SETTINGS, group_size=1), tmp_path / "kit")
+    runner.measure_kit(tmp_path / "kit", tmp_path / "results.jsonl", silent)
+    results = read_results(tmp_path / "results.jsonl", identity(tmp_path / "kit"))
+    assert results.timings.keys() == {SENTINEL, EMPTY, UNIT.key}
+    assert results.failed.keys() == {"broken"}
+
+
+def test_a_sentinel_that_cannot_be_loaded_ends_the_run_with_a_reason(tmp_path: Path) -> None:
+    """Nothing can be told without it."""
+    write_kit([Model(SENTINEL, b"no model", ((1, 1),)), *models()[1:]], SETTINGS, tmp_path / "kit")
+    with pytest.raises(runner.KitError, match="the model that watches the machine cannot be loaded: "):
+        runner.measure_kit(tmp_path / "kit", tmp_path / "results.jsonl", silent)
+
+
+@pytest.mark.parametrize("manifest", ["{}", "[]", '{"format": 2}', "no JSON"])
+def test_a_manifest_of_something_else_is_refused(kit: Path, tmp_path: Path, manifest: str) -> None:
+    """With its name."""
+    (kit / MANIFEST).write_text(manifest)
+    with pytest.raises(runner.KitError, match=r"manifest\.json"):
+        runner.measure_kit(kit, tmp_path / "results.jsonl", silent)
+
+
+def test_results_that_cannot_be_written_are_said(kit: Path, tmp_path: Path) -> None:
+    """Before anything is timed."""
+    with pytest.raises(runner.KitError, match="cannot write the results into "):
+        runner.measure_kit(kit, tmp_path, silent)
 
 
 def test_a_kit_that_was_changed_is_refused(kit: Path, tmp_path: Path) -> None:
@@ -245,6 +341,20 @@ def test_a_run_ends_when_its_command_was_killed(kit: Path, tmp_path: Path) -> No
     with pytest.raises(runner.KitError, match="the command that started this run has been killed"):
         runner.measure_kit(kit, out, silent, parent=-1)
     assert len(out.read_text().splitlines()) == 1
+
+
+def test_a_kit_that_was_not_finished_is_written_again(tmp_path: Path) -> None:
+    """A kill while models are exported leaves nothing in the way."""
+
+    def killed() -> Iterator[Model]:
+        yield models()[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_kit(killed(), SETTINGS, tmp_path / "kit")
+    write_kit(models(), SETTINGS, tmp_path / "kit")
+    assert [path.name for path in tmp_path.iterdir()] == ["kit"]
+    assert runner.load_manifest(tmp_path / "kit")["kit"] == identity(tmp_path / "kit")
 
 
 def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:

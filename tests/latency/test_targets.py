@@ -19,7 +19,7 @@ from nas.errors import NasError, RunFailedError
 from nas.latency.kit import EMPTY, MANIFEST, SENTINEL, RunSettings, write_kit
 from nas.latency.onnx_models import unit_model
 from nas.latency.samples import read_results
-from nas.latency.targets import Adb, Ssh, ThisMachine, parse_target, stream
+from nas.latency.targets import Adb, Ssh, ThisMachine, measured_so_far, parse_target, stream
 from nas.networks.architecture import Block
 from nas.networks.operators import Unit
 
@@ -110,6 +110,31 @@ def test_a_host_that_is_not_there_is_said(kit: Path, tmp_path: Path) -> None:
     nowhere = Ssh("127.0.0.1", options=("-p", "1", "-o", "BatchMode=yes"))
     with pytest.raises(RunFailedError, match=r"cannot put the folder on 127\.0\.0\.1: .*refused"):
         nowhere.run(kit, identity(kit), tmp_path / "results.jsonl")
+
+
+@pytest.mark.parametrize(("target", "program"), [(Ssh("board"), "tar|ssh"), (Adb(), "adb")])
+def test_a_program_that_is_not_installed_is_named(
+    target: Ssh | Adb, program: str, kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what to do about it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NasError, match=rf"cannot run ({program}) \(No such file .*\): install it, or give another"):
+        target.run(kit, identity(kit), tmp_path / "results.jsonl")
+
+
+def test_another_machine_goes_on_from_whole_lines(kit: Path, tmp_path: Path) -> None:
+    """What a kill has left of a line must not run into the lines that follow; a file of something else stays."""
+    results = tmp_path / "results.jsonl"
+    assert measured_so_far(results) == b""
+    ThisMachine().run(kit, identity(kit), results)
+    whole = results.read_bytes()
+    for cut, kept in ((whole[:-1], whole), (whole[:-3], whole[: whole.rindex(b"\n", 0, -1) + 1])):
+        results.write_bytes(cut)
+        assert measured_so_far(results) == results.read_bytes() == kept
+    results.write_bytes(b"notes")
+    with pytest.raises(NasError, match="holds no results of a kit"):
+        measured_so_far(results)
+    assert results.read_bytes() == b"notes"
 
 
 def test_what_was_measured_before_a_connection_was_lost_is_kept(tmp_path: Path) -> None:
