@@ -93,6 +93,8 @@ def parse_value(text: str) -> Any:
     loader = _Loader(text)
     try:
         return loader.get_single_data()
+    except (ValueError, RecursionError) as error:  # a date that is none, a number too long to read, lists in lists
+        raise yaml.YAMLError(str(error)) from error
     finally:
         loader.dispose()
 
@@ -131,6 +133,8 @@ def with_overrides(document: Document, overrides: Mapping[str, Any], place: str 
             inner = group.get(part)
             if inner is not None and not isinstance(inner, dict):
                 raise ConfigError([f"{dotted(parts[: depth + 1])} is not a group of settings ({place}, {name})"])
+            if inner is None:
+                places.setdefault(parts[: depth + 1], place)
             group[part] = dict(inner or {})
             group = group[part]
         group[parts[-1]] = value
@@ -211,6 +215,8 @@ def _explain(model: type[BaseModel], document: Document, detail: ErrorDetails) -
         message = f"the key {str(detail['loc'][-1])!r} is missing"
     elif kind == "invalid_key":
         message = f"a key must be text, but got {_short(key[-1] if key else got)}"
+    elif kind == "value_error" and message.startswith("must be "):
+        message = f"{_last_name(key)} {message}"
     elif kind not in ("value_error", "assertion_error"):
         message = f"{_last_name(key)} must be {_MUST_BE.get(kind, message)}, but got {_short(got)}"
         if kind == "string_type" and isinstance(got, int | float | date) and not isinstance(got, bool):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
@@ -73,6 +74,22 @@ def test_a_number_is_one_with_and_without_a_point(text: str) -> None:
 @pytest.mark.parametrize("text", ["1e", "e3", "5M", "1e3x", "v1e3"])
 def test_a_word_with_digits_stays_a_word(text: str) -> None:
     assert parse_value(text) == text
+
+
+@pytest.mark.parametrize("text", ["2026-13-45", "9" * 5000, "[" * 3000, "{[1]: 2}", "[1"])
+def test_what_is_no_value_is_an_error_of_yaml(text: str) -> None:
+    """Whatever the parser trips over: a date that is none, a number without end, lists in lists in lists."""
+    with pytest.raises(yaml.YAMLError):
+        parse_value(text)
+
+
+def test_a_group_that_the_command_line_made_stands_there() -> None:
+    """Also where its name is mistyped; one that the file has stands in the file."""
+    document = parse_document("more:\n  a: 1\n", "x.yaml")
+    changed = with_overrides(document, {"trainng.epochs": 3, "more.b": 2})
+    assert changed.place(("trainng",)) == "command line"
+    assert changed.place(("more",)) == "x.yaml:1"
+    assert changed.place(("more", "b")) == "command line"
 
 
 def test_a_long_value_is_shortened() -> None:

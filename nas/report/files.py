@@ -19,7 +19,7 @@ from nas.networks.describe import describe
 from nas.report.passwords import without_passwords
 from nas.search.noise import Certainty
 from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
-from nas.search.run_directory import read_json, write_json, write_text
+from nas.search.run_directory import read_json, write_json, write_text, writing
 
 # published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration. Where a search has
 # more values (`Setting.further`), their columns, by their own names, stand before the last.
@@ -116,9 +116,10 @@ def write_trials(path: Path, trials: Iterable[Trial], further: Sequence[str] = (
 def append_trial(path: Path, trial: Trial, further: Sequence[str] = ()) -> None:
     """Add one row to trials.csv; many appended rows are the file that `write_trials` writes.
 
-    A row torn by a killed process is cut off first. Raises NasError when the file has other columns.
+    A row torn by a killed process is cut off first. Raises NasError when the file has other columns, and RunFailedError
+    where it cannot be written.
     """
-    with path.open("a+b") as file:
+    with writing(path), path.open("a+b") as file:
         _cut_torn_row(file)
         file.seek(0)
         header = _lines([_columns(further)]).encode()

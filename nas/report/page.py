@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from nas import __version__
 from nas.latency.table import SOURCES, Source
 from nas.networks.describe import describe
-from nas.report import notices, wording
+from nas.report import comparison, notices, wording
 from nas.report.charts import charts_of
 from nas.report.figures import chart_figure, hypervolume_figure, prediction_figure
 from nas.report.passwords import without_passwords
@@ -48,6 +48,9 @@ def page(result: SearchResult, picks: list[ExportedPick]) -> str:
             seconds=sum(trial.seconds for trial in result.trials),
             notices=[*notices.latency_notices(result), *([energy] if energy else []), notices.accuracy_notice(result)],
             conditions={name: notices.conditions_line(table) for name, table in setting.tables.items()},
+            beyond=comparison.beyond_line(result),
+            better=lambda pick: comparison.better_line(result, pick),
+            unmet=comparison.unmet_lines(result),
             battery=lambda network: notices.battery_line(result, network),
             provenance=_provenance(result),
             fates=notices.fates(result),
@@ -83,6 +86,7 @@ def _environment() -> Environment:
         "describe": describe,
         "amount": wording.amount,
         "label": label_of,
+        "sentence": wording.sentence,
     }
     environment.globals |= {
         "count": wording.count,

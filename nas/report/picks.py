@@ -21,9 +21,10 @@ from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.networks.describe import describe
 from nas.networks.onnx_graph import INPUT_NAME
+from nas.report.wording import count
 from nas.search.portfolio import Pick, picks_of
 from nas.search.result import SearchResult, Trial
-from nas.search.run_directory import write_json
+from nas.search.run_directory import write_json, writing
 
 FOLDER = "picks"
 
@@ -75,6 +76,7 @@ class ExportedPick:
             "description": describe(self.pick.trial.network.architecture),
             "input": _input(self.pick.trial.network.architecture),
             "trial": self.pick.trial.to_json(),
+            "better_references": list(self.pick.better),
             "onnx": self.export.to_json() if self.export else None,
             "onnx_problem": self.problem,
         }
@@ -82,7 +84,8 @@ class ExportedPick:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ExportedPick:
         """The inverse of `to_json`."""
-        pick = Pick(data["reason"], data["slug"], Trial.from_json(data["trial"]))
+        better = tuple(data.get("better_references", ()))
+        pick = Pick(data["reason"], data["slug"], Trial.from_json(data["trial"]), better)
         return cls(pick, Export.from_json(data["onnx"]) if data["onnx"] else None, data["onnx_problem"])
 
 
@@ -90,9 +93,11 @@ def write_picks(result: SearchResult, folder: Path, weights: WeightsOf) -> list[
     """Write each pick's files into `folder` and remove those of earlier picks that are none any more.
 
     An export that fails is recorded and does not stop the others. Where `weights` has none for a trial, the export of
-    the same network that an earlier call left is kept: it may have been made when there were some.
+    the same network that an earlier call left is kept: it may have been made when there were some. Raises
+    RunFailedError where files cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     written: dict[int, ExportedPick] = {}
     exported = []
     for pick in picks_of(result):
@@ -125,13 +130,14 @@ def _exported(pick: Pick, folder: Path, weights_of: WeightsOf) -> ExportedPick:
     if kept:
         return ExportedPick(pick, kept)
     score = network.score
-    trained_on = f"{score.dataset} at {score.resolution} pixels for {score.epochs} epochs" if score else ""
+    trained_on = f"{score.dataset} at {score.resolution} pixels for {count(score.epochs, 'epoch')}" if score else ""
     path = folder / f"{pick.slug}.onnx"
     try:
         module, sentence = deployed_network(
             network.architecture, weights, seed=score.seed if score else 0, trained_on=trained_on
         )
-        check = export_onnx(module, network.architecture, path)
+        with writing(path):
+            check = export_onnx(module, network.architecture, path)
     except NasError as error:
         return ExportedPick(pick, None, str(error))
     return ExportedPick(pick, Export(path.name, _sha256(path), path.stat().st_size, sentence, check))
@@ -143,8 +149,9 @@ def _copied(twin: ExportedPick, pick: Pick, folder: Path) -> ExportedPick:
         return ExportedPick(pick, None, twin.problem)
     path = folder / f"{pick.slug}.onnx"
     part = path.with_name(path.name + ".part")
-    shutil.copyfile(folder / twin.export.file, part)
-    part.replace(path)
+    with writing(path):
+        shutil.copyfile(folder / twin.export.file, part)
+        part.replace(path)
     return ExportedPick(pick, Export(**{**vars(twin.export), "file": path.name}))
 
 
@@ -170,4 +177,5 @@ def _remove_others(folder: Path, current: Mapping[str, bool]) -> None:
     wanted = {f"{slug}.json" for slug in current} | {f"{slug}.onnx" for slug, onnx in current.items() if onnx}
     for path in folder.iterdir():
         if path.suffix in (".json", ".onnx") and _A_PICK.fullmatch(path.stem) and path.name not in wanted:
-            path.unlink()
+            with writing(path):
+                path.unlink()

@@ -16,6 +16,7 @@ from nas.report.charts import Chart, charts_of
 from nas.report.labels import obstacles, place_labels
 from nas.report.wording import short
 from nas.search.result import SearchResult, Trial
+from nas.search.run_directory import write_bytes
 
 _SIZE_INCHES = (8.0, 5.0)
 _ROW_INCHES = 3.2  # of every two further charts
@@ -50,9 +51,7 @@ def save_picture(path: Path, result: SearchResult) -> None:
         places[0][1].legend(loc="lower right", frameon=False, fontsize=9)
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content.getvalue())
-    part.replace(path)
+    write_bytes(path, content.getvalue())
 
 
 def _devices(result: SearchResult) -> str:

@@ -88,6 +88,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def sentence(words: str) -> str:
+    """With a capital and a full stop."""
+    return f"{words[:1].upper()}{words[1:]}."
+
+
 def short(text: str, most: int = 36) -> str:
     """`text` without its middle where it is too long for a picture."""
     half = most // 2

@@ -12,6 +12,7 @@ from nas.report.page import save_page
 from nas.report.picks import FOLDER, WeightsOf, write_picks
 from nas.report.picture import save_picture
 from nas.search.result import SearchResult, Trial
+from nas.search.run_directory import writing
 
 
 def no_weights(_trial: Trial) -> Mapping[str, Tensor] | None:
@@ -23,9 +24,10 @@ def write_report(result: SearchResult, folder: Path, *, weights: WeightsOf = no_
     """Write trials.csv, pareto.json, pareto.png, picks/ and report.html into `folder`; returns what was written.
 
     `weights` gives the weights of the proxy that was trained for a trial, where they were kept. Each file is written
-    whole or not at all; report.html comes last.
+    whole or not at all; report.html comes last. Raises RunFailedError where one cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_trials(folder / "trials.csv", result.trials, result.setting.further)
     save_pareto(folder / "pareto.json", result)
     save_picture(folder / "pareto.png", result)

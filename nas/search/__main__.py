@@ -180,10 +180,11 @@ def _default_run(experiment: Experiment) -> Path:
 
 
 def _announce(progress: SearchProgress, prepared: Prepared, run: RunDirectory) -> None:
+    from nas.report.wording import large
     from nas.search.quantities import DEFAULT_OBJECTIVES, label_of
 
     setting = prepared.setting
-    progress.say(f"{setting.space}: {setting.space_size:.3g} networks; run: {run.path}")
+    progress.say(f"{setting.space}: {large(setting.space_size)} networks; run: {run.path}")
     progress.say(f"top-1 is of {setting.trained}; latency is of {setting.deployed}.")
     if setting.objectives != DEFAULT_OBJECTIVES:
         progress.say(f"the front is of {', '.join(label_of(name) for name in setting.objectives)}.")

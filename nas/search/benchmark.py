@@ -179,6 +179,9 @@ def _samplers(names: Sequence[str] | None) -> list[str]:
     absent = [name for name in asked if name in PEERS and importlib.util.find_spec(name) is None]
     for name in absent:
         print(f"{name} is left out: it is not installed (pip install {name})", file=sys.stderr)
+    if len(absent) == len(asked):
+        others = ", ".join(name for name in SAMPLERS if name not in PEERS)
+        raise NasError(f"no sampler is left to compare. Install one, or ask for others: {others}.")
     return [name for name in asked if name not in absent]
 
 

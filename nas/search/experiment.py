@@ -40,7 +40,10 @@ def _size(value: Any) -> Any:
 
 def _budgets(value: Any) -> Any:
     """One budget is a list of one; a repeated one counts once."""
-    return tuple(dict.fromkeys(value)) if isinstance(value, list | tuple) else (value,)
+    if not isinstance(value, list | tuple):
+        return (value,)
+    # By comparison, as what is no number may have no hash.
+    return tuple(budget for index, budget in enumerate(value) if budget not in value[:index])
 
 
 def _absolute(url: str | None) -> str | None:
@@ -69,7 +72,9 @@ def _score_cache(value: Any) -> Any:
     return str(Path(value).absolute()) if isinstance(value, str) and value not in ("default", "none") else value
 
 
-Size = Annotated[int, BeforeValidator(_size), Field(gt=0, strict=True)]
+Count = Annotated[int, Field(ge=1, le=10**9, strict=True)]
+# Limits are compared with what networks have as floats, so no size may be beyond all of those.
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0, le=10**18, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Amount = Annotated[Positive, BeforeValidator(_size)]
 Objectives = Annotated[tuple[Annotated[str, AfterValidator(check_name)], ...], BeforeValidator(_names)]
@@ -105,12 +110,12 @@ class Experiment(Settings):
     devices: tuple[StrictStr, ...] = ()
     objectives: Objectives = DEFAULT_OBJECTIVES
     data: StrictStr = "digits"
-    max_images: Annotated[int, Field(ge=1, strict=True)] | None = None
-    trials: Annotated[int, Field(ge=1, strict=True)] = 24
-    minutes: Annotated[float, Field(gt=0, strict=True)] | None = None
+    max_images: Count | None = None
+    trials: Count = 24
+    minutes: Positive | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
     sampler: SamplerName = "front"
-    population: Annotated[int, Field(ge=2, strict=True)] = 12
+    population: Annotated[Count, Field(ge=2)] = 12
     limits: Limits = Limits()
     budgets_ms: Annotated[tuple[Positive, ...], BeforeValidator(_budgets)] = ()
     budgets: dict[KnownName, Annotated[tuple[Amount, ...], BeforeValidator(_budgets)]] = Field(default_factory=dict)
@@ -211,5 +216,11 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += differences(old, new, f"{prefix}{key}.")
         else:
-            found.append(f"{prefix}{key} was {old!r} and is now {new!r}")
+            found.append(f"{prefix}{key} was {_shortened(old)} and is now {_shortened(new)}")
     return found
+
+
+def _shortened(value: Any) -> str:
+    """As it is written, or its beginning where that is long: a message is to be read."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -8,8 +8,8 @@ that is killed between rungs goes on from there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ class Earned:
 
 
 class Scorer:
-    """Scores networks with one evaluator, budget and seed.
+    """Scores networks with one evaluator, budget and seed, on the data set that this run calls `dataset`.
 
     Raises NasError where training is to be stopped and the evaluator cannot, or there is no rung before the end.
     """
@@ -53,6 +53,7 @@ class Scorer:
         budget: int,
         seed: int,
         *,
+        dataset: str,
         stopping: StoppingSettings,
         objectives: Sequence[str],
         cache: ScoreCache,
@@ -62,6 +63,7 @@ class Scorer:
         self._resumable = evaluator if isinstance(evaluator, ResumableEvaluator) else None
         self._budget = budget
         self._seed = seed
+        self._dataset = dataset
         self._stopping = stopping
         self._objectives = (LEARNED, *(name for name in objectives if name != LEARNED))
         self._cache = cache
@@ -115,7 +117,8 @@ class Scorer:
         """
         if score is not None and score.budget is None:
             self._keep(architecture, score)
-        self._checkpoint(number).unlink(missing_ok=True)
+        with suppress(OSError):  # What cannot be deleted takes room, and is not gone on from by any other training.
+            self._checkpoint(number).unlink()
 
     def _advanced(self, number: int, architecture: Architecture, until: int, notes: list[str]) -> Evaluation:
         """Train until so many epochs are done, or take the partial score that is known; adds to `notes`."""
@@ -142,7 +145,9 @@ class Scorer:
     def _known(self, architecture: Architecture, epochs: int, seed: int) -> Score | None:
         if self._resumable is None:
             return None
-        return self._cache.get(self._resumable.training_of(architecture, self._budget, seed), epochs)
+        known = self._cache.get(self._resumable.training_of(architecture, self._budget, seed), epochs)
+        # The images are the same; another run may have found them under another name.
+        return replace(known, dataset=self._dataset) if known else None
 
     def _keep(self, architecture: Architecture, score: Score) -> None:
         if self._resumable is not None:

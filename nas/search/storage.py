@@ -113,7 +113,13 @@ class Study:
                 f"trial {frozen.number} in {self._place} was not written by this program. Give the search a storage "
                 "of its own."
             )
-        return Trial.from_json(record)
+        try:
+            return Trial.from_json(record)
+        except (AttributeError, KeyError, TypeError, ValueError, NasError) as error:
+            raise NasError(
+                f"trial {frozen.number} in {self._place} must be a record that this program wrote, but has another "
+                f"shape ({type(error).__name__}: {error}). Restore it, or start anew with --run."
+            ) from error
 
 
 def directions(objectives: Sequence[str]) -> list[StudyDirection]:
@@ -127,38 +133,54 @@ def directions(objectives: Sequence[str]) -> list[StudyDirection]:
 def open_study(run: RunDirectory, url: str | None, objectives: Sequence[str]) -> Study:
     """The run's study, to go on with: in its journal file, or in the Optuna storage at `url`.
 
-    The caller holds the run's directory. Raises NasError for a journal that is damaged or gone, and for a storage that
-    cannot be opened.
+    The caller holds the run's directory. Raises NasError for a journal that is damaged, for trials that are gone, and
+    for a storage that cannot be opened.
     """
     if url is None:
-        _check_journal(run)
-        # A process killed while it wrote leaves Optuna's lock behind; the run's own lock says that nobody writes now.
-        run.journal.with_name(run.journal.name + ".lock").unlink(missing_ok=True)
+        with _explained(shown(run.journal)):
+            _check_journal(run)
+            # A process killed while it wrote leaves Optuna's lock behind; the run's own lock says that nobody writes.
+            run.journal.with_name(run.journal.name + ".lock").unlink(missing_ok=True)
+    if run.setting.exists():  # written once the study is there
+        return _there(run, url, objectives)
     place = url or shown(run.journal)
     with _explained(place):
         storage = _storage(run, url)
         kept = optuna.create_study(
             storage=storage, study_name=run.study_name, directions=directions(objectives), load_if_exists=True
         )
-        if not kept.metric_names:
-            with warnings.catch_warnings():
-                # "Experimental" since Optuna 3.2; the names are for Optuna Dashboard alone.
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                kept.set_metric_names(list(objectives))
+        with warnings.catch_warnings():
+            # "Experimental" since Optuna 3.2; the names are for Optuna Dashboard alone.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            kept.set_metric_names(list(objectives))
         return Study(kept, storage, place, objectives)
 
 
 def read_study(run: RunDirectory, url: str | None, objectives: Sequence[str]) -> Study:
     """The run's study as it stands; nothing is written. Raises NasError where there is none."""
+    if url is None:
+        with _explained(shown(run.journal)):
+            _check_journal(run)
+    return _there(run, url, objectives)
+
+
+def _there(run: RunDirectory, url: str | None, objectives: Sequence[str]) -> Study:
+    """The study of a run that has begun."""
     place = url or shown(run.journal)
     file = run.journal if url is None else _sqlite_file(url)
     if file is not None and not file.exists():
-        raise NasError(f"the trials of {shown(run.path)} are gone: there is no {shown(file)}")
-    if url is None:
-        _check_journal(run)
+        raise NasError(_gone(run, f"there is no {shown(file)}"))
     with _explained(place):
         storage = _storage(run, url)
-        return Study(optuna.load_study(study_name=run.study_name, storage=storage), storage, place, objectives)
+        try:
+            kept = optuna.load_study(study_name=run.study_name, storage=storage)
+        except KeyError as error:
+            raise NasError(_gone(run, f"there is no study {run.study_name} in {place}")) from error
+        return Study(kept, storage, place, objectives)
+
+
+def _gone(run: RunDirectory, why: str) -> str:
+    return f"the trials of {shown(run.path)} are gone: {why}. Restore it, or start anew with --run."
 
 
 def check_storage(url: str | None) -> None:
@@ -196,19 +218,21 @@ def _check_journal(run: RunDirectory) -> None:
     path = run.journal
     if not path.exists() or not path.stat().st_size:
         if run.setting.exists():
-            raise NasError(
-                f"{shown(path)} is gone or empty, and the run's trials with it. Restore it, or start anew with --run."
-            )
+            raise NasError(_gone(run, f"{shown(path)} is missing or empty"))
         return
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         last = number == len(lines)
         if (last and line) or (not last and not _is_record(line)):
             whole, old, new = number - 1, shlex.quote(str(path)), shlex.quote(f"{path}.whole")
-            raise NasError(
-                f"{shown(path)} is damaged: line {number} is {'cut off' if last else 'not a record'} "
+            remedy = (
                 f"(the {whole} lines before it are whole). Nothing was changed. To go on from those, keep a copy and "
                 f"then run: head -n {whole} {old} > {new} && mv {new} {old}"
+                if whole
+                else "and none before it is whole. Restore it, or start anew with --run."
+            )
+            raise NasError(
+                f"{shown(path)} is damaged: line {number} is {'cut off' if last else 'not a record'} {remedy}"
             )
 
 

@@ -15,6 +15,7 @@ from nas.accuracy.evaluate import Evaluator, Score, ShortTraining
 from nas.accuracy.failures import TrainingFailedError
 from nas.accuracy.score_cache import ScoreCache, place_of
 from nas.accuracy.training_identity import data_identity
+from nas.errors import RunFailedError
 from nas.latency.energy import required_power
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture
@@ -110,8 +111,11 @@ def search(
     """
     experiment = prepared.experiment
     format_ = prepared.space.format.model_dump(mode="json")
-    identity = run_directory.identity_of(experiment, format_, prepared.tables, data_identity(prepared.dataset))
-    run_directory.begin(run, experiment, identity)
+    used = {"space": prepared.space.units()}
+    used |= {network.name: units(deployed(network.architecture)) for network in prepared.references}
+    data = data_identity(prepared.dataset)
+    identity = run_directory.identity_of(experiment, format_, prepared.tables, used, data)
+    run_directory.begin(run, experiment, identity, prepared.tables)
     study = open_study(run, experiment.storage, experiment.objectives)
     run_directory.save_setting(run, prepared.setting)
     on_begin(study.trials())
@@ -242,10 +246,17 @@ class _Session:
         return self._join_front(trial, earned.weights)
 
     def _join_front(self, trial: Trial, weights: Any) -> Trial:
+        """The trial, with a note where it is on the front and its weights could not be kept."""
         self._front = self._front_of([*self._front, trial])
-        if trial in self._front and weights is not None:
+        if trial not in self._front or weights is None:
+            return trial
+        run_directory.keep_weights_of(self._run, self._front)
+        try:
             run_directory.save_weights(self._run, trial.number, weights)
-            run_directory.keep_weights_of(self._run, self._front)
+        except RunFailedError as error:
+            note = f"its weights are not kept: {error}"
+            self._progress.say(f"{trial.network.name}: {note}")
+            return replace(trial, reason="; ".join(filter(None, (trial.reason, note))))
         return trial
 
     def _report_new(self) -> None:
@@ -268,6 +279,7 @@ def _scorer(prepared: Prepared, run: RunDirectory, progress: SearchProgress) -> 
         prepared.evaluator,
         experiment.training.epochs,
         experiment.seed,
+        dataset=prepared.dataset.name,
         stopping=experiment.stopping,
         objectives=experiment.objectives,
         cache=ScoreCache(place_of(experiment.score_cache), progress.say),

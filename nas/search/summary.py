@@ -12,6 +12,7 @@ from nas.files import shown
 from nas.latency.table import SOURCES
 from nas.latency.verdict import validated
 from nas.networks.describe import describe
+from nas.report.comparison import better_line, beyond_line, unmet_lines
 from nas.report.wording import amount, read_in
 from nas.search.portfolio import picks_of
 from nas.search.quantities import split_name
@@ -42,11 +43,23 @@ def print_summary(result: SearchResult, ending: Ending, path: Path, files: Seque
         print()
         _print_certainties(result)
         print(latency_basis(result))
-        print("picks:", "; ".join(f"{pick.reason}: {pick.trial.network.name}" for pick in picks_of(result)))
+        _print_picks(result)
     report = next((file for file in files if file.name == "report.html"), path)
     print("report:", shown(report))
     if ending in _ENDINGS:
         print(_ENDINGS[ending])
+
+
+def _print_picks(result: SearchResult) -> None:
+    """The picks, and where a reference is better or nothing was found."""
+    picks = picks_of(result)
+    print("picks:", "; ".join(f"{pick.reason}: {pick.trial.network.name}" for pick in picks))
+    for pick in picks:
+        if pick.better:
+            print(f"{pick.reason}: {better_line(result, pick)}")
+    for line in (*unmet_lines(result), beyond_line(result)):
+        if line:
+            print(line)
 
 
 def _print_certainties(result: SearchResult) -> None:

@@ -84,6 +84,24 @@ def test_nothing_is_loaded_from_anywhere() -> None:
     assert policy.startswith("default-src 'none'")
 
 
+def test_references_that_are_better_and_budgets_that_nothing_meets_are_told() -> None:
+    """Under the chart, on the pick's card and below the picks; not where there is nothing to tell."""
+    plain = replace(search(20), references=())
+    assert "beyond the front" not in page(plain, []).lower()
+    best = max(plain.front, key=lambda one: one.network.top1).network
+    assert best.score is not None
+    fast = replace(best.latency, latency_ms=1.5)
+    known = replace(best, name="known", latency=fast, score=replace(best.score, top1=99.0))
+    result = replace(plain, references=(known,), setting=setting(budgets_ms=(2.0, 60.0)))
+    text = " ".join(" ".join(render(result).words).split())
+    assert "Networks on the line are beaten by no other network of the search in both" in text
+    assert "Beyond the front: known (99.0 % at 1.5 ms); no network of the search reaches it in all objectives." in text
+    assert text.count("The reference known is better: 99.0 % at 1.5 ms.") == 2
+    fastest = plain.front[0].network
+    nothing = f"Nothing within 2 ms; the fastest is {fastest.name} at {fastest.latency.latency_ms:.1f} ms; of the"
+    assert nothing in text
+
+
 def test_markup_in_names_and_reasons_stays_text() -> None:
     """A name is shown, never run, wherever it comes from."""
     nasty = replace(

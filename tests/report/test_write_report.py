@@ -15,14 +15,14 @@ from searches import portfolio, references, score, search, setting, small_archit
 from torch import Tensor
 
 from nas.deploy import agreement
-from nas.errors import ConfigError, NasError
+from nas.errors import ConfigError, NasError, RunFailedError
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
 from nas.networks.operators import estimate_costs
 from nas.networks.references import find_network
 from nas.report.__main__ import main
-from nas.report.files import load_pareto
+from nas.report.files import append_trial, load_pareto
 from nas.report.picks import ExportedPick
 from nas.report.write import write_report
 from nas.search.portfolio import picks_of
@@ -86,6 +86,32 @@ def test_without_completed_trials_there_is_a_report_and_no_pick(tmp_path: Path) 
     result = SearchResult(setting(), (trial(0, "failed", "NaN"),), references())
     names = sorted(path.name for path in write_report(result, tmp_path))
     assert names == ["pareto.json", "pareto.png", "report.html", "trials.csv"]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A file where the folder of picks belongs, and a folder where a file belongs."""
+    (tmp_path / "picks").write_text("")
+    with pytest.raises(RunFailedError, match=r"cannot write .*picks: File exists"):
+        write_report(three(), tmp_path, weights=trained)
+    (tmp_path / "picks").unlink()
+    (tmp_path / "picks" / "knee.json").mkdir(parents=True)
+    with pytest.raises(RunFailedError, match=r"cannot write .*knee\.json: Is a directory"):
+        write_report(three(), tmp_path, weights=trained)
+    (tmp_path / "trials").mkdir()
+    with pytest.raises(RunFailedError, match=r"cannot write .*trials: Is a directory"):
+        append_trial(tmp_path / "trials", small(0, 40.0, 10.0))
+
+
+def test_a_pick_that_a_reference_beats_says_so_in_its_file(tmp_path: Path) -> None:
+    """And reads back so; a file of an earlier version, which did not say, reads too."""
+    better = replace(small(9, 82.0, 15.0).network, name="known")
+    result = replace(three(), references=(better,))
+    write_report(result, tmp_path, weights=trained)
+    data = json.loads((tmp_path / "picks" / "knee.json").read_text())
+    assert data["better_references"] == ["known"]
+    assert [ExportedPick.from_json(data).pick] == [pick for pick in picks_of(result) if pick.slug == "knee"]
+    del data["better_references"]
+    assert ExportedPick.from_json(data).pick.better == ()
 
 
 def test_an_exporter_that_gives_up_does_not_lose_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,13 @@ def test_differences_name_what_one_run_may_not_change(trials: int, seed: int, ot
     assert found == ([] if seed == other else [f"seed was {seed} and is now {other}"])
 
 
+def test_a_difference_is_short_enough_to_read() -> None:
+    """A whole space is not printed."""
+    (found,) = differences({"space": None}, {"space": {"stages": ["conv"] * 1000}})
+    assert found.startswith("space was None and is now {'stages': ")
+    assert len(found) < 130
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -97,6 +105,15 @@ def test_differences_name_what_one_run_may_not_change(trials: int, seed: int, ot
         ({"limits.top1": 90}, "top1 is known only after training"),
         ({"limits.latency_ms@board": -1}, "must be greater than 0, but got -1 (command line, limits.latency_ms@board)"),
         ({"budgets": {"params": "5M"}}, "budgets are of objectives, but params is none of top1, latency_ms"),
+        ({"budgets_ms": [[1, 2]]}, "budgets_ms[0] must be a number, but got [1, 2]"),
+        ({"budgets": {"latency_ms": [[1]]}}, "latency_ms[0] must be a number, but got [1]"),
+        ({"limits.params": 10**400}, "params must be less than or equal to"),
+        ({"limits.params": "5MB"}, "params must be a number such as 300000, 5M or 1.2G, but got '5MB'"),
+        ({"trials": 10**400}, "trials must be less than or equal to"),
+        ({"minutes": math.inf}, "minutes must be a finite number, but got inf"),
+        ({"minutes": math.nan}, "minutes must be "),
+        ({"repeats": 1}, "repeats must be 0 or at least 2"),
+        ({"trainng.epochs": 3}, "(command line, trainng)"),
         ({"objectives": "top1,params", "budgets_ms": 20}, "budgets are of objectives, but latency_ms is none of"),
     ],
 )
@@ -117,6 +134,10 @@ def test_tables_come_from_all_that_names_them() -> None:
         },
     )
     assert experiment.further_devices == ("here/board.yaml", "phone", "cpu")
+
+
+def test_a_repeated_budget_counts_once() -> None:
+    assert resolve_experiment(None, {"budgets_ms": [30, 20, 30.0]}).budgets_ms == (30.0, 20.0)
 
 
 def test_budgets_of_latency_may_stand_in_either_place() -> None:

@@ -12,7 +12,8 @@ from nas.accuracy.evaluate import Score
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import Costs
-from nas.search.portfolio import best_on_worst_device, joint_budgets, picks_of
+from nas.report.comparison import better_line, beyond_line, unmet_lines
+from nas.search.portfolio import best_on_worst_device, joint_budgets, picks_of, references_beyond, unmet_budgets
 from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
 
 TWO_DEVICES = ("top1", "latency_ms", "latency_ms@b")
@@ -102,3 +103,74 @@ def test_budgets_belong_together_where_there_are_equally_many(
 
 def test_nothing_trained_has_no_picks() -> None:
     assert picks_of(result()) == ()
+
+
+def with_references(found: SearchResult, *points: tuple[float, float, float]) -> SearchResult:
+    """References ref0, ref1, … with these top-1 and latencies."""
+    made = [replace(trial(0, *point).network, name=f"ref{number}") for number, point in enumerate(points)]
+    return replace(found, references=tuple(made))
+
+
+def test_a_reference_that_dominates_a_pick_is_named() -> None:
+    """In every objective at once; one that is slower on the other device does not."""
+    found = result((10, 1, 1), (80, 4, 4), (85, 20, 20))
+    (knee, _) = picks_of(with_references(found, (81, 3, 4), (90, 4, 5)))
+    assert knee.trial.number == 1
+    assert knee.better == ("ref0",)
+    assert better_line(with_references(found, (81, 3, 4)), knee) == (
+        "the reference ref0 is better: 81.0 % at 3.0 ms, 4.0 ms on b"
+    )
+
+
+def test_a_reference_that_is_more_accurate_within_the_budget_is_named() -> None:
+    """Though it is slower than the pick: that is what the pick was asked for. An equal one is no better."""
+    found = result((40, 5, 5), (60, 30, 30), budgets={"latency_ms": (10.0,)})
+    better = {
+        pick.slug: pick.better for pick in picks_of(with_references(found, (50, 9, 99), (99, 11, 11), (40, 5, 5)))
+    }
+    assert better["within_10ms"] == ("ref0",)
+
+
+def test_a_reference_beyond_a_limit_or_of_other_images_is_no_rival() -> None:
+    found = result((40, 5, 5), budgets={"latency_ms": (10.0,)}, limits={"latency_ms@b": 4.0})
+    beyond = with_references(found, (90, 3, 4.5))
+    other = with_references(found, (90, 3, 3))
+    (network,) = other.references
+    assert network.score is not None
+    other = replace(other, references=(replace(network, score=replace(network.score, val_images=7)),))
+    for compared in (beyond, other):
+        assert references_beyond(compared) == ()
+        assert all(not pick.better for pick in picks_of(compared))
+    assert [n.name for n in references_beyond(with_references(found, (90, 3, 3)))] == ["ref0"]
+
+
+@given(draws, draws)
+def test_references_lie_beyond_where_they_would_join_the_front(
+    points: list[tuple[float, float, float]], others: list[tuple[float, float, float]]
+) -> None:
+    """By definition: as a further trial, the last, it would be a member, and none equal to it was there."""
+    found = with_references(result(*points), *others)
+    for number, point in enumerate(others):
+        joins = len(points) in {member.number for member in result(*points, point).front}
+        assert (f"ref{number}" in {n.name for n in references_beyond(found)}) == joins
+    assert bool(beyond_line(found)) == bool(references_beyond(found))
+
+
+def test_a_budget_that_nothing_meets_is_said_with_the_nearest() -> None:
+    """And the references that meet it; budgets that are met one by one may not be together."""
+    budgets = {"latency_ms": (0.5, 6.0), "latency_ms@b": (9.0, 2.0)}
+    found = result((50, 5, 30), (60, 30, 1), budgets=budgets)
+    assert unmet_budgets(found) == ({"latency_ms": 0.5}, {"latency_ms": 6.0, "latency_ms@b": 2.0})
+    assert unmet_lines(with_references(found, (20, 0.25, 9))) == (
+        "nothing within 0.5 ms; the fastest is n at 5.0 ms; of the references: ref0 (20.0 % at 0.25 ms, 9.0 ms on b)",
+        "nothing within 6 ms and within 2 ms on b",
+    )
+    assert unmet_budgets(result(budgets=budgets)) == ()
+
+
+def test_a_frame_rate_that_nothing_reaches_is_said_too() -> None:
+    found = result((90, 100, 1), objectives=("top1", "fps", "params"), budgets={"fps": (50.0,), "params": (5.0,)})
+    assert unmet_lines(found) == (
+        "nothing at 50 fps; the fastest is n at 10.0 fps",
+        "nothing within 5 params; the nearest is n at 0.001 M",
+    )

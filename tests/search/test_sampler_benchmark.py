@@ -29,6 +29,15 @@ def test_shares_rise_to_at_most_all(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert one["suggest_ms_most"] >= one["suggest_ms_median"] > 0
 
 
+def test_nothing_to_compare_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert main(["--oracle", "cells", "--sampler", "botorch"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "botorch is left out: it is not installed" in printed.err
+    assert "error: no sampler is left to compare. Install one, or ask for others: random, " in printed.err
+
+
 def test_the_front_sampler_beats_random_search() -> None:
     """After 40 evaluations of 15,625 cells, by more than a third of what random search misses."""
     oracle = cell_oracle()

@@ -49,11 +49,19 @@ def network(width: int, latency_ms: float = 1.0) -> CostedNetwork:
     return CostedNetwork(f"w{width}", architecture, LatencyEstimate(latency_ms, {}), estimate_costs(architecture))
 
 
-def scorer(folder: Path, evaluator: object, *, cache: bool = True, stopping: StoppingSettings = HALVING) -> Scorer:
+def scorer(
+    folder: Path,
+    evaluator: object,
+    *,
+    cache: bool = True,
+    stopping: StoppingSettings = HALVING,
+    dataset: str = "made up",
+) -> Scorer:
     return Scorer(
         evaluator,  # type: ignore[arg-type]
         BUDGET,
         0,
+        dataset=dataset,
         stopping=stopping,
         objectives=("top1", "latency_ms"),
         cache=ScoreCache(folder / "scores.sqlite" if cache else None, pytest.fail),
@@ -142,6 +150,15 @@ def test_another_run_finds_the_score(tmp_path: Path) -> None:
     found = scorer(tmp_path, idle).earn(5, network(90), [])
     assert idle.trained == []
     assert (found.score, found.rungs, found.weights, found.note) == (earned.score, earned.rungs, None, FROM_CACHE)
+
+
+def test_a_score_from_the_cache_has_this_runs_name_of_the_images(tmp_path: Path) -> None:
+    """The same images may lie under another name; that does not make scores incomparable."""
+    first = scorer(tmp_path, Stepwise())
+    earned = first.whole(network(90).architecture)
+    found = scorer(tmp_path, Stepwise(), dataset="folder:/elsewhere").whole(network(90).architecture)
+    assert found.note == FROM_CACHE
+    assert found.score == replace(earned.score, dataset="folder:/elsewhere")
 
 
 def test_another_run_stops_the_same_without_training(tmp_path: Path) -> None:

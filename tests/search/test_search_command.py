@@ -60,6 +60,12 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["--objectives", "top1,latency_ms@othr"], "unknown device 'othr'. Known: other, "),
         (["--energy-max", "5"], "energy needs the power that the device draws, and the latency table made_up gives"),
         (["--fps-min", "0"], "greater than 0"),
+        (["trials=2026-13-45"], "cannot read '2026-13-45' as the value of trials"),
+        (["budgets_ms=[[1,2]]"], "budgets_ms[0] must be a number"),
+        (["--minutes", "inf"], "minutes must be a finite number, but got inf (command line, minutes)"),
+        (["--repeats", "1"], "repeats must be 0 or at least 2"),
+        (["--params-max", "5MB"], "params must be a number such as 300000, 5M or 1.2G, but got '5MB'"),
+        (["trainng.epochs=3"], "(command line, trainng)"),
         (["references=[mobilenet_v9]"], "unknown reference network 'mobilenet_v9'"),
     ],
 )
@@ -135,12 +141,14 @@ def test_a_search_on_a_folder_of_images_leaves_everything_in_its_run(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image_folder(workplace / "photos", 2)
-    words = ["--data", "folder:photos", "--trials", "2", "--budget-ms", "0.7,5", "training.batch_size=4"]
+    words = ["--data", "folder:photos", "--trials", "2", "--budget-ms", "0.01,5", "training.batch_size=4"]
     assert main([*QUICK, *words]) == 0
     printed = capsys.readouterr()
     assert "latency of the front on made_up: 100.0% modelled (modelled is not measured)" in printed.out
     assert "the table is NOT VALIDATED" in printed.out
     assert "top-1 is of the candidate's proxy for 1 epoch" in printed.err
+    assert "small: 1,600 networks; run: runs/small-made_up-photos" in printed.err
+    assert "nothing within 0.01 ms; the fastest is trial " in printed.out
     run = workplace / "runs" / "small-made_up-photos"
     left = {str(path.relative_to(run)) for path in run.rglob("*")}
     assert {"report.html", "pareto.png", "pareto.json", "trials.csv", "picks/knee.json", "picks/knee.onnx"} <= left
@@ -195,6 +203,39 @@ def test_a_report_is_not_written_beside_a_search(workplace: Path, capsys: pytest
     assert "is in use by another command" in capsys.readouterr().err
     assert report([str(run.path)]) == 0
     assert "report.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["trials.csv", "pareto.png", "report.html"])
+def test_a_file_that_cannot_be_written_is_named_by_both_commands(
+    workplace: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """And once it can be, the same command goes on."""
+    from nas.report.__main__ import main as report
+
+    words = [*QUICK, "--trials", "1", "--quiet"]
+    assert main(words) == 0
+    run = workplace / "runs" / "small-made_up-digits"
+    (run / name).unlink()
+    (run / name).mkdir()
+    capsys.readouterr()
+    for failed in (main(words), report([str(run)])):
+        assert failed == 1
+    said = f"error: cannot write runs/small-made_up-digits/{name}: Is a directory. The same command goes on"
+    assert capsys.readouterr().err.count(said) == 2
+    (run / name).rmdir()
+    assert report([str(run)]) == 0
+
+
+def test_a_run_that_may_not_be_written_is_still_a_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from nas.report.__main__ import main as report
+
+    assert main([*QUICK, "--trials", "1", "--quiet"]) == 0
+    run = workplace / "runs" / "small-made_up-digits"
+    (run / "lock").unlink()
+    (run / "lock").mkdir()
+    capsys.readouterr()
+    assert report([str(run)]) == 1
+    assert "error: cannot write into runs/small-made_up-digits: Is a directory. Copy the run" in capsys.readouterr().err
 
 
 def test_a_space_of_branched_blocks_is_searched_and_exported_as_it_is_deployed(workplace: Path) -> None:

@@ -49,7 +49,7 @@ class Curves(SteppingEvaluator):
         noise = np.random.default_rng([int(architecture.fingerprint[:8], 16), seed]).normal(0, 4 + 6 / until)
         top1 = float(np.clip(100 * macs / (macs + 5e5) * until / (until + 1) + noise, 0, 100))
         partial = budget if until < budget else None
-        score = Score(top1, until, seed, 0.1, "curves", architecture.resolution, 100, 50, partial)
+        score = Score(top1, until, seed, 0.1, "digits", architecture.resolution, 100, 50, partial)
         return Evaluation(score, None if partial else {})
 
 

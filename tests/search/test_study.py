@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -13,17 +14,28 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
-from nas.errors import NasError
+from nas.accuracy.evaluate import Evaluation
+from nas.errors import NasError, RunFailedError
 from nas.latency.table import LatencyTable, Row, load_table, save_table
+from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed, has_branches
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references import reference
 from nas.networks.space import load_space
 from nas.search.result import Trial
-from nas.search.run_directory import RunDirectory, load_result
+from nas.search.run_directory import RunDirectory, load_result, load_weights, save_weights, write_json
 from nas.search.storage import open_study
 from tests.search.conftest import FakeEvaluator, Searcher
+
+
+class WithWeights(FakeEvaluator):
+    """One number stands for all weights."""
+
+    def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
+        evaluation = super().evaluate(architecture, budget, seed)
+        return Evaluation(evaluation.score, {"w": torch.tensor([evaluation.score.top1])})
 
 
 def fingerprints(evaluator: FakeEvaluator) -> list[str]:
@@ -207,11 +219,64 @@ def test_a_run_of_another_experiment_is_refused_and_keeps_everything(searcher: S
 
 def test_a_changed_space_or_table_is_another_experiment(searcher: Searcher, workplace: Path) -> None:
     searcher(trials=3)
-    table = workplace / "latency_tables" / "made_up.csv"
-    lines = table.read_text().splitlines()
-    unit, _, *rest = lines[1].split(",")
-    table.write_text("\n".join([lines[0], ",".join([unit, "9.5", *rest]), *lines[2:]]) + "\n")
-    with pytest.raises(NasError, match=r"tables\.made_up\.rows was"):
+    change_row(workplace, "small")
+    with pytest.raises(NasError, match=r"tables\.made_up\.rows\.space was '.*' and is now"):
+        searcher(trials=4)
+
+
+def change_row(workplace: Path, space: str) -> None:
+    """Another latency for a unit of the space alone, in the table made_up."""
+    other = {"small": "branched", "branched": "small"}[space]
+    key = next(unit.key for unit in load_space(space).units() if unit not in load_space(other).units())
+    table = load_table("made_up")
+    rows = {**table.rows, key: Row(9.5, source="modelled")}
+    save_table(LatencyTable("made_up", table.conditions, rows), workplace / "latency_tables")
+
+
+def test_a_table_that_has_grown_is_the_same(searcher: Searcher, workplace: Path) -> None:
+    """Neither rows that the run does not use nor the order of the file matter."""
+    before = searcher(trials=3).result
+    change_row(workplace, "branched")
+    table = load_table("made_up")
+    more = {unit.key: Row(1.0, source="modelled") for unit in units(deployed(reference("mobileone_s0")))}
+    rows = dict(reversed({**more, **table.rows}.items()))
+    save_table(LatencyTable("made_up", table.conditions, rows), workplace / "latency_tables")
+    assert searcher(trials=4).result.trials[:3] == before.trials
+
+
+def test_a_reference_that_the_table_covers_now_belongs_to_the_run(searcher: Searcher, workplace: Path) -> None:
+    """It was left out; from then on its rows count too."""
+    searcher(trials=1, references=["mobileone_s0"])
+    table, used = load_table("made_up"), units(deployed(reference("mobileone_s0")))
+    for latency_ms, goes_on in ((1.0, True), (2.0, False)):
+        rows = {unit.key: Row(latency_ms, source="modelled") for unit in used}
+        save_table(LatencyTable("made_up", table.conditions, {**rows, **table.rows}), workplace / "latency_tables")
+        if goes_on:
+            assert len(searcher(trials=2, references=["mobileone_s0"]).result.references) == 1
+        else:
+            with pytest.raises(NasError, match=r"tables\.made_up\.rows\.mobileone_s0 was"):
+                searcher(trials=3, references=["mobileone_s0"])
+
+
+def as_format_2(run: RunDirectory) -> None:
+    """What run.json held before: one digest of all rows of a table, as they stood in the file."""
+    rows = repr([(key, row.latency_ms, row.source) for key, row in load_table("made_up").rows.items()])
+    identity = json.loads(run.identity.read_text())
+    identity["tables"]["made_up"]["rows"] = hashlib.sha256(rows.encode()).hexdigest()[:16]
+    run.identity.write_text(json.dumps({**identity, "format": 2}))
+
+
+def test_a_run_of_format_2_goes_on_with_the_table_that_it_had(searcher: Searcher, workplace: Path) -> None:
+    """Then it is one of this format; where any row has changed it says why it does not."""
+    before = searcher(trials=2).result
+    as_format_2(searcher.run)
+    assert load_result(searcher.run.path).trials == before.trials
+    assert searcher(trials=3).result.trials[:2] == before.trials
+    change_row(workplace, "branched")
+    searcher(trials=3)
+    as_format_2(searcher.run)
+    change_row(workplace, "small")
+    with pytest.raises(NasError, match=r"tables\.made_up\.rows was '.*\(An earlier version began it: it goes on only"):
         searcher(trials=4)
 
 
@@ -290,6 +355,68 @@ def test_a_run_is_read_from_any_folder(searcher: Searcher, workplace: Path, monk
     assert not list((workplace / "elsewhere").iterdir())
 
 
+def test_an_sqlite_file_that_is_gone_is_missed(searcher: Searcher, workplace: Path) -> None:
+    """It is refused like a journal, by who goes on and by who reads, and nothing is trained anew."""
+    url = f"sqlite:///{workplace / 'study.db'}"
+    searcher(trials=2, storage=url)
+    (workplace / "study.db").unlink()
+    with pytest.raises(NasError, match=r"the trials of runs/one are gone: there is no study\.db\. Restore it"):
+        load_result(searcher.run.path)
+    evaluator = FakeEvaluator()
+    for use in (lambda: searcher(evaluator, trials=3, storage=url), lambda: load_result(searcher.run.path)):
+        with pytest.raises(NasError, match=r"the trials of runs/one are gone: there is no study nas-\w+ in sqlite"):
+            use()
+    assert not evaluator.asked
+
+
+def test_a_journal_that_is_damaged_from_the_start_has_nothing_to_go_on_from(searcher: Searcher) -> None:
+    searcher(trials=1)
+    searcher.run.journal.write_bytes(b"{}\n" + searcher.run.journal.read_bytes())
+    with pytest.raises(
+        NasError, match=r"line 1 is not a record and none before it is whole\. Restore it, or start anew"
+    ):
+        searcher(trials=2)
+
+
+def test_a_journal_whose_records_have_another_shape_is_explained(searcher: Searcher) -> None:
+    searcher(trials=1)
+    text = searcher.run.journal.read_text()
+    searcher.run.journal.write_text(text.replace('"architecture"', '"architektur"'))
+    with pytest.raises(
+        NasError, match=r"trial 0 in .* must be a record that .*KeyError: 'architecture'\)\. Restore it"
+    ):
+        searcher(trials=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("references.json", text) for text in ("[{}]", "null", "[1]", "{")),
+        *(("repeats.json", text) for text in ("[]", "null", '{"a": 1}', '{"a": [{}]}')),
+        *(("setting.json", text) for text in ("[]", "{}", "null")),
+    ],
+)
+def test_files_of_another_shape_are_named(searcher: Searcher, name: str, text: str) -> None:
+    """By who goes on, where it reads them, and by who reads alone."""
+    searcher(trials=1)
+    (searcher.run.path / name).write_text(text)
+    with pytest.raises(NasError, match=rf"runs/one/{name} .*Restore it, or start anew with --run"):
+        load_result(searcher.run.path)
+    if name != "setting.json":
+        with pytest.raises(NasError, match=rf"runs/one/{name} .*Restore it, or start anew with --run"):
+            searcher(trials=2)
+
+
+@pytest.mark.parametrize("key", ["experiment", "space", "tables", "data"])
+def test_a_damaged_identity_is_explained(searcher: Searcher, key: str) -> None:
+    searcher(trials=1)
+    identity = json.loads(searcher.run.identity.read_text())
+    searcher.run.identity.write_text(json.dumps({**identity, key: []}))
+    for use in (lambda: searcher(trials=2), lambda: load_result(searcher.run.path)):
+        with pytest.raises(NasError, match=r"or its run\.json is damaged"):
+            use()
+
+
 @pytest.mark.parametrize("emptied", [True, False])
 def test_a_journal_that_is_gone_is_missed(searcher: Searcher, emptied: bool) -> None:
     searcher(trials=3)
@@ -322,15 +449,74 @@ def test_a_run_that_died_before_it_began_can_begin(searcher: Searcher) -> None:
 
 
 def test_a_damaged_checkpoint_is_as_good_as_none(searcher: Searcher) -> None:
-    import torch
-
-    from nas.search.run_directory import load_weights, save_weights
-
     searcher(trials=1)
     save_weights(searcher.run, 0, {"w": torch.zeros(100)})
     path = searcher.run.checkpoint(0)
     path.write_bytes(path.read_bytes()[:200])
     assert load_weights(searcher.run, 0) is None
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"w": 3}, None])
+def test_a_file_of_no_tensors_is_as_good_as_none(searcher: Searcher, content: object) -> None:
+    searcher(trials=1)
+    searcher.run.checkpoints.mkdir(exist_ok=True)
+    torch.save(content, searcher.run.checkpoint(0))
+    assert load_weights(searcher.run, 0) is None
+
+
+def test_weights_read_back_and_a_flipped_byte_is_noticed(searcher: Searcher) -> None:
+    """Those that an earlier version kept, as torch writes them, are read too."""
+    weights = {"w": torch.arange(100.0)}
+    save_weights(searcher.run, 0, weights)
+    path = searcher.run.checkpoint(0)
+    assert (load_weights(searcher.run, 0) or {})["w"].equal(weights["w"])
+    data = bytearray(path.read_bytes())
+    data[data.index(weights["w"].numpy().tobytes()) + 41] ^= 1
+    path.write_bytes(data)
+    assert load_weights(searcher.run, 0) is None
+    torch.save(weights, path)
+    assert (load_weights(searcher.run, 0) or {})["w"].equal(weights["w"])
+
+
+def test_where_weights_cannot_be_kept_the_training_still_counts(searcher: Searcher) -> None:
+    """Each trial that joins the front says so, and nothing is trained again."""
+    searcher(trials=1)
+    searcher.run.checkpoints.write_text("a file")
+    evaluator = WithWeights()
+    result = searcher(evaluator, trials=6).result
+    assert len(result.completed) == 6
+    assert len(evaluator.asked) == 5
+    said = "its weights are not kept: cannot write runs/one/checkpoints/trial_"
+    assert all(trial.reason.startswith(said) for trial in result.front if trial.number)
+    assert any(trial.number for trial in result.front)
+    assert load_result(searcher.run.path).trials == result.trials
+
+
+@pytest.mark.parametrize("name", ["run.json", "experiment.yaml", "setting.json"])
+def test_what_cannot_be_written_is_named(searcher: Searcher, name: str) -> None:
+    searcher(trials=1)
+    path = searcher.run.path / name
+    text = path.read_text()
+    path.with_name(name + ".part").mkdir()
+    with pytest.raises(
+        RunFailedError, match=rf"cannot write runs/one/{name}: Is a directory\. The same command goes on"
+    ):
+        searcher(trials=2)
+    assert path.read_text() == text
+
+
+def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.json"
+    write_json(path, [1])
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunFailedError, match=r"cannot write .*run\.json: No space left on device\."):
+        write_json(path, [2])
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
+    assert json.loads(path.read_text()) == [1]
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(searcher: Searcher) -> None:
@@ -391,13 +577,6 @@ def test_one_proxy_that_stands_for_two_networks_is_trained_once(searcher: Search
 
 
 def test_the_weights_of_the_front_alone_are_kept(searcher: Searcher) -> None:
-    import torch
-
-    class WithWeights(FakeEvaluator):
-        def evaluate(self, architecture, budget, seed):  # type: ignore[no-untyped-def]
-            evaluation = super().evaluate(architecture, budget, seed)
-            return type(evaluation)(evaluation.score, {"w": torch.tensor([evaluation.score.top1])})
-
     result = searcher(WithWeights(), trials=20).result
     kept = {path.name for path in (searcher.run.path / "checkpoints").iterdir()}
     assert kept == {f"trial_{trial.number}.pt" for trial in result.front}
@@ -549,7 +728,7 @@ def test_a_run_of_an_older_version_is_refused_by_its_number(searcher: Searcher) 
     identity = json.loads(searcher.run.identity.read_text())
     searcher.run.identity.write_text(json.dumps({**identity, "format": 1}))
     for use in (lambda: searcher(trials=2), lambda: load_result(searcher.run.path)):
-        with pytest.raises(NasError, match=r"another version of this program \(its format is 1, this one's 2\)"):
+        with pytest.raises(NasError, match=r"another version of this program \(its format is 1, this one's 3\)"):
             use()
 
 
