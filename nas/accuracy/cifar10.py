@@ -109,7 +109,7 @@ def check_archive(path: Path, archive: Archive = OFFICIAL) -> Path:
     if got != archive.md5:
         raise NasError(
             f"{path} must have the MD5 {archive.md5}, but has {got}: it is damaged or another file. "
-            f"Remove it and download {archive.url} again."
+            f"Give the archive of {archive.url}, or leave the path out to have it downloaded."
         )
     return path
 

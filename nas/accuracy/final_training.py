@@ -140,7 +140,7 @@ def _train_epoch(state: FinalTraining, trained: nn.Module, images: _Images, plan
     to_training_mode(state.network, plan.tuning)
     with seeded(generator.initial_seed(), state.device):
         for step in range(steps):
-            rate = learning_rate_at(epoch + (step + 0.5) / steps, recipe)
+            rate = learning_rate_at(epoch + (step + 0.5) / steps, recipe, images=len(images.split))
             set_learning_rate(state.optimiser, rate)
             parts = _parts(order[step * recipe.batch_size : (step + 1) * recipe.batch_size], plan)
             for number, indices in enumerate(parts):

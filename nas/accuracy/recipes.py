@@ -25,11 +25,11 @@ _Share = Field(strict=True, default=0.0, ge=0, lt=1)
 class Recipe(Settings):
     """How a network is trained to the end.
 
-    `batch_size` is of one step, over all processes and the `accumulate` parts that it is computed in. `learning_rate`
-    is the highest, for 256 images, in proportion to `batch_size`. It rises in a line for `warmup_epochs` (at most half
-    of the training), then falls: as half a cosine to 0, or exponentially (smoothly, or in `decay_steps` equal steps)
-    to the share `final_share`. `weight_decay` leaves biases and normalisations alone. `squared_decay` is how much
-    RMSprop's mean of squared gradients keeps in a step.
+    `batch_size` is of one step, over all processes and the `accumulate` parts that it is computed in; of fewer images a
+    step has all. `learning_rate` is the highest, for 256 images, in proportion to those of a step. It rises in a line
+    for `warmup_epochs` (at most half of the training), then falls: as half a cosine to 0, or exponentially (smoothly,
+    or in `decay_steps` equal steps) to the share `final_share`. `weight_decay` leaves biases and normalisations alone.
+    `squared_decay` is how much RMSprop's mean of squared gradients keeps in a step.
 
     `ema_decay` above 0 scores and keeps a moving average of the weights, which forgets faster in the first steps:
     min(ema_decay, (1 + steps) / (10 + steps)). `crop` shift moves an image by up to `crop_padding` of its side;
@@ -154,12 +154,14 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def learning_rate_at(epochs_done: float, recipe: Recipe) -> float:
+def learning_rate_at(epochs_done: float, recipe: Recipe, *, images: int | None = None) -> float:
     """The learning rate when `epochs_done` epochs (a fraction within one) have been trained, for `recipe.batch_size`.
 
-    A step takes the rate at its middle, so that none is trained with 0.
+    Where there are fewer training `images` than that, a step has all, and the rate is for so many. A step takes the
+    rate at its middle, so that none is trained with 0.
     """
-    highest = scaled_learning_rate(recipe.learning_rate, recipe.batch_size)
+    batch_size = recipe.batch_size if images is None else min(recipe.batch_size, images)
+    highest = scaled_learning_rate(recipe.learning_rate, batch_size)
     warmup = min(recipe.warmup_epochs, recipe.epochs / 2)
     if epochs_done < warmup:
         return highest * epochs_done / warmup

@@ -31,10 +31,10 @@ def tune(
 ) -> None:
     """Train `network`, in place, for so many steps of `settings.batch_size` images; it ends in evaluation mode.
 
-    The learning rate is `settings.learning_rate` (for 256 images) from the first step on, and falls as half a cosine to
-    0 with `decay`, else it stays. Epochs and warm-up of `settings` have no part in it. `seed` decides the images'
-    order, crops and dropout; the global random state stays as it was. `after_step` may put right what a step has
-    changed and should not have.
+    A step has all images where there are fewer. The learning rate is `settings.learning_rate` (for 256 images) from the
+    first step on, and falls as half a cosine to 0 with `decay`, else it stays. Epochs and warm-up of `settings` have no
+    part in it. `seed` decides the images' order, crops and dropout; the global random state stays as it was.
+    `after_step` may put right what a step has changed and should not have.
 
     Raises TrainingFailedError where the loss becomes NaN or infinite, NasError for a device that is not there.
     """
@@ -46,10 +46,10 @@ def tune(
     mean, std = dataset.mean.to(device), dataset.std.to(device)
     padding = round(settings.crop_padding * dataset.resolution)
     mirror = settings.mirror == "always" or (settings.mirror == "auto" and dataset.mirror)
-    highest = scaled_learning_rate(settings.learning_rate, settings.batch_size)
+    size = min(settings.batch_size, len(dataset.train))
+    highest = scaled_learning_rate(settings.learning_rate, size)
     generator = torch.Generator().manual_seed(seed)
     order = torch.empty(0, dtype=torch.int64)
-    size = min(settings.batch_size, len(dataset.train))
     keep_freed_memory()
     network.train()
     total = torch.zeros((), device=device)

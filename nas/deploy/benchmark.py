@@ -70,6 +70,7 @@ class Benchmark:
             "model": contender.label,
             "format": contender.manifest.format,
             "precision": contender.manifest.precision,
+            "weights": contender.manifest.weights,
             "resolution": contender.resolution,
             "batch": contender.batch,
             **self.times.to_json(),

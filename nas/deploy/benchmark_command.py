@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -27,6 +28,11 @@ examples:
 All are timed in the same rounds, so that their ratios hold even where the machine's own speed wanders. Times are of
 this machine; --device adds what a latency table says of another.
 """
+
+
+# What tables call the precision of an exported file; int8-dynamic, whose convolutions are in float, is none of theirs.
+# assumption: a table that does not state its precision is of float32.
+_TABLE_PRECISIONS = {"float32": "float32", "float16": "float16", "int8-static": "int8", "int8-qat": "int8"}
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,12 +69,15 @@ def run(arguments: argparse.Namespace) -> int:
     batches = _numbers("--batches", arguments.batches)
     for name in ("runs", "threads", "target_fps"):
         value = getattr(arguments, name)
-        if value is not None and value <= 0:
-            raise NasError(f"--{name.replace('_', '-')} must be above 0, but is {value:g}")
+        if value is not None and not 0 < value < math.inf:
+            raise NasError(f"--{name.replace('_', '-')} must be above 0 and finite, but is {value:g}")
 
     from nas.deploy.benchmark import contenders_of, measure
+    from nas.deploy.model import is_exported, refuse_pick
     from nas.latency.table import load_table
 
+    if all(map(is_exported, arguments.models)):
+        refuse_pick(arguments.models[0], arguments.pick)
     table = load_table(arguments.device) if arguments.device else None
     with tempfile.TemporaryDirectory() as folder:
         contenders = [
@@ -78,9 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
                 text, Path(folder), resolutions=resolutions, batches=batches, pick=arguments.pick
             )
         ]
+        predicted = [_predicted(contender, table) for contender in contenders]
         progress = _progress if sys.stderr.isatty() else None
         found = measure(contenders, runs=arguments.runs, threads=arguments.threads, on_round=progress)
-        predicted = [_predicted(contender, table) for contender in contenders]
         profiles = [_profile(contender, arguments.threads) for contender in contenders] if arguments.profile else []
     if arguments.json:
         _print_json(found, predicted, profiles, arguments)
@@ -90,9 +99,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _predicted(contender: Contender, table: LatencyTable | None) -> dict[str, Any]:
-    """What a table says of a network: latency for one image, and, where it knows the power, energy."""
+    """What a table says of a network: latency for one image, and, where it knows the power, energy.
+
+    A table of another precision says nothing; why, stands under "not_predicted".
+    """
     if table is None:
         return {}
+    ours, theirs = contender.manifest.precision, table.conditions.precision
+    if _TABLE_PRECISIONS.get(ours) != (theirs if theirs in _TABLE_PRECISIONS.values() else "float32"):
+        return {"device": table.name, "not_predicted": f"{table.name} is of {theirs}, not of {ours}"}
     from nas.deploy.scale import estimate_extended
     from nas.latency.energy import energy_mj, inferences_per_charge
 
@@ -150,8 +165,16 @@ def _print(
         row += [f"{one.in_time(arguments.target_fps):.0%}"] if arguments.target_fps else []
         rows.append([*row, *(f"{said[name]:,.4g}" if name in said else "" for name in shown)])
     console.print_table(columns, rows, numbers=columns[2:])
-    threads = f"{arguments.threads} thread{'s' * (arguments.threads > 1)}"
-    print(f"\n{arguments.runs} runs of each, side by side, {threads}; ratio: to the first, in the same rounds")
+    runs, threads = _count(arguments.runs, "run"), _count(arguments.threads, "thread")
+    print(f"\n{runs} of each, side by side, {threads}; ratio: to the first, in the same rounds")
+    labels = [one.contender.label for one in found]
+    notes = [f"weights of {label}: {one.contender.manifest.weights}" for label, one in zip(labels, found, strict=True)]
+    notes += [
+        f"no time of {label} on {arguments.device}: {said['not_predicted']}"
+        for label, said in zip(labels, predicted, strict=True)
+        if "not_predicted" in said
+    ]
+    print("\n".join(dict.fromkeys(notes)))  # once for a model of many resolutions and batch sizes
     for one, layers in zip(found, profiles, strict=False):
         _print_profile(one, layers)
 
@@ -192,6 +215,10 @@ def _print_profile(one: Benchmark, layers: Sequence[dict[str, Any]]) -> None:
         for layer in layers
     ]
     console.print_table(columns, rows, numbers=("block", "ms", "share"))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

@@ -174,11 +174,14 @@ def session_runner(model: ModelProto, threads: int = 1) -> Runner:
 
 
 def load_onnx(content: bytes, name: str) -> ModelProto:
-    """The model in `content`. Raises RunFailedError, calling it `name`, where it is none."""
+    """The model in `content`. Raises RunFailedError, calling it `name`, where it is none, or not all of it."""
     try:
-        return onnx.load_from_string(content)
+        model = onnx.load_from_string(content)
     except Exception as error:  # protobuf's own, which has no public name
         raise RunFailedError(f"{name} is not an ONNX file: {error}") from error
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise RunFailedError(f"{name} must hold its weights itself, but has them in another file: save both as one")
+    return model
 
 
 def _classes(run: Runner, images: Images, name: str) -> NDArray[np.int64]:

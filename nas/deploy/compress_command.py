@@ -36,6 +36,8 @@ METHODS = ("int8-static", "int8-qat", "int8-dynamic", "float16")
 # Of the options of int8-qat, where they are not given.
 _EPOCHS, _BATCH_SIZE, _LEARNING_RATE, _SEED = 1, 64, 0.01, 0
 _CALIBRATED = ("int8-static", "int8-qat")
+# Of their options, likewise.
+_CALIBRATION, _PERCENTILE, _IMAGES = "minmax", 99.99, 256
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,26 +65,21 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--calibration",
         choices=("minmax", "entropy", "percentile"),
-        default="minmax",
-        help="int8-static: how an activation's range is chosen; int8-qat: at the start (default: %(default)s)",
+        help=f"int8-static: how an activation's range is chosen; int8-qat: at the start (default: {_CALIBRATION})",
     )
     parser.add_argument(
         "--percentile",
         metavar="P",
         type=float,
-        default=99.99,
-        help="of --calibration percentile (default: %(default)s)",
+        help=f"of --calibration percentile (default: {_PERCENTILE})",
     )
     parser.add_argument(
         "--images",
         metavar="N",
         type=int,
-        default=256,
-        help="int8-static, int8-qat: calibration images (default: %(default)s)",
+        help=f"int8-static, int8-qat: calibration images (default: {_IMAGES})",
     )
-    parser.add_argument(
-        "--exclude", metavar="NODE,NODE", default="", help="int8-static, int8-qat: nodes that stay in float"
-    )
+    parser.add_argument("--exclude", metavar="NODE,NODE", help="int8-static, int8-qat: nodes that stay in float")
     _add_training(parser.add_argument_group("int8-qat"))
     parser.add_argument(
         "--most-drop",
@@ -115,10 +112,12 @@ def run(arguments: argparse.Namespace) -> int:
     _check_options(arguments)
 
     from nas.deploy.compress import check_drop
+    from nas.deploy.quantise import check_excluded
     from nas.files import check_writable
 
     check_writable(arguments.out)
     model, manifest = _float_model(arguments.network, arguments.pick)
+    check_excluded(model, _excluded(arguments))
     make = _trained if arguments.method == "int8-qat" else _quantised
     images, compressed, record = make(arguments, model, manifest)
     if not arguments.allow:
@@ -206,6 +205,7 @@ def _excluded(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def _check_options(arguments: argparse.Namespace) -> None:
     _check_training_options(arguments)
+    _check_calibration_options(arguments)
     for name in ("images", "runs", "threads"):
         if getattr(arguments, name) < 1:
             raise NasError(f"--{name} must be at least 1, but is {getattr(arguments, name)}")
@@ -241,6 +241,18 @@ def _check_training_options(arguments: argparse.Namespace) -> None:
         raise NasError(f"--seed must be a whole number from 0 to {2**31 - 1}, but is {arguments.seed}")
 
 
+def _check_calibration_options(arguments: argparse.Namespace) -> None:
+    """Fill in what was not given; raise NasError for options that have no effect."""
+    defaults = {"calibration": _CALIBRATION, "percentile": _PERCENTILE, "images": _IMAGES, "exclude": ""}
+    given = [name for name in defaults if getattr(arguments, name) is not None]
+    if given and arguments.method not in _CALIBRATED:
+        raise NasError(f"{', '.join(map(_option, given))}: only with --method {' or '.join(_CALIBRATED)}")
+    if "percentile" in given and arguments.calibration != "percentile":
+        raise NasError("--percentile: only with --calibration percentile")
+    for name in defaults.keys() - set(given):
+        setattr(arguments, name, defaults[name])
+
+
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -251,10 +263,11 @@ def _float_model(text: str, pick: str | None) -> tuple[ModelProto, Manifest]:
     from nas.deploy.export import export_file
     from nas.deploy.find import find_network
     from nas.deploy.manifest import Manifest, load_manifest
-    from nas.deploy.model import is_exported
+    from nas.deploy.model import is_exported, refuse_pick
     from nas.networks.deployed import deployed
 
     if is_exported(text):
+        refuse_pick(text, pick)
         path = Path(text)
         manifest = load_manifest(path)
         if (manifest.format, manifest.precision) != ("onnx", "float32"):
@@ -303,6 +316,8 @@ def _save(
                 "method": method,
                 "calibration": arguments.calibration if method in _CALIBRATED else None,
                 "calibration_images": len(images.calibration) if method in _CALIBRATED else None,
+                "percentile": arguments.percentile if arguments.calibration == "percentile" else None,
+                "exclude": list(_excluded(arguments)),
                 "data": images.source,
                 **record,
                 **compressed.to_json(),
@@ -323,8 +338,9 @@ def _print(compressed: Compressed, manifest: Manifest, path: Path) -> None:
     rows = [("before", *_cells(compressed.before)), (path.name, *_cells(compressed.after))]
     console.print_table(columns, rows, numbers=columns[1:])
     size = compressed.after.size_bytes / compressed.before.size_bytes
+    change = 0.0 - round(compressed.drop, 2)  # not -0.0 for none
     print(
-        f"\ntop-1 {-compressed.drop:+.2f} points on {compressed.images:,} images ({compressed.same_class:.1%} in the "
+        f"\ntop-1 {change:+.2f} points on {compressed.images:,} images ({compressed.same_class:.1%} in the "
         f"same class), size × {size:.2f}, latency × {compressed.latency_ratio:.2f} (side by side, "
         f"{compressed.threads} thread{'s' * (compressed.threads > 1)}, one image)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -74,8 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     from nas.deploy.find import find_network
     from nas.deploy.formats import check_installed, formats_in
-    from nas.files import check_writable
+    from nas.files import NAME_PATTERN, check_writable
 
+    if arguments.name is not None and not re.fullmatch(NAME_PATTERN, arguments.name):
+        raise NasError(
+            "--name must be a name (up to 100 letters, digits, '_', '-', '.', the first a letter or digit), "
+            f"but got {arguments.name!r}"
+        )
     formats = formats_in(arguments.format)
     check_installed(formats)
     found = find_network(arguments.network, pick=arguments.pick)

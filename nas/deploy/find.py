@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from nas.deploy.export import deployed_network
-from nas.deploy.trained import Preprocessing, is_trained, load_trained
+from nas.deploy.trained import Preprocessing, load_trained
 from nas.errors import NasError
 from nas.files import shown
 from nas.networks.architecture import Architecture
+from nas.networks.references import REFERENCES
 from nas.networks.references import find_network as find_architecture
 
 if TYPE_CHECKING:
@@ -68,9 +69,12 @@ def find_network(text: str, *, pick: str | None = None) -> FoundNetwork:
         return _picked(folder, pick or "knee")
     if pick is not None:
         raise NasError(f"--pick chooses a network of a run, but {text} is not the directory of one")
-    if folder.is_dir() or is_trained(folder):
+    if folder.is_dir():
         return _trained(folder)
-    return FoundNetwork(Path(text).stem, find_architecture(text))
+    if folder.suffix != ".json" and text not in REFERENCES and (folder.exists() or folder.name != text):
+        what = "is a file of another kind" if folder.exists() else "is not there"
+        raise NasError(f"a network must be {NETWORK_HELP}, but {text} {what}")
+    return FoundNetwork(folder.stem, find_architecture(text))
 
 
 def _trained(folder: Path) -> FoundNetwork:

@@ -182,11 +182,13 @@ def finish(
     return finished
 
 
-def check_folder(out: Path) -> None:
-    """Raise NasError unless `out` is new, empty, or holds a training of this command's, and can be written into."""
+def check_folder(out: Path, checkpoint: str = CHECKPOINT) -> None:
+    """Raise NasError unless `out` is new, empty, or has a file `checkpoint` to go on from, and can be written into."""
     check_writable(out)
-    if out.is_dir() and not (out / CHECKPOINT).exists() and any(out.iterdir()):
+    if out.is_dir() and not (out / checkpoint).exists() and any(out.iterdir()):
         what = "a trained network without its checkpoint" if is_trained(out) else "something else"
+        if checkpoint != CHECKPOINT and (out / CHECKPOINT).exists():
+            what = "a training of finish"
         raise NasError(f"{shown(out)} must be new or hold a training to go on with, but holds {what}")
 
 

@@ -1,7 +1,7 @@
 """What is known of an exported file?
 
-FILE.json stands beside FILE (knee.onnx.json beside knee.onnx): which network it is, the hash of every file, what images
-go through before it, the name of each class, what made it, and how it was checked.
+FILE.json stands beside FILE (knee.onnx.json beside knee.onnx): which network it is, the hash of every file and its own,
+what images go through before it, the name of each class, what made it, and how it was checked.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nas.deploy.sealed_json import check_seal, sealed
 from nas.deploy.trained import Preprocessing
 from nas.errors import NasError, RunFailedError
 from nas.files import shown
@@ -46,6 +47,11 @@ class Manifest:
     check: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)
     history: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Files are named after it, and must not lie in another folder than is meant.
+        if self.name in ("", ".", "..") or "/" in self.name or "\\" in self.name:
+            raise NasError(f"the name of an exported network must be that of a file in a folder, but is {self.name!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with what feeds the file spelled out for other programs."""
@@ -108,7 +114,9 @@ def load_manifest(model: Path) -> Manifest:
     """
     path = manifest_path(model)
     try:
-        manifest = Manifest.from_json(json.loads(path.read_text(encoding="utf-8")))
+        data = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest.from_json(data)
+        check_seal(data)
     except FileNotFoundError as error:
         if not model.exists():
             raise NasError(f"there is no file {shown(model)}") from error
@@ -131,7 +139,7 @@ def save_with_manifest(written: Path, model: Path, manifest: Manifest) -> Manife
     empty afterwards. Raises RunFailedError where that cannot be.
     """
     whole = replace(manifest, files=file_hashes(written))
-    text = json.dumps(whole.to_json(), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(sealed(whole.to_json()), indent=1, ensure_ascii=False) + "\n"
     part = written / manifest_path(model).name
     try:
         with part.open("w", encoding="utf-8") as file:

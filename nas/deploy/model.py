@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from nas.deploy.agreement import Logits, Runner
 from nas.deploy.formats import FORMATS, cannot_run, format_called, open_file, suffixes
-from nas.deploy.manifest import Manifest, load_manifest, manifest_path
+from nas.deploy.manifest import Manifest, load_manifest
+from nas.deploy.trained import is_trained
 from nas.errors import NasError
 from nas.files import shown
 
@@ -33,9 +34,16 @@ class Model:
 
 
 def is_exported(text: str) -> bool:
-    """Whether `text` is a file (or package) that an export has written, by its name."""
+    """Whether `text` is a file (or package) that an export has written, by the ending of its name."""
     path = Path(text)
-    return manifest_path(path).is_file() or path.suffix in suffixes()
+    # Not by what lies beside it: NAME.json beside a trained network is, as a rule, the architecture that it came of.
+    return path.suffix in suffixes() and not is_trained(path)
+
+
+def refuse_pick(text: str, pick: str | None) -> None:
+    """Raise NasError where something is to be picked of the exported file `text`."""
+    if pick is not None:
+        raise NasError(f"--pick chooses a network of a run, but {text} is an exported file: leave out --pick")
 
 
 def open_exported(path: Path, *, threads: int = 0) -> Model:
@@ -56,6 +64,7 @@ def open_exported(path: Path, *, threads: int = 0) -> Model:
 def open_model(text: str, *, pick: str | None = None, threads: int = 0) -> Model:
     """The exported file or the network that `text` means. Raises NasError where there is none."""
     if is_exported(text):
+        refuse_pick(text, pick)
         return open_exported(Path(text), threads=threads)
     from nas.deploy.find import find_network
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nas.accuracy.batchnorm import recalibrate
 from nas.accuracy.dataset import Split
-from nas.accuracy.scores import Scores, score
+from nas.accuracy.scores import score
 from nas.accuracy.train import TrainingSettings
 from nas.accuracy.tuning import tune
 from nas.deploy.find import FoundNetwork
@@ -61,9 +61,10 @@ class Start:
     images: Images
 
     @property
-    def split(self) -> tuple[str, Split]:
-        """What accuracy is told on: the test images, or, where there are none, the validation images."""
-        return ("test", self.images.test) if self.images.test else ("validation", self.images.dataset.val)
+    def splits(self) -> Mapping[str, Split]:
+        """What accuracy is told on: the validation images, by which alone anything is decided, and test images."""
+        test = {"test": self.images.test} if self.images.test else {}
+        return {"validation": self.images.dataset.val, **test}
 
     def build(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> nn.Sequential:
         """The proxy of `architecture` with these weights."""
@@ -71,9 +72,10 @@ class Start:
         network.load_state_dict(dict(weights))
         return network
 
-    def scores(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> Scores:
-        """How such a network does on `split`."""
-        return score(self.build(architecture, weights), self.split[1], self.images.dataset)
+    def top1(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> dict[str, float]:
+        """Top-1 of such a network, in percent, on each of `splits`."""
+        network = self.build(architecture, weights)
+        return {name: score(network, split, self.images.dataset).top1 for name, split in self.splits.items()}
 
 
 def load_start(

@@ -30,6 +30,7 @@ from nas.accuracy.failures import TrainingFailedError
 from nas.accuracy.scores import score
 from nas.accuracy.sealed_file import read_sealed, write_sealed
 from nas.accuracy.train import TrainingSettings
+from nas.accuracy.training_identity import data_identity
 from nas.accuracy.tuning import tune
 from nas.config import Settings
 from nas.deploy.channels import ChannelSet, carried_weights, channel_sets, same_kind, with_widths
@@ -118,20 +119,24 @@ def netadapt(
     *,
     seed: int,
     proxy: Proxy = _itself,
+    device: str = "",
     checkpoint: Path | None = None,
     on_point: Callable[[Point], None] = lambda _: None,
 ) -> NetAdaptPath:
     """The path from `architecture`, whose trained `weights` are its proxy's, to at most `target_ms`.
 
-    `dataset` has the proxy's resolution. Goes on from `checkpoint` where that exists, and keeps it up to date;
-    `on_point` is told of each point, also of those that the checkpoint had. Raises NasError where the network is fast
-    enough already and for a checkpoint of another path, RunFailedError where nothing is left to narrow.
+    `dataset` has the proxy's resolution. Goes on from `checkpoint` where that exists, and keeps it up to date; it is
+    refused where anything differs, also `device`, which says what `latency_ms` comes of. `on_point` is told of each
+    point, also of those that the checkpoint had. Raises NasError where the network is fast enough already and for a
+    checkpoint of another path, RunFailedError where nothing is left to narrow.
     """
     if latency_ms(architecture) <= target_ms:
         raise NasError(f"the network takes {latency_ms(architecture):.4g} ms already, which is within {target_ms:g} ms")
     channel_sets(architecture)  # there must be some
     judged = _judged(dataset, settings)
-    identity = _identity(architecture, weights, target_ms, dataset, training, settings, seed)
+    identity = _identity(
+        architecture, proxy(architecture), weights, device, target_ms, dataset, training, settings, seed
+    )
     path = _restored(checkpoint, identity) if checkpoint and checkpoint.exists() else None
     if path is None:
         first = build_network(proxy(architecture))
@@ -276,20 +281,27 @@ def _judged(dataset: Dataset, settings: NetAdaptSettings) -> Dataset:
 
 def _identity(
     architecture: Architecture,
+    trained: Architecture,
     weights: Mapping[str, Tensor],
+    device: str,
     target_ms: float,
     dataset: Dataset,
     training: TrainingSettings,
     settings: NetAdaptSettings,
     seed: int,
 ) -> str:
+    """All that a path depends on, as JSON whose keys can be told to a user; `trained` is the proxy."""
     facts = {
         "network": architecture.fingerprint,
+        "proxy": trained.fingerprint,
         "weights": float(sum(tensor.double().abs().sum() for tensor in weights.values())),
+        "latency table": device,
         "target": target_ms,
-        "data": [dataset.name, len(dataset.train), dataset.resolution],
-        "training": training.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json"),
+        "data": dataset.name,
+        "pixels": dataset.resolution,
+        **{f"data {name}": value for name, value in data_identity(dataset).items()},
+        **training.model_dump(mode="json"),
+        **settings.model_dump(mode="json"),
         "seed": seed,
     }
     return json.dumps(facts, sort_keys=True)
@@ -299,7 +311,11 @@ def _restored(checkpoint: Path, identity: str) -> NetAdaptPath:
     content = read_sealed(checkpoint, _KIND)
     if content["identity"] != identity:
         before, now = json.loads(content["identity"]), json.loads(identity)
-        differing = ", ".join(key for key in now if before.get(key) != now[key])
+        differing = ", ".join(
+            f"{key} ({before.get(key, 'not recorded')} instead of {now[key]})"
+            for key in now
+            if before.get(key) != now[key]
+        )
         raise NasError(f"{shown(checkpoint)} is of another path: it differs in {differing}. Give another folder.")
     points = tuple(Point.from_json(point) for point in json.loads(content["points"]))
     return NetAdaptPath(points, content["weights"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nas.accuracy.folder import SUFFIXES, decode_images, images_below
 from nas.deploy.agreement import run_checked
@@ -59,14 +60,14 @@ def predict(
     """The `top` classes of each image, decoded and normalised as the network's training images were.
 
     Probabilities are the softmax of the logits. `on_batch` is called with the images that are done and all of them.
-    Raises NasError for a model whose preprocessing is not recorded and for images that cannot be read (named),
-    RunFailedError where the model does not run or gives NaN.
+    Raises NasError for a model whose preprocessing is not recorded and for images that cannot be read (those of
+    all batches at once), RunFailedError where the model does not run or gives NaN.
     """
     preprocessing = required_preprocessing(model)
     predictions: list[Prediction] = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
-        pixels = decode_images(batch, preprocessing.resolution, progress=False)
+        pixels = _decoded(batch, preprocessing.resolution, images)
         inputs = preprocessing.applied(pixels).numpy()
         shape = (len(batch), model.manifest.architecture.classes)
         logits = run_checked(model.run, inputs, shape, model.manifest.name)
@@ -112,6 +113,15 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
     for one in predictions:
         writer.writerow([one.image, *(cell for label, share in one.classes for cell in (label, f"{share:.6f}"))])
     return text.getvalue()
+
+
+def _decoded(batch: Sequence[Path], resolution: int, images: Sequence[Path]) -> Tensor:
+    """The pixels of a `batch` of `images`. Raises NasError that names every one of `images` that cannot be read."""
+    try:
+        return decode_images(batch, resolution, progress=False)
+    except NasError:
+        decode_images(images, 1, progress=False)  # of one pixel: to find the others, not to look at them
+        raise
 
 
 def _best(path: Path, probabilities: NDArray[np.float64], model: Model, top: int) -> Prediction:

@@ -85,8 +85,8 @@ def pruned_architecture(
     while cost(now) > target:
         if not queue:
             raise RunFailedError(
-                f"the target of {target:.4g} cannot be reached with a share of {least_share:g} of each set of channels "
-                f"left: the least is {cost(now):.4g}"
+                f"{target / cost(architecture):.1%} of the cost cannot be reached with a share of {least_share:g} of "
+                f"each set of channels left: the least is {cost(now) / cost(architecture):.1%}"
             )
         _, number = heapq.heappop(queue)
         group = next_group(number)

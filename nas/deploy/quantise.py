@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 from nas.deploy.formats.quiet import quiet
-from nas.errors import NasError, RunFailedError
+from nas.errors import NasError, RunFailedError, nearest_first
 
 Method = Literal["int8-static", "int8-dynamic", "float16"]
 # By an activation's name, its lowest and its highest value.
@@ -95,10 +95,11 @@ def quantised_static(
 ) -> ModelProto:
     """`model` in int8, with the ranges that its activations have on `images`, (n, 3, h, w) as the network takes them.
 
-    `exclude` names nodes that stay in float. `progress` is called with the images that are done and all of them.
-    Raises NasError for images of another shape, RunFailedError where a convolution would stay in float though it was
-    not excluded.
+    `exclude` names nodes that stay in float. `progress` is called with the images that are done and all of them. Raises
+    NasError for images of another shape and for nodes that are not there, RunFailedError where a convolution would stay
+    in float though it was not excluded.
     """
+    check_excluded(model, exclude)
     plain = prepared(model)
     ranges = calibrated_ranges(plain, images, calibration=calibration, percentile=percentile, progress=progress)
     return quantised_with(plain, ranges, exclude=exclude)
@@ -176,6 +177,15 @@ def in_float16(model: ModelProto) -> ModelProto:
     with quiet():
         converted: ModelProto = convert_float_to_float16(copy.deepcopy(model), keep_io_types=True)
     return converted
+
+
+def check_excluded(model: ModelProto, exclude: Sequence[str]) -> None:
+    """Raise NasError where `model` has no node of a name in `exclude`."""
+    names = [node.name for node in model.graph.node]
+    unknown = [name for name in exclude if name not in names]
+    if unknown:
+        near = ", ".join(nearest_first(unknown[0], names)[:5])
+        raise NasError(f"nodes to exclude must be in the graph, but it has no {', '.join(unknown)}. Nearest: {near}.")
 
 
 def check_images(model: ModelProto, images: NDArray[np.float32]) -> None:
@@ -303,8 +313,9 @@ def limits(model: ModelProto) -> dict[str, tuple[float, float]]:
 
 def _check_complete(quantised: ModelProto, exclude: Sequence[str]) -> None:
     found = runs_as(quantised)
-    if found.heavy_float > len(exclude):
+    wanted = sum(node.name in exclude and node.op_type in _HEAVY for node in quantised.graph.node)
+    if found.heavy_float > wanted:
         raise RunFailedError(
-            f"{found.heavy_float} convolutions or matrix products stayed in float, and {len(exclude)} were to: "
+            f"{found.heavy_float} convolutions or matrix products stayed in float, and {wanted} were to: "
             "ONNX Runtime's quantiser could not take them"
         )

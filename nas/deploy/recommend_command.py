@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code: 1 where no network meets the limits."""
-    if arguments.latency is not None and not arguments.latency > 0:
-        raise NasError(f"--latency must be above 0 ms, but is {arguments.latency:g}")
+    if arguments.latency is not None and not 0 < arguments.latency < math.inf:
+        raise NasError(f"--latency must be above 0 ms and finite, but is {arguments.latency:g}")
 
     from nas.deploy.recommend import USES, nearest_misses, recommend, with_latency
     from nas.latency.table import load_table

@@ -24,6 +24,10 @@ examples:
 """
 
 
+# Not the name of finish's: a folder of the one command is not taken for a damaged one of the other.
+CHECKPOINT = "path.pt"
+
+
 def add_command(commands: Any) -> None:
     """Add the subcommand to those of `python -m nas.deploy`."""
     parser = commands.add_parser(
@@ -74,12 +78,20 @@ def check_start_options(arguments: argparse.Namespace) -> None:
         raise NasError(f"--resolution must be at least 8 pixels, but got {arguments.resolution}")
     if arguments.max_stride is not None and not 1 <= arguments.max_stride <= 64:
         raise NasError(f"--max-stride must be 1 to 64, but got {arguments.max_stride}")
-    if arguments.epochs < 1 or arguments.batch_size < 2:
-        raise NasError("--epochs must be at least 1 and --batch-size at least 2")
-    if not 0 < arguments.rate <= 100:
-        raise NasError(f"--rate must be above 0 and at most 100, but got {arguments.rate}")
     if not 0 <= arguments.seed < 2**31:
         raise NasError(f"--seed must be a whole number from 0 to {2**31 - 1}, but got {arguments.seed}")
+
+
+def training_settings(arguments: argparse.Namespace) -> TrainingSettings:
+    """How a narrower network is trained. Raises ConfigError with every option that cannot be."""
+    from nas.accuracy.train import TrainingSettings
+    from nas.config import Document, check
+
+    options = {"epochs": "--epochs", "batch_size": "--batch-size", "learning_rate": "--rate"}
+    given = {name: getattr(arguments, option[2:].replace("-", "_")) for name, option in options.items()}
+    return check(
+        TrainingSettings, Document(given, "command line", {(name,): option for name, option in options.items()})
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,7 +102,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.short_steps < 0 or arguments.shortlist < 0:
         raise NasError("--short-steps and --shortlist must be at least 0")
 
-    from nas.accuracy.train import TrainingSettings
     from nas.deploy.find import find_network
     from nas.deploy.finish import check_folder
     from nas.deploy.narrowing import load_start
@@ -98,7 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
     from nas.deploy.table_latency import TableLatency
     from nas.latency.table import load_table
 
-    check_folder(arguments.out)
+    training = training_settings(arguments)
+    check_folder(arguments.out, CHECKPOINT)
     latency_ms = TableLatency(load_table(arguments.device))
     found = find_network(arguments.network, pick=arguments.pick)
     start = load_start(
@@ -108,7 +120,6 @@ def run(arguments: argparse.Namespace) -> int:
         max_stride=arguments.max_stride,
         progress=sys.stderr.isatty(),
     )
-    training = TrainingSettings(epochs=arguments.epochs, batch_size=arguments.batch_size, learning_rate=arguments.rate)
     path = netadapt(
         start.architecture,
         start.weights,
@@ -119,7 +130,8 @@ def run(arguments: argparse.Namespace) -> int:
         NetAdaptSettings(step_share=arguments.step, short_steps=arguments.short_steps, shortlist=arguments.shortlist),
         seed=arguments.seed,
         proxy=start.proxy,
-        checkpoint=arguments.out / "checkpoint.pt",
+        device=latency_ms.identity,
+        checkpoint=arguments.out / CHECKPOINT,
         on_point=lambda point: print(_line(point), file=sys.stderr, flush=True),
     )
     return _end(arguments, start, path, latency_ms, training)
@@ -140,10 +152,10 @@ def _end(
 
     before, after = path.points[0], path.points[-1]
     weights = trained_on(start, after.architecture, path.weights, training, seed=arguments.seed)
-    split, _ = start.split
+    split = list(start.splits)[-1]
     top1 = {
-        "before": start.scores(before.architecture, start.weights).top1,
-        "after": start.scores(after.architecture, weights).top1,
+        "before": start.top1(before.architecture, start.weights)[split],
+        "after": start.top1(after.architecture, weights)[split],
     }
     result = {
         "device": latency_ms.table.name,

@@ -143,6 +143,12 @@ def _network(name: str) -> Architecture:
             f"{name} is a search space, not a network: search it (python -m nas.search), and give the .json file of "
             "one of the networks that are found"
         )
+    if Path(name).is_dir():
+        file = Path(name) / "network.json"
+        raise NasError(
+            f"scale takes a published network's name or an architecture's .json file, but {name} is a folder: give "
+            + (str(file) if file.is_file() else "the network.json of a trained network, or a file of a run's picks/")
+        )
     return find_network(name)
 
 

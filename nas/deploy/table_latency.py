@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from nas.latency.extend import with_modelled
 from nas.latency.table import LatencyTable
 from nas.networks.architecture import Architecture
@@ -18,6 +21,18 @@ class TableLatency:
     def __init__(self, table: LatencyTable) -> None:
         self.table = table
         self._by_key: dict[str, float] = {}
+
+    @property
+    def identity(self) -> str:
+        """The table's name, and a hash of all that its latencies come of: rows, calibration and cost model."""
+        conditions = self.table.conditions
+        facts = [
+            sorted((key, row.latency_ms) for key, row in self.table.rows.items()),
+            conditions.calibration.model_dump(mode="json", exclude={"held_out_error"}),
+            conditions.model and conditions.model.model_dump(mode="json", exclude={"cross_validated"}),
+        ]
+        digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8)
+        return f"{self.table.name} {digest.hexdigest()}"
 
     def __call__(self, architecture: Architecture) -> float:
         """Milliseconds. Raises NasError where the table has neither rows nor a cost model for a unit."""

@@ -29,11 +29,14 @@ def load_teacher(path: Path, dataset: Dataset, *, temperature: float, alpha: flo
     """The teacher at `path`, for a student that is trained on `dataset` on `device`.
 
     An ONNX file without a manifest is taken to be trained on images that are normalised as the data set's are, and for
-    its classes in their order. Raises NasError for other classes, RunFailedError for a file that does not load.
+    its classes in their order. Raises NasError for other classes and other files, RunFailedError for a file that does
+    not load.
     """
     if path.suffix == ".onnx":
         logits = _onnx_teacher(path, dataset)
         name = f"{path.name} {sha256_of(path)[:16]}"
+    elif path.is_file():
+        raise NasError(f"a teacher must be a trained network's folder or an .onnx file, but {path} is another file")
     else:
         logits = _network_teacher(path, dataset, device)
         name = f"{path.resolve().name} {sha256_of(path / 'network.json')[:16]}"

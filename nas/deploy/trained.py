@@ -1,7 +1,7 @@
 """What is a trained network, as a value and on disk?
 
-A folder with two files: network.json (architecture, labels, preprocessing, how it was trained, and the hash of the
-weights) and weights.safetensors. Neither can run code when it is read.
+A folder with two files: network.json (architecture, labels, preprocessing, how it was trained, the hash of the weights
+and its own) and weights.safetensors. Neither can run code when it is read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from nas.accuracy.dataset import Dataset
+from nas.deploy.sealed_json import check_seal, sealed
 from nas.errors import NasError, RunFailedError
 from nas.files import shown
 from nas.networks.architecture import Architecture
@@ -129,7 +130,8 @@ def save_trained(folder: Path, network: TrainedNetwork) -> None:
     """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.weights.items()}
     weights = save(tensors)
-    text = json.dumps(_to_json(network, hashlib.sha256(weights).hexdigest()), indent=1, ensure_ascii=False) + "\n"
+    facts = sealed(_to_json(network, hashlib.sha256(weights).hexdigest()))
+    text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
     parts = {name: folder / f"{name}.part" for name in (WEIGHTS_FILE, NETWORK_FILE)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +157,7 @@ def load_trained(folder: Path) -> TrainedNetwork:
     path = folder / NETWORK_FILE
     data = _read_json(path)
     try:
+        check_seal(data)
         weights = _read_weights(folder, data["weights"]["sha256"])
         network = TrainedNetwork(
             architecture=Architecture.from_json(data["architecture"]),
@@ -185,7 +188,7 @@ def _to_json(network: TrainedNetwork, sha256: str) -> dict[str, Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise NasError(
             f"{shown(path.parent)} must hold a trained network ({NETWORK_FILE} and {WEIGHTS_FILE}), but has no "
             f"{NETWORK_FILE}. One is made by python -m nas.deploy finish."

@@ -98,7 +98,7 @@ def test_tampered_file_in_the_cache_is_refused(served: Archive, tmp_path: Path) 
     data = bytearray(cached.read_bytes())
     data[100] ^= 1
     cached.write_bytes(data)
-    with pytest.raises(NasError, match=rf"must have the MD5 {served.md5}, but has .*Remove it and download"):
+    with pytest.raises(NasError, match=rf"must have the MD5 {served.md5}, but has .*Give the archive of"):
         load_dataset("cifar10", image_size=32, cache=tmp_path / "cache", archive=served)
     assert cached.read_bytes() == data
 

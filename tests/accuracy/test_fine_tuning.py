@@ -9,6 +9,8 @@ from helpers import BARE, random_dataset, small_network
 from nas.accuracy.final_training import train_to_the_end
 from nas.accuracy.fine_tuning import Tuning
 from nas.accuracy.recipes import learning_rate_at
+from nas.accuracy.train import TrainingSettings
+from nas.accuracy.tuning import tune
 from nas.errors import NasError
 
 
@@ -21,6 +23,16 @@ def test_frozen_features_stay() -> None:
         name.split(".")[0] for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])
     }
     assert changed == {"3", "4"}
+
+
+def test_a_step_of_few_images_is_one_of_so_many() -> None:
+    """By its rate too: a batch that there are not the images for changes nothing."""
+    dataset, weights = random_dataset(), []
+    for size in (len(dataset.train), 16 * len(dataset.train)):
+        network = small_network()
+        tune(network, dataset, TrainingSettings(batch_size=size, device="cpu"), steps=2, seed=0)
+        weights.append(network.state_dict())
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
 def test_layer_wise_rates_are_powers() -> None:

@@ -37,6 +37,13 @@ def test_schedules_have_closed_forms() -> None:
     assert math.isclose(learning_rate_at(2, short), 0, abs_tol=1e-12)
 
 
+def test_the_rate_is_for_the_images_of_a_step() -> None:
+    """Of which there may be fewer than a batch; where the batch fits, their number makes no difference."""
+    recipe = Recipe(epochs=11, warmup_epochs=1.0, learning_rate=0.8, batch_size=1024)
+    for images, rate in ((64, 0.2), (1024, 3.2), (50_000, 3.2)):
+        assert learning_rate_at(1, recipe, images=images) == pytest.approx(rate)
+
+
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_is_one(name: str) -> None:
     """And its settings survive JSON."""

@@ -37,6 +37,7 @@ def test_a_network_becomes_int8_with_its_facts(
     assert written.precision == "int8-static"
     assert written.labels == trained_digits().labels
     assert written.history["compress"]["calibration_images"] == 64
+    assert (written.history["compress"]["percentile"], written.history["compress"]["exclude"]) == (None, [])
     assert written.history["compress"]["after"]["top1"] == found["after"]["top1"]
     assert found["drop"] == found["before"]["top1"] - found["after"]["top1"] <= 1
     assert main(["benchmark", str(path), "--runs", "2", "--json"]) == 0
@@ -46,7 +47,11 @@ def test_an_exported_file_is_compressed_too(network: Path, tmp_path: Path, capsy
     """From ONNX to float16; and what is compressed already is not compressed again."""
     assert main(["export", str(network), "--out", str(tmp_path)]) == 0
     assert compress(tmp_path / "net.onnx", "--method", "float16", "--out", str(tmp_path)) == 0
-    assert "wrote" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "wrote" in out
+    assert "top-1 +0.00 points" in out
+    assert compress(tmp_path / "net.onnx", "--pick", "knee", "--out", str(tmp_path)) == 2
+    assert "net.onnx is an exported file: leave out --pick" in capsys.readouterr().err
     assert load_manifest(tmp_path / "net-float16.onnx").precision == "float16"
     assert compress(tmp_path / "net-float16.onnx", "--out", str(tmp_path)) == 2
     assert "must be an ONNX file of float32, but is onnx of float16" in capsys.readouterr().err
@@ -68,8 +73,15 @@ def test_a_bad_result_is_refused_unless_allowed(
     ("words", "message"),
     [
         (["--images", "0"], "--images must be at least 1"),
-        (["--percentile", "20"], "--percentile must be above 50"),
+        (["--calibration", "percentile", "--percentile", "20"], "--percentile must be above 50"),
         (["--most-drop", "-1"], "--most-drop must be 0 to 100"),
+        (["--exclude", "conv_9,Foo"], "nodes to exclude must be in the graph, but it has no conv_9, Foo. Nearest: "),
+        (["--method", "float16", "--exclude", "x"], "--exclude: only with --method int8-static or int8-qat"),
+        (
+            ["--method", "int8-dynamic", "--calibration", "entropy", "--images", "9"],
+            "--calibration, --images: only with",
+        ),
+        (["--percentile", "99.9"], "--percentile: only with --calibration percentile"),
     ],
 )
 def test_mistakes_are_said(network: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

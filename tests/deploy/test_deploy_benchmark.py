@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from digits_network import DIGITS, trained_digits
 from test_formats import manifest
 
+from nas.deploy import benchmark, benchmark_command
 from nas.deploy.__main__ import main
 from nas.deploy.benchmark import Benchmark, Contender, contenders_of, measure
 from nas.deploy.export import export_file
@@ -17,9 +19,11 @@ from nas.deploy.memory import measure_footprint
 from nas.deploy.profile import profile_onnx
 from nas.deploy.timing import Times, measure_interleaved, ratio_of
 from nas.errors import NasError, RunFailedError
+from nas.latency.table import load_table
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
 from nas.networks.operators import units
+from nas.networks.references import reference
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +115,60 @@ def test_memory_is_that_of_the_model(exported: Path, tmp_path: Path) -> None:
         measure_footprint("onnx", tmp_path / "broken.onnx", (1, 3, 16, 16))
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        ("float32", "float32", True),
+        ("float32", "not stated", True),
+        ("int8-static", "int8", True),
+        ("int8-qat", "int8", True),
+        ("float16", "float16", True),
+        ("int8-static", "float32", False),
+        ("int8-static", "not stated", False),
+        ("int8-dynamic", "int8", False),
+        ("float32", "int8", False),
+    ],
+)
+def test_a_table_speaks_of_its_own_precision(ours: str, theirs: str, said: bool, tmp_path: Path) -> None:
+    """Of another it says neither a latency nor what comes of one, and why."""
+    table = load_table("pixel_lut")
+    table = replace(table, conditions=table.conditions.model_copy(update={"precision": theirs}))
+    network = replace(manifest("onnx", reference("mobilenet_v3_small")), precision=ours)
+    predicted = benchmark_command._predicted(Contender("net", tmp_path, network, 1), table)
+    if said:
+        assert predicted == {"device": "pixel_lut", "predicted_ms": table.estimate(network.architecture).latency_ms}
+    else:
+        assert predicted == {"device": "pixel_lut", "not_predicted": f"pixel_lut is of {theirs}, not of {ours}"}
+
+
+def test_a_table_that_cannot_tell_is_said_before_anything_is_timed(
+    exported: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than after minutes."""
+    monkeypatch.setattr(benchmark, "measure", lambda *_, **__: pytest.fail("timed"))
+    assert main(["benchmark", str(exported), "--device", "fpga_fbnet32"]) == 2
+    assert "the latency table fpga_fbnet32 has no cost model" in capsys.readouterr().err
+
+
+def test_fresh_weights_are_said_to_be(
+    exported: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of each model once, and in the JSON; as is where a table says nothing."""
+    monkeypatch.setattr(benchmark, "_footprint", lambda *_: None)
+    (tmp_path / "net.json").write_text(json.dumps(DIGITS.to_json()))
+    words = ["compare", str(exported), str(tmp_path / "net.json"), "--batches", "1,2", "--runs", "1"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == [
+        "1 run of each, side by side, 1 thread; ratio: to the first, in the same rounds",
+        "weights of net.onnx: trained on digits",
+        "weights of net: no trained weights were kept: all weights are fresh from initialisation",
+    ]
+    assert main([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["weights"].split()[0] for row in rows] == ["trained", "trained", "no", "no"]
+
+
 @pytest.mark.slow
 def test_compare_prints_ratios_predictions_and_profiles(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -137,6 +195,9 @@ def test_compare_prints_ratios_predictions_and_profiles(
         (["benchmark", "mobilenet_v3_small", "--batches", "1,x"], "--batches must be whole numbers"),
         (["benchmark", "mobilenet_v3_small", "--runs", "0"], "--runs must be above 0"),
         (["benchmark", "mobilenet_v3_small", "--target-fps", "-1"], "--target-fps must be above 0"),
+        (["benchmark", "mobilenet_v3_small", "--target-fps", "nan"], "--target-fps must be above 0"),
+        (["benchmark", "net.onnx", "--pick", "knee"], "net.onnx is an exported file: leave out --pick"),
+        (["compare", "mobilenet_v3_small", "exported/nope"], "but exported/nope is not there"),
         (["benchmark", "mobilenet_v3_smal"], "Nearest: mobilenet_v3_small"),
         (["benchmark", "nothing.onnx"], "there is no file nothing.onnx"),
     ],

@@ -230,6 +230,7 @@ def test_files_are_networks_for_every_command(capsys: pytest.CaptureFixture[str]
             "multiples must differ in their first six digits, but got 1.0 and 1.0000",
         ),
         (["mbv3"], "mbv3 is a search space, not a network: search it"),
+        (["nas/deploy"], "scale takes a published network's name or an architecture's .json file, but nas/deploy is"),
         (["my_spaces/mine.yaml"], "my_spaces/mine.yaml is a search space, not a network: search it"),
         (["mobilevit_xxs"], "the cost model of the latency table pixel_lut cannot tell"),
     ],

@@ -43,6 +43,15 @@ def test_an_architecture_is_exported_with_fresh_weights(tmp_path: Path, capsys: 
     assert load_manifest(tmp_path / "mine.onnx").labels is None
 
 
+@pytest.mark.parametrize("name", ["a/b", "../esc", "", "-x"])
+def test_other_names_are_refused_before_any_work(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is left behind."""
+    out = tmp_path / "files"
+    assert main(["export", "mobilenet_v3_small", "--out", str(out), f"--name={name}"]) == 2
+    assert capsys.readouterr().err.startswith("error: --name must be a name")
+    assert not out.exists()
+
+
 def test_a_refused_operator_is_named_by_trial_and_by_export(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

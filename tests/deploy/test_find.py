@@ -98,6 +98,17 @@ def test_other_picks_are_refused(run: Path, pick: str, message: str) -> None:
         find_network(str(run), pick=pick)
 
 
+@pytest.mark.parametrize(("text", "what"), [("none/knee", "is not there"), ("notes.txt", "is a file of another kind")])
+def test_paths_are_not_taken_for_published_names(
+    text: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is missing is said to be."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(NasError, match=f"a network must be a trained network's folder.* but {text} {what}"):
+        find_network(text)
+
+
 def test_a_trained_network_in_a_folder_is_no_run(tmp_path: Path) -> None:
     """A pick of it is a mistake, and without one it is found."""
     from digits_network import trained_digits

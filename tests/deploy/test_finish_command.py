@@ -134,6 +134,25 @@ def test_photographs_without_a_test_split(small: Path, tmp_path: Path, capsys: p
     assert "on 16 images never seen" in capsys.readouterr().out
 
 
+def test_the_rate_follows_the_images_that_there_are(small: Path, tmp_path: Path) -> None:
+    """A step of fewer images than a batch is one of so many, by its rate too."""
+    data = write_photographs(tmp_path / "a", ("train", "val"))
+    weights = []
+    for size in ("16", "1024"):
+        assert finish(small, tmp_path / size, "--epochs", "2", "--batch-size", size, data=data) == 0
+        weights.append((tmp_path / size / "last" / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_strides_belong_to_a_training(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They have no weights, and make another network: nothing of the folder is touched."""
+    assert finish(small, tmp_path / "out", "--epochs", "1", "--max-stride", "4") == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert finish(small, tmp_path / "out", "--epochs", "1", "--max-stride", "2") == 2
+    assert "is of another training: it differs in network" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
 def test_data_of_other_classes(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Refused for a network that knows its classes, unless it is to get a new classifier; features are kept then."""
     data = write_photographs(tmp_path / "a", ("train", "val"))
@@ -190,6 +209,9 @@ def test_teachers_that_cannot_teach(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     with pytest.raises(RunFailedError, match="ONNX Runtime cannot load"):
         load_teacher(tmp_path / "bad.onnx", dataset, temperature=4, alpha=1, device="cpu")
+    (tmp_path / "text.pth").write_text("no network")
+    with pytest.raises(NasError, match=r"must be a trained network's folder or an \.onnx file, but .*text\.pth is"):
+        load_teacher(tmp_path / "text.pth", dataset, temperature=4, alpha=1, device="cpu")
     with pytest.raises(NasError, match="must hold a trained network"):
         load_teacher(tmp_path / "nothing", dataset, temperature=4, alpha=1, device="cpu")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from dataclasses import replace
@@ -46,6 +47,15 @@ def needs(name: str) -> None:
     missing = formats.missing_modules((*kind.WRITES_WITH, *(() if kind.RUNS_NOT_HERE else kind.RUNS_WITH)))
     if missing:
         pytest.skip(f"{', '.join(missing)} is not installed")
+
+
+def test_no_runtime_sends_word_of_its_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's telemetry cannot be imported, though it is installed with it."""
+    (tmp_path / "openvino_telemetry.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    format_called("openvino")
+    with pytest.raises(ImportError):
+        importlib.import_module("openvino_telemetry")
 
 
 def images() -> Tensor:
@@ -178,6 +188,7 @@ def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
     """An ONNX file whose manifest says LiteRT is opened by neither."""
     path, _ = export_file(trained_digits().build(), manifest("onnx"), tmp_path)
     data = json.loads((tmp_path / "net.onnx.json").read_text())
+    del data["sha256"]
     (tmp_path / "net.onnx.json").write_text(json.dumps({**data, "format": "litert"}))
     with pytest.raises(NasError, match=r"net\.onnx is not of the format 'litert'"):
         open_exported(path)

@@ -65,6 +65,28 @@ def test_a_file_that_was_changed_is_refused(tmp_path: Path, part: str) -> None:
         load_manifest(path)
 
 
+@pytest.mark.parametrize(
+    "change", [{"labels": list("0123456798")}, {"preprocessing": Preprocessing(SIDE, (0.2,) * 3, (0.4,) * 3).to_json()}]
+)
+def test_facts_that_were_changed_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    """Labels and preprocessing decide predictions, too; a manifest from before there were hashes of it is read."""
+    path = saved(tmp_path)
+    data = json.loads(manifest_path(path).read_text())
+    manifest_path(path).write_text(json.dumps({**data, **change}))
+    with pytest.raises(NasError, match=r"its sha256 is of something else.*net\.onnx\.json"):
+        load_manifest(path)
+    del data["sha256"]
+    manifest_path(path).write_text(json.dumps(data))
+    assert replace(load_manifest(path), files={}) == MANIFEST
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "../esc", "a\\b"])
+def test_a_name_leads_into_no_other_folder(name: str) -> None:
+    """Files are named after it."""
+    with pytest.raises(NasError, match="must be that of a file in a folder"):
+        replace(MANIFEST, name=name)
+
+
 def test_a_file_without_a_manifest_is_refused(tmp_path: Path) -> None:
     """What feeds it is not guessed; and a file that is not there is said not to be."""
     (tmp_path / "net.onnx").write_bytes(b"graph")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,12 @@ from nas.deploy.prune import count_macs
 from nas.deploy.table_latency import TableLatency
 from nas.deploy.trained import TrainedNetwork, load_trained, save_trained
 from nas.errors import NasError, RunFailedError
-from nas.latency.table import load_table
+from nas.latency.table import Calibration, load_table
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.deployed import deployed
 from nas.networks.operators import units
+from nas.networks.proxy import ProxySettings, proxy_architecture
 from nas.networks.references import reference
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -112,6 +114,60 @@ def test_stopped_and_resumed_is_the_same_path(trained: TrainedNetwork, digits: D
         adapt(trained, digits, 0.65, checkpoint=place)
 
 
+def test_a_path_of_anything_else_is_not_gone_on(trained: TrainedNetwork, digits: Dataset, tmp_path: Path) -> None:
+    """Another proxy, another device, other images under the same name: old and new are said."""
+    place = tmp_path / "path.pt"
+    adapt(trained, digits, 0.95, checkpoint=place, device="phone 12ab")
+    before = place.read_bytes()
+    with pytest.raises(NasError, match=r"differs in latency table \(phone 12ab instead of phone 34cd\)\. Give another"):
+        adapt(trained, digits, 0.95, checkpoint=place, device="phone 34cd")
+    swapped = replace(digits, train=digits.train.pick(torch.arange(len(digits.train)).flip(0)))
+    with pytest.raises(NasError, match=r"differs in data digest \(\w+ instead of \w+\)"):
+        adapt(trained, swapped, 0.95, checkpoint=place, device="phone 12ab")
+
+    def small_strides(architecture: Architecture) -> Architecture:
+        return proxy_architecture(
+            architecture, ProxySettings(resolution=16, max_stride=2), largest_resolution=16, classes=10
+        )
+
+    other = f"{SMALL.fingerprint} instead of {small_strides(SMALL).fingerprint}"
+    with pytest.raises(NasError, match=rf"differs in proxy \({other}\)"):
+        adapt(trained, digits, 0.95, checkpoint=place, device="phone 12ab", proxy=small_strides)
+    assert place.read_bytes() == before
+
+
+def test_the_identity_of_a_table_is_that_of_its_figures() -> None:
+    """Other words in it make no difference; a row, the calibration and the cost model do."""
+    table = load_table("pixel_lut")
+    conditions = table.conditions
+    assert conditions.model is not None
+
+    def identity(**changes: object) -> str:
+        return TableLatency(replace(table, **changes)).identity  # type: ignore[arg-type]
+
+    assert identity(conditions=conditions.model_copy(update={"protocol": "other words"})) == identity()
+    key, row = next(iter(table.rows.items()))
+    model = conditions.model.model_copy(update={"scale_of_source": {"measured": 2.0}})
+    others = {
+        identity(rows={**table.rows, key: replace(row, latency_ms=2 * row.latency_ms)}),
+        identity(conditions=conditions.model_copy(update={"calibration": Calibration(scale=1.5)})),
+        identity(conditions=conditions.model_copy(update={"model": model})),
+    }
+    assert len(others - {identity()}) == 3
+    assert all(other.startswith("pixel_lut ") for other in others)
+
+
+def test_a_folder_of_finish_is_called_so(
+    trained: TrainedNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not a damaged path."""
+    save_trained(tmp_path / "out", trained)
+    (tmp_path / "out" / "checkpoint.pt").write_bytes(b"nas final training 1")
+    words = ["refine", "mobilenet_v2", "--data", "digits", "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "must be new or hold a training to go on with, but holds a training of finish" in capsys.readouterr().err
+
+
 def test_targets_that_cannot_be(trained: TrainedNetwork, digits: Dataset) -> None:
     """Reached already, or out of reach."""
     with pytest.raises(NasError, match="which is within"):
@@ -184,7 +240,9 @@ def test_the_command_leaves_a_narrower_network(tmp_path: Path, capsys: pytest.Ca
         (["SMALL", "--latency", "1000"], "--latency must be above 0 and below the network's"),
         (["SMALL", "--step", "0"], "--step must be a share between 0 and 1"),
         (["SMALL", "--device", "pixle"], "unknown device 'pixle'"),
-        (["SMALL", "--rate", "0"], "--rate must be above 0"),
+        (["SMALL", "--rate", "0"], "learning_rate must be greater than 0, but got 0.0 (--rate, learning_rate)"),
+        (["SMALL", "--batch-size", "70000"], "batch_size must be less than or equal to 65536, but got 70000"),
+        (["SMALL", "--epochs", "20000"], "epochs must be less than or equal to 10000, but got 20000"),
         (["SMALL", "--pick", "knee"], "--pick chooses a network of a run"),
     ],
 )

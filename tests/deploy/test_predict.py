@@ -105,6 +105,30 @@ def test_a_broken_image_is_named(photos: Path, exported: Path, tmp_path: Path) -
         predict(open_exported(exported), [*images_in([photos])[:2], tmp_path / "broken.jpg"])
 
 
+def test_broken_images_of_all_batches_are_named_at_once(photos: Path, exported: Path, tmp_path: Path) -> None:
+    """Not those of the first batch that has one."""
+    broken = [tmp_path / f"{number}.jpg" for number in range(3)]
+    for path in broken:
+        path.write_bytes(b"no image")
+    good = images_in([photos])[:3]
+    images = [path for pair in zip(good, broken, strict=True) for path in pair]
+    with pytest.raises(NasError, match=r"(?s)3 of 6 images cannot be read.*0\.jpg.*1\.jpg.*2\.jpg"):
+        predict(open_exported(exported), images, batch_size=2)
+
+
+def test_what_lies_beside_a_trained_network_is_no_manifest(photos: Path, tmp_path: Path) -> None:
+    """As a rule it is the architecture that was finished, under the same name."""
+    save_trained(tmp_path / "net_x0.5", trained_digits())
+    (tmp_path / "net_x0.5.json").write_text(json.dumps(trained_digits().architecture.to_json()))
+    assert open_model(str(tmp_path / "net_x0.5")).manifest.labels == trained_digits().labels
+
+
+def test_nothing_is_picked_of_an_exported_file(exported: Path) -> None:
+    """The option would have no effect."""
+    with pytest.raises(NasError, match=r"net\.onnx is an exported file: leave out --pick"):
+        open_model(str(exported), pick="knee")
+
+
 def test_places_without_images_are_refused(tmp_path: Path) -> None:
     """An empty folder and a path that is not there are mistakes, not zero images."""
     with pytest.raises(NasError, match="there are no images in"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from nas.accuracy.train import TrainingSettings
 from nas.accuracy.tuning import tune
 from nas.deploy.__main__ import main
 from nas.deploy.channels import channel_sets
+from nas.deploy.narrowing import Start
 from nas.deploy.prune import (
     LEAST_SHARE,
     Facts,
@@ -28,6 +30,7 @@ from nas.deploy.prune import (
 )
 from nas.deploy.trained import TrainedNetwork, load_trained, save_trained
 from nas.errors import NasError, RunFailedError
+from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.operators import estimate_costs
 from nas.networks.references import reference
@@ -154,6 +157,34 @@ def test_the_command_says_what_was_lost_and_won(
     assert "--out must be a new or an empty folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("validation", "test", "code"), [(0.5, 40.0, 0), (40.0, 0.5, 1)])
+def test_validation_images_decide(
+    validation: float,
+    test: float,
+    code: int,
+    trained: TrainedNetwork,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is lost on the test images is told, and has no part in whether the network is kept."""
+    save_trained(tmp_path / "small", trained)
+
+    def top1(start: Start, architecture: Architecture, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        assert list(start.splits) == ["validation", "test"]
+        lost = float(sparsity_of(weights) > 0.1)
+        return {"validation": 90 - lost * validation, "test": 90 - lost * test}
+
+    monkeypatch.setattr(Start, "top1", top1)
+    words = ["prune", str(tmp_path / "small"), "--data", "digits", "--out", str(tmp_path / "out"), "--runs", "0"]
+    assert main([*words, "--resolution", "16", "--sparsity", "0.5"]) == code
+    caught = capsys.readouterr()
+    if code:
+        assert "top-1 fell by 40.00 points" in caught.err
+    else:
+        assert "top-1 is on the validation images; on the test images it is 90.00 and 50.00 %" in caught.out
+
+
 def test_sparse_networks_are_said_to_be_no_faster(
     trained: TrainedNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,7 +204,11 @@ def test_sparse_networks_are_said_to_be_no_faster(
         (["--sparsity", "0"], "--sparsity must be between 0 and 1, but got 0"),
         (["--share", "0.5", "--most-drop", "-1"], "--most-drop must be 0 to 100 points"),
         (["--share", "0.5", "--runs", "-1"], "--runs must be at least 0"),
-        (["--share", "0.5", "--epochs", "0"], "--epochs must be at least 1"),
+        (
+            ["--share", "0.5", "--epochs", "0"],
+            "epochs must be greater than or equal to 1, but got 0 (--epochs, epochs)",
+        ),
+        (["--share", "0.5", "--batch-size", "70000"], "batch_size must be less than or equal to 65536"),
     ],
 )
 def test_bad_words_are_explained(

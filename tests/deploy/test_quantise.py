@@ -13,6 +13,7 @@ from digits_network import DIGITS, SIDE, digits, trained_digits
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from nas.deploy import quantise
 from nas.deploy.compress import Compressed, Quality, check_drop, compress, session_runner, top1_of
 from nas.deploy.images import Images, check_labels, load_images
 from nas.deploy.quantise import (
@@ -128,6 +129,16 @@ def test_excluded_nodes_stay_in_float() -> None:
     assert runs_as(quantised_static(model(), inputs(), exclude=[name])).heavy_float == 1
 
 
+def test_excluding_other_nodes_excuses_no_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a name that the graph has not, which is refused."""
+    pool = next(node.name for node in model().graph.node if "Pool" in node.op_type or node.op_type == "ReduceMean")
+    monkeypatch.setattr(quantise, "runs_as", lambda _: RunsAs({"Conv": 1}))
+    with pytest.raises(RunFailedError, match="1 convolutions or matrix products stayed in float, and 0 were to"):
+        quantised_static(model(), inputs(), exclude=[pool])
+    with pytest.raises(NasError, match="nodes to exclude must be in the graph, but it has no Foo"):
+        quantised_static(model(), inputs(), exclude=["Foo"])
+
+
 def quality(top1: float) -> Quality:
     return Quality(top1, 1000, Times((1.0, 2.0)))
 
@@ -177,3 +188,8 @@ def test_no_onnx_file_is_said_to_be_none(tmp_path: Path) -> None:
 
     with pytest.raises(RunFailedError, match=r"net\.onnx is not an ONNX file"):
         load_onnx(b"\xff\xfe nothing", "net.onnx")
+    apart = ModelProto()
+    apart.CopyFrom(model())
+    onnx.external_data_helper.convert_model_to_external_data(apart, location="weights.bin", size_threshold=0)
+    with pytest.raises(RunFailedError, match=r"net\.onnx must hold its weights itself, but has them in another file"):
+        load_onnx(apart.SerializeToString(), "net.onnx")

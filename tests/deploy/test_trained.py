@@ -86,6 +86,28 @@ def test_damaged_files_are_refused(tmp_path: Path, file: str, damage: str) -> No
         load_trained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("preprocessing", {**PREPROCESSING.to_json(), "mean": [0.1, 0.2, 0.4]}),
+        ("labels", list("0123456798")),
+        ("architecture", replace(DIGITS, blocks=(replace(DIGITS.blocks[0], stride=1), *DIGITS.blocks[1:])).to_json()),
+    ],
+)
+def test_facts_that_were_changed_are_refused(tmp_path: Path, key: str, value: object) -> None:
+    """Of all that predictions depend on; a file from before there were hashes of them is read."""
+    save_trained(tmp_path, fresh())
+    path = tmp_path / NETWORK_FILE
+    data = json.loads(path.read_text())
+    assert data[key] != value
+    path.write_text(json.dumps({**data, key: value}))
+    with pytest.raises(NasError, match=r"its sha256 is of something else.*network\.json"):
+        load_trained(tmp_path)
+    del data["sha256"]
+    path.write_text(json.dumps(data))
+    assert same(load_trained(tmp_path), fresh())
+
+
 def test_a_save_that_was_killed_before_its_last_step_is_whole(tmp_path: Path) -> None:
     """Once network.json is the new one, the new weights are found under the name that they were written to."""
     save_trained(tmp_path, fresh(seed=0))

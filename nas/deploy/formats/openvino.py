@@ -1,11 +1,13 @@
 """How does a network become an OpenVINO model, and how does that run?
 
 OpenVINO reads ONNX itself, so the network goes through the same ONNX graph. A model is two files, .xml and .bin.
+OpenVINO's telemetry, which tells Intel of every import unless a user has opted out, is kept from being imported.
 """
 
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,10 @@ RUNS_WITH = ("openvino",)
 RUNTIME = "openvino"
 DISTRIBUTIONS = ("openvino",)
 RUNS_NOT_HERE = ""
+
+# What is run here is nobody else's business; besides, it forks this process, which JAX warns of. Without the package
+# OpenVINO takes a stub of its own.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def write(network: nn.Module, example: Tensor, path: Path) -> None:

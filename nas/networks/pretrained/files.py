@@ -43,7 +43,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     # A file that is cut short or of another kind: torch raises any of these.
     except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError) as error:
-        raise NasError(f"{path} is not a file of weights, or a damaged one: {error}") from error
+        raise NasError(f"{path} is not a file of weights, or a damaged one ({error!r})") from error
     try:
         return tensors_of(data)
     except NasError as error:
