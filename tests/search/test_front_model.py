@@ -14,7 +14,7 @@ from scipy.optimize import approx_fprime
 
 from nas.errors import NasError
 from nas.search.front_sampler.acquisition import covered, decompose, expected_below, expected_improvement, improvement
-from nas.search.front_sampler.dominance import front_numbers
+from nas.search.front_sampler.dominance import front_numbers, gaps
 from nas.search.front_sampler.encoding import Encoder
 from nas.search.front_sampler.grid import MOST_VALUES, Grid
 from nas.search.front_sampler.model import _Distances, condition, covariance, fit
@@ -64,9 +64,18 @@ def test_expected_improvement_is_the_mean_of_improvements(objectives: int) -> No
 
 @given(st.integers(0, 10_000))
 def test_front_numbers_agree_with_the_fronts_of_reports(seed: int) -> None:
-    """Equal points and all."""
-    values = np.random.default_rng(seed).integers(0, 5, size=(30, 3)).astype(float)
+    """Equal and infinite points and all, for any number of objectives."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 5, size=(30, rng.integers(1, 5))).astype(float)
+    values[rng.random(values.shape) < 0.1] = np.inf
     assert front_numbers(values).tolist() == front_of(values)
+
+
+def test_what_is_missing_to_the_front() -> None:
+    """The points of a front lack nothing; others what the best that costs no more has over them."""
+    front = np.array([[1.0, 5.0], [2.0, 3.0]])
+    found = gaps(np.array([[1.0, 5.0], [1.5, 6.0], [9.0, 3.5], [0.5, 1.0]]), front)
+    assert found.tolist() == [0.0, 1.0, 0.5, -np.inf]
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=30))

@@ -16,6 +16,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError
+from nas.search.front_sampler.dominance import front_numbers, gaps
 from nas.search.front_sampler.grid import Floats, Rows
 from nas.search.front_sampler.problem import Minimised
 
@@ -53,6 +54,15 @@ class History:
     def informative(self) -> NDArray[np.bool_]:
         """Which trials learned something."""
         return ~np.isnan(self.learned)
+
+    @cached_property
+    def gaps(self) -> Floats:
+        """How much each trial's learned objective lacks to be on the front: (n,), NaN where nothing was learned."""
+        values = np.column_stack([self.known, self.learned])
+        front = values[self.complete]
+        found = np.full(len(values), np.nan)
+        found[self.informative] = gaps(values[self.informative], front[front_numbers(front)])
+        return found
 
 
 class Reader:

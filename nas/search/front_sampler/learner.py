@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.front_sampler.dominance import gaps
 from nas.search.front_sampler.encoding import Encoder
 from nas.search.front_sampler.grid import Floats, Rows
 from nas.search.front_sampler.history import History
@@ -130,8 +129,7 @@ def _training_set(history: History, rng: np.random.Generator) -> Numbers:
     usable = np.flatnonzero(history.informative)
     if len(usable) <= _SEEN:
         return usable
-    values = np.column_stack([history.known[usable], history.learned[usable]])
-    order = usable[np.argsort(gaps(values), kind="stable")]
+    order = usable[np.argsort(history.gaps[usable], kind="stable")]
     near = int(_NEAR * _SEEN)
     others = rng.permutation(order[near:])[: _SEEN - near]
     return np.sort(np.concatenate([order[:near], others]))

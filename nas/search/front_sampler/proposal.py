@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nas.errors import NasError
 from nas.search.front_sampler.acquisition import covered, decompose, expected_improvement
 from nas.search.front_sampler.candidates import bred, broad, stratified
-from nas.search.front_sampler.dominance import front_numbers, gaps
+from nas.search.front_sampler.dominance import front_numbers
 from nas.search.front_sampler.encoding import Encoder
 from nas.search.front_sampler.grid import Floats, Rows
 from nas.search.front_sampler.history import History
@@ -236,8 +236,7 @@ class _Search:
     def _breeders(self, history: History) -> Rows:
         """The rows nearest to the front, in the order of a known objective."""
         chosen = np.flatnonzero(history.complete)
-        values = np.column_stack([history.known[chosen], history.learned[chosen]])
-        near = chosen[np.argsort(gaps(values), kind="stable")[:_PARENTS]]
+        near = chosen[np.argsort(history.gaps[chosen], kind="stable")[:_PARENTS]]
         if history.known.shape[1]:
             near = near[np.argsort(history.known[near, 0], kind="stable")]
         return history.rows[near]
