@@ -27,7 +27,7 @@ _WEIGHTS = (np.float32, np.float16, np.int8)
 
 
 def unit_model(name: str, units: Sequence[Unit], precision: Precision = "float32") -> Model:
-    """The model of some units in a row (one, or a whole network), for one image.
+    """The model of some units in a row (one, a few, or a whole network), for one image.
 
     Raises RunFailedError, naming it, when torch cannot export it.
     """
@@ -42,7 +42,7 @@ def unit_model(name: str, units: Sequence[Unit], precision: Precision = "float32
                 nn.init.uniform_(parameter, -0.1, 0.1)
     shape = (1, first.in_channels, first.height, first.width)
     exported = onnx_bytes(network, torch.zeros(*shape), name=name, any_batch_size=False)
-    inside = len(units) == 1 and first.in_channels != INPUT_CHANNELS
+    inside = first.in_channels != INPUT_CHANNELS
     model = in_precision(onnx.load_from_string(exported), precision, inside=inside)
     given = tuple(dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim)
     return Model(name, hollow(model).SerializeToString(), (given,))
