@@ -32,30 +32,33 @@ from nas.search.experiment import resolve_experiment
 from nas.search.front_sampler.grid import Grid, Rows
 from nas.search.oracles import Made, made_accuracy
 from nas.search.progress import SearchProgress
-from nas.search.run_directory import RunDirectory, claimed, keep_weights_of
+from nas.search.run_directory import RunDirectory, claimed
 from nas.search.space_rows import rows_of
 from nas.search.study import Prepared, prepare, search
 
 
 class MadeUpEvaluator:
-    """Scores members of a space by made-up accuracies, at once; keeps the seconds between two calls."""
+    """Scores members of a space by made-up accuracies, at once; keeps the seconds between two calls.
 
-    def __init__(self, space: SearchSpace) -> None:
+    `weighs` says whether zeros are given as weights, as many as the network has.
+    """
+
+    def __init__(self, space: SearchSpace, *, weighs: bool) -> None:
         rows = rows_of(space)
-        self._space, self._grid = space, Grid(rows.distributions)
+        self._space, self._grid, self._weighs = space, Grid(rows.distributions), weighs
         self._accuracy = made_accuracy(rows, Made(), seed=1)
         self._ended_at: float | None = None
         self.outside: list[float] = []
 
     def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
-        """A made-up score, and weights of the network's size."""
+        """A made-up score."""
         if self._ended_at is not None:
             self.outside.append(time.perf_counter() - self._ended_at)
         top1 = float(self._accuracy(self._row(architecture))[0])
         score = Score(top1, budget, seed, 0.0, "made up", architecture.resolution, 1, 1)
-        evaluation = Evaluation(score, {"all": torch.zeros(estimate_costs(architecture).params)})
+        weights = {"all": torch.zeros(estimate_costs(architecture).params)} if self._weighs else None
         self._ended_at = time.perf_counter()
-        return evaluation
+        return Evaluation(score, weights)
 
     def proxy_of(self, architecture: Architecture) -> Architecture:
         """Each network stands for itself."""
@@ -91,7 +94,8 @@ def measure_overhead(trials: int, sampler: str, latency_max: float | None = None
 
 
 def _measured(prepared: Prepared, folder: Path, *, report: bool) -> Overhead:
-    evaluator, run = MadeUpEvaluator(prepared.space), RunDirectory(folder)
+    # Zeros are no weights to keep.
+    evaluator, run = MadeUpEvaluator(prepared.space, weighs=not report), RunDirectory(folder)
     setting = replace(prepared.setting, dataset="made up", trained="nothing: it is made up, to time everything else")
     prepared = replace(prepared, evaluator=evaluator, setting=setting)
     with SearchProgress(prepared.experiment.trials, quiet=not report) as progress, claimed(run):
@@ -100,8 +104,6 @@ def _measured(prepared: Prepared, folder: Path, *, report: bool) -> Overhead:
         found = Overhead(evaluator.outside, time.perf_counter() - started)
         if not report:
             return found
-        # Zeros are no weights of anything.
-        keep_weights_of(run, ())
         started = time.perf_counter()
         write_report(outcome.result, run.path)
         return replace(found, report_seconds=time.perf_counter() - started)

@@ -21,10 +21,12 @@ from nas.search.front_sampler.problem import Minimised, keys_of
 
 Numbers = NDArray[np.int64]
 
-# Candidates: children of so many parents, random members; then so many rounds in which the best few are refined, fewer
-# in a search of more than so many trials: its steps are small, and what one suggestion misses the next will find.
+# Candidates: children of so many parents, random members; then so many rounds in which the best few are refined.
 _BRED, _RANDOM, _PARENTS = 300, 60, 60
-_ROUNDS, _LEAST_ROUNDS, _MANY, _REFINED, _NEIGHBOURS = 8, 2, 300, 3, 240
+_ROUNDS, _REFINED, _NEIGHBOURS = 8, 3, 240
+# After so many trials there are fewer candidates and rounds, down to this share of them: the steps of a long search are
+# small, and what one suggestion misses the next will find.
+_MANY, _LEAST_EFFORT = 300, 0.25
 # An improvement below this share of the front's own hypervolume is no reason: the model is doubted until one is found.
 _LEAST_SHARE, _DOUBTS = 1e-7, 8
 # Where no reference is given, what is further beyond the median than so many times the best tenth lies before it is not
@@ -134,7 +136,7 @@ class _Search:
     ) -> None:
         self._view, self._learned, self._taken, self._rng, self._sample = view, learned, taken, rng, sample
         self._startup = startup
-        self._rounds = max(_LEAST_ROUNDS, round(_ROUNDS * min(1.0, _MANY / len(history.rows))))
+        self._effort = max(_LEAST_EFFORT, min(1.0, _MANY / len(history.rows)))
         front_known, front_learned = history.known[history.complete], history.learned[history.complete]
         running = history.running
         if running.any():
@@ -164,13 +166,14 @@ class _Search:
     def _candidates(self) -> Candidates:
         """Children of the front, and what is reached from the best of them by changing a choice at a time."""
         rng = self._rng
-        random = rng.choice(self._sample.rows, size=min(_RANDOM, len(self._sample.rows)), replace=False)
-        rows = [bred(self._view.problem, self._parents, _BRED, rng)]
-        rows += [bred(self._view.problem, random, _RANDOM // 2, rng), random]
+        bred_count, random_count = (round(self._effort * count) for count in (_BRED, _RANDOM))
+        random = rng.choice(self._sample.rows, size=min(random_count, len(self._sample.rows)), replace=False)
+        rows = [bred(self._view.problem, self._parents, bred_count, rng)]
+        rows += [bred(self._view.problem, random, random_count // 2, rng), random]
         found = self._judged(np.concatenate(rows))
         worth = self._worth(found)
         expanded: set[bytes] = set()
-        for _ in range(self._rounds):
+        for _ in range(round(self._effort * _ROUNDS)):
             order = np.argsort(-worth, kind="stable")[: 4 * _REFINED]
             keys = keys_of(found.rows[order])
             fresh = [index for index, key in zip(order.tolist(), keys, strict=True) if key not in expanded][:_REFINED]
