@@ -17,8 +17,8 @@ from nas.networks.operators import Unit, parse_unit, units
 from nas.networks.references import find_network, reference
 from nas.networks.space import SearchSpace
 from nas.networks.space_format import TiedFormat
+from nas.networks.space_keys import LEAST_RESOLUTION, MOST_RESOLUTION
 from nas.networks.space_table import SpaceTable
-from nas.networks.space_values import LEAST_RESOLUTION, MOST_RESOLUTION
 
 Role = Literal["fit", "held out", "reference"]
 

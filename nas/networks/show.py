@@ -30,6 +30,7 @@ from nas.networks.operators import (
     units,
 )
 from nas.networks.references import REFERENCES
+from nas.networks.space_keys import BLOCK_KEYS, STAGE_OPERATORS
 
 if TYPE_CHECKING:
     from nas.networks.space import SearchSpace
@@ -38,25 +39,8 @@ if TYPE_CHECKING:
 _MEGABYTE = 1e6
 _MARK = "*"
 _MOST_RESOLUTIONS = 10
-_SPACE_COLUMNS = (
-    "op",
-    "variants",
-    "out",
-    "stride",
-    "depth",
-    "start_kernel",
-    "kernel",
-    "expand",
-    "hidden",
-    "groups",
-    "expand_groups",
-    "branches",
-    "transformer",
-    "transformer_depth",
-    "heads",
-    "se",
-    "act",
-)
+# Without the number of the variant, which stands for what it sets.
+_SPACE_COLUMNS = ("op", "variants", "out", "stride", "depth", *BLOCK_KEYS[2:])
 
 
 def show_network(name: str, architecture: Architecture, *, as_json: bool) -> None:
@@ -336,9 +320,6 @@ def _layer_cells(layer: LayerFormat) -> dict[str, str]:
 
 def _stage_cells(stage: StageFormat) -> dict[str, str]:
     """What a stage says, but for what none of its operators uses; where variants decide, all that they choose from."""
-    # Imported here, because it brings pydantic, which a reference network has no use for.
-    from nas.networks.space_values import STAGE_OPERATORS
-
     variants = [variant.settings for variant in (stage.variants or {}).values()]
     cells = {"variants": str(len(variants) or ""), "stride": str(stage.stride)}
     for key in _SPACE_COLUMNS:

@@ -16,7 +16,7 @@ from nas.errors import NasError
 from nas.networks.architecture import Block
 from nas.networks.space_blocks import Choice, Draft, build_block, build_layer
 from nas.networks.space_format import SpaceFormat, StageFormat
-from nas.networks.space_values import BLOCK_KEYS
+from nas.networks.space_keys import BLOCK_KEYS
 
 # A parameter's name and what is chosen.
 Decisions = tuple[tuple[str, Choice], ...]

@@ -25,10 +25,8 @@ from pydantic import (
 )
 
 from nas.config import Settings
+from nas.networks.space_keys import BLOCK_KEYS, SQUEEZE_KEYS, STAGE_OPERATORS
 from nas.networks.space_values import (
-    BLOCK_KEYS,
-    SQUEEZE_KEYS,
-    STAGE_OPERATORS,
     Activation,
     Activations,
     BlockKeys,

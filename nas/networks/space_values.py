@@ -6,7 +6,7 @@ Types that pydantic checks: a number, a word, a choice of them. space_format.py 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
@@ -14,50 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 from nas.errors import unknown_name
 from nas.files import NAME_PATTERN
 from nas.networks.architecture import ACTIVATIONS, GATES, SQUEEZE_ACTIVATIONS
-
-LAYER_OPERATORS = ("conv", "max_pool", "pool", "linear")
-
-_COMMON = frozenset({"op", "variants", "out", "depth", "scale", "per_block"})
-SQUEEZE_KEYS = frozenset({"se", "se_of", "se_divisor", "gate", "se_act"})
-_EXPANSION = frozenset({"expand", "hidden_divisor"})
-_BRANCH = frozenset({"hidden", "hidden_divisor"})
-# Which keys of a stage each operator uses, beyond those that all use.
-STAGE_OPERATORS: Mapping[str, frozenset[str]] = {
-    "conv": frozenset({"kernel", "stride", "groups", "act"}),
-    "ds_conv": frozenset({"kernel", "stride", "act"}) | SQUEEZE_KEYS,
-    "mbconv": frozenset({"kernel", "stride", "act", "norm"}) | _EXPANSION | SQUEEZE_KEYS,
-    "fused_mbconv": frozenset({"kernel", "stride", "groups", "act"}) | _EXPANSION | SQUEEZE_KEYS,
-    "fbnet": frozenset({"kernel", "stride", "groups", "act"}) | _EXPANSION,
-    "uib": frozenset({"start_kernel", "kernel", "stride", "act"}) | _EXPANSION,
-    "shuffle_v1": frozenset({"kernel", "stride", "groups", "expand_groups", "act"}) | _BRANCH,
-    "shuffle_v2": frozenset({"kernel", "stride", "act"}) | _BRANCH,
-    "shuffle_xception": frozenset({"kernel", "stride", "act"}) | _BRANCH,
-    "mixconv": frozenset({"kernel", "stride", "groups", "expand_groups", "act"}) | _EXPANSION | SQUEEZE_KEYS,
-    "ghost": frozenset({"kernel", "stride", "act"}) | _EXPANSION | SQUEEZE_KEYS,
-    "rep_ghost": frozenset({"kernel", "stride", "branches", "act"}) | _EXPANSION | SQUEEZE_KEYS,
-    "mobile_one": frozenset({"kernel", "stride", "groups", "branches", "act"}) | SQUEEZE_KEYS,
-    "mobile_vit": frozenset({"kernel", "transformer", "transformer_depth", "heads", "act"}) | _EXPANSION,
-    "lite_mla": frozenset({"kernel", "transformer", "heads"}),
-}
-# What can be chosen for each block, in the order of the parameters; all but the first two can stand in a variant.
-BLOCK_KEYS = (
-    "variant",
-    "op",
-    "start_kernel",
-    "kernel",
-    "expand",
-    "hidden",
-    "groups",
-    "expand_groups",
-    "branches",
-    "transformer",
-    "transformer_depth",
-    "heads",
-    "se",
-    "act",
-)
-# Pixels a side.
-LEAST_RESOLUTION, MOST_RESOLUTION = 8, 4096
+from nas.networks.space_keys import BLOCK_KEYS, LAYER_OPERATORS, LEAST_RESOLUTION, MOST_RESOLUTION, STAGE_OPERATORS
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from nas.networks.architecture import OPERATORS
 from nas.networks.operators import units
 from nas.networks.space import load_space, read_space
 from nas.networks.space_format import LayerFormat, SpaceFormat, StageFormat, TiedFormat
-from nas.networks.space_values import STAGE_OPERATORS
+from nas.networks.space_keys import STAGE_OPERATORS
 
 GOOD = """name: good
 classes: 3
