@@ -33,8 +33,11 @@ LEAST_SPEARMAN = 0.97
 # Two measurements of the same networks, half as long each, that differ by so much tell of a machine that was busy.
 MOST_NOISE = 0.05
 
-_SENTINEL_UNIT = Unit(Block("conv", 64, 3, activation="relu"), 64, 28, 28)
-_EMPTY_UNIT = Unit(Block("pool"), 1, 1, 1)
+# What every kit holds besides what is measured, to watch the machine by.
+WATCHES = {
+    SENTINEL: Unit(Block("conv", 64, 3, activation="relu"), 64, 28, 28),
+    EMPTY: Unit(Block("pool"), 1, 1, 1),
+}
 
 
 def prepare(plan: Plan, settings: RunSettings, folder: Path, say: Callable[[int, int], None] = lambda *_: None) -> str:
@@ -56,8 +59,8 @@ def prepare(plan: Plan, settings: RunSettings, folder: Path, say: Callable[[int,
 
     def models() -> Iterator[Model]:
         # These two watch the machine, whatever the precision.
-        yield unit_model(SENTINEL, (_SENTINEL_UNIT,))
-        yield unit_model(EMPTY, (_EMPTY_UNIT,))
+        for name, unit in WATCHES.items():
+            yield unit_model(name, (unit,))
         for number, (name, row) in enumerate(wanted, start=1):
             yield unit_model(name, row, settings.precision)
             say(number, len(wanted))

@@ -39,7 +39,12 @@ DEFAULT_REFERENCES = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"
 
 def add_commands(commands: Any) -> None:
     """Add the three subcommands to those of `python -m nas.latency`."""
-    formatter = argparse.RawDescriptionHelpFormatter
+    _add_measure(commands)
+    _add_validate(commands)
+    _add_protocols(commands)
+
+
+def _add_measure(commands: Any) -> None:
     measure = commands.add_parser(
         "measure",
         help="time a space's units with ONNX Runtime, and make a table of them",
@@ -47,7 +52,7 @@ def add_commands(commands: Any) -> None:
         "networks; fit the calibration of the sum by some of them, and check the table by the others. Stopped or "
         "killed, the same command goes on where it was.",
         epilog=MEASURE,
-        formatter_class=formatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     measure.add_argument("--space", metavar="NAME", required=True, help="a search space: its name, or its .yaml file")
     measure.add_argument("--device", metavar="NAME", required=True, help="name of the table")
@@ -77,13 +82,16 @@ def add_commands(commands: Any) -> None:
         "--out", metavar="DIR", type=Path, default=Path("latency_tables"), help="default: %(default)s; overwrites"
     )
     _add_running(measure)
+
+
+def _add_validate(commands: Any) -> None:
     validate = commands.add_parser(
         "validate",
         help="check a measured table by whole networks",
         description="Time whole networks, drawn anew, under the conditions of a table that was measured, and write "
         "into its .yaml how far the table's sums are from them. Nothing is fitted.",
         epilog="example:\n  python -m nas.latency validate my_board",
-        formatter_class=formatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     validate.add_argument("name", metavar="NAME", help="a table that was measured: its name, or its .yaml file")
     validate.add_argument("--space", metavar="NAME", help="where networks are drawn (default: the table's space)")
@@ -94,6 +102,9 @@ def add_commands(commands: Any) -> None:
     validate.add_argument("--seed", metavar="N", type=int, default=1, help="of the draws (default: 1)")
     validate.add_argument("--work", metavar="DIR", type=Path, help="default: runs/validation-NAME-SEED")
     _add_target(validate)
+
+
+def _add_protocols(commands: Any) -> None:
     protocols = commands.add_parser(
         "protocols",
         help="which way of timing units makes the sum right",

@@ -14,17 +14,8 @@ import onnxruntime
 import pytest
 
 from nas.errors import NasError
-from nas.latency.chain_benchmark import (
-    ALONE,
-    BORDERS,
-    Chain,
-    border_costs,
-    chain_name,
-    chain_sum,
-    chains,
-    compared,
-    main,
-)
+from nas.latency.chain_benchmark import main
+from nas.latency.chains import ALONE, BORDERS, Chain, border_costs, chain_name, chain_sum, chains, compared
 from nas.latency.kit import EMPTY
 from nas.latency.onnx_models import unit_model
 from nas.latency.plan import Plan, plan_measurement
