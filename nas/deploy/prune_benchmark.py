@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from torch import Tensor
@@ -31,7 +31,7 @@ from nas.deploy.table_latency import TableLatency
 from nas.errors import NasError
 from nas.files import write_files
 from nas.latency.extend import with_modelled
-from nas.latency.kit import RunSettings
+from nas.latency.kit import MOST_PASSES, RunSettings
 from nas.latency.measure import KIT, RESULTS, build_table, prepare
 from nas.latency.measured_model import cross_validate, measured_model_of
 from nas.latency.plan import Network, Plan, plan_measurement
@@ -280,9 +280,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _settings(table: LatencyTable, passes: int | None) -> RunSettings:
     """The conditions under which the table was measured."""
-    stored = _measurement(table)["settings"]
-    settings = RunSettings(**{**stored, "cores": tuple(stored["cores"])})
-    return settings if passes is None else replace(settings, passes=passes, most_passes=3 * passes)
+    settings = RunSettings.from_json(_measurement(table)["settings"])
+    return settings if passes is None else replace(settings, passes=passes, most_passes=MOST_PASSES * passes)
 
 
 def _print(result: Comparison) -> None:
@@ -293,8 +292,8 @@ def _print(result: Comparison) -> None:
     console.print_table(
         (*columns, *errors), [first, *(_row(one) for one in result.pruned)], numbers=(*columns, *errors)
     )
-    model = _mean([abs(one.model_error) for one in result.pruned])
-    rows = _mean([abs(one.table_error) for one in result.pruned])
+    model = fmean([abs(one.model_error) for one in result.pruned])
+    rows = fmean([abs(one.table_error) for one in result.pruned])
     print(
         f"\n{result.network}, weights: {result.weights}. Beside the share of the latency that is left as a whole, the"
     )
@@ -319,10 +318,6 @@ def _row(one: Pruned) -> tuple[str, ...]:
         f"{one.noise:+.1%}",
         "yes" if one.in_range else "no",
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def _exporting(done: int, total: int) -> None:

@@ -20,9 +20,8 @@ from nas import console
 from nas.errors import NasError
 from nas.files import write_files
 from nas.latency.chains import ALONE, Border, Comparison, Outcome, compared, prepare_chains
-from nas.latency.kit import RunSettings
+from nas.latency.kit import MOST_PASSES, RunSettings
 from nas.latency.measure import KIT, RESULTS
-from nas.latency.measure_command import MOST_PASSES
 from nas.latency.plan import plan_measurement
 from nas.latency.samples import read_results
 from nas.latency.targets import ThisMachine

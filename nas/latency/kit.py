@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nas.errors import NasError
 from nas.latency import runner
@@ -21,6 +21,8 @@ MANIFEST = "manifest.json"
 RUNNER = "run.py"
 SENTINEL = "sentinel"
 EMPTY = "empty"
+# On a machine that is never quiet, at most so many times the passes are made.
+MOST_PASSES = 3
 
 GraphOptimization = Literal["disabled", "basic", "extended", "all"]
 Precision = Literal["float32", "float16", "int8"]
@@ -44,7 +46,7 @@ class RunSettings:
     precision: Precision = "float32"
     warmup: int = 2
     passes: int = 6
-    most_passes: int = 18
+    most_passes: int = 6 * MOST_PASSES
     rounds: int = 5
     runs: int = 2
     group_size: int = 250
@@ -59,6 +61,11 @@ class RunSettings:
                 raise NasError(f"{name} must be at least 1, but got {getattr(self, name)}")
         if self.passes < 2:
             raise NasError(f"passes must be at least 2, one to check the other by, but got {self.passes}")
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunSettings:
+        """Settings as a table or a manifest keeps them."""
+        return cls(**{**data, "cores": tuple(data["cores"])})
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,6 @@ examples:
   python -m nas.latency measure --space mbv3 --device phone --target kit     # writes a kit to carry by hand
   python -m nas.latency measure --space mbv3 --device phone --results results.jsonl
 """
-# On a machine that is never quiet, at most so many times the passes are made.
-MOST_PASSES = 3
 DEFAULT_REFERENCES = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 
 
@@ -153,7 +151,7 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    from nas.latency.kit import RunSettings
+    from nas.latency.kit import MOST_PASSES, RunSettings
     from nas.latency.measure import build_table
     from nas.latency.plan import plan_measurement
     from nas.latency.table import save_table
@@ -238,7 +236,7 @@ def _validate(arguments: argparse.Namespace) -> int:
         with_units=False,
     )
     table.require(unit for network in plan.networks for unit in network.units)
-    settings = RunSettings(**{**measurement["settings"], "cores": tuple(measurement["settings"]["cores"])})
+    settings = RunSettings.from_json(measurement["settings"])
     work: Path = arguments.work or Path("runs") / f"validation-{table.name}-{arguments.seed}"
     found = _run_kit(plan, settings, work, target, arguments.results)
     if found is None:
