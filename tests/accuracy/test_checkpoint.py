@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import random_dataset, tiny_network
 
 from nas.accuracy.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from nas.accuracy.train import (
@@ -22,6 +21,7 @@ from nas.accuracy.train import (
 )
 from nas.accuracy.training_identity import TrainingIdentity
 from nas.errors import NasError
+from tests.accuracy.helpers import random_dataset, tiny_network
 
 SETTINGS = TrainingSettings(epochs=4, batch_size=8, device="cpu")
 IDENTITY = TrainingIdentity("f00d", {"digest": "1"}, {"version": 1}, budget=4, seed=3)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import archive_of, cifar_bytes
 
 from nas.accuracy import cifar10
 from nas.accuracy.cifar10 import OFFICIAL, Archive
 from nas.accuracy.data import load_dataset, load_test_split
 from nas.errors import NasError, RunFailedError
+from tests.accuracy.helpers import archive_of, cifar_bytes
 
 NAME = "cifar-10-binary.tar.gz"
 

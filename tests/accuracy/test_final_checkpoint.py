@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import BARE, random_dataset, small_network
 
 from nas.accuracy.distillation import Teacher
 from nas.accuracy.final_training import train_to_the_end
 from nas.accuracy.fine_tuning import Tuning
 from nas.accuracy.sealed_file import DamagedFileError
 from nas.errors import NasError
+from tests.accuracy.helpers import BARE, random_dataset, small_network
 
 
 def test_damaged_checkpoints_are_refused_and_left_alone(tmp_path: Path) -> None:

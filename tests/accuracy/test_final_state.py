@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from helpers import small_network
 
 from nas.accuracy.final_state import WeightAverage
+from tests.accuracy.helpers import small_network
 
 
 def test_the_average_is_written_out() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import BARE, random_dataset, same, small_network, tiny_network
 from torch import Tensor, nn
 
 from nas.accuracy import final_training
@@ -23,6 +22,7 @@ from nas.accuracy.final_training import train_to_the_end
 from nas.accuracy.recipes import RECIPES, find_recipe
 from nas.accuracy.scores import score
 from nas.errors import NasError
+from tests.accuracy.helpers import BARE, random_dataset, same, small_network, tiny_network
 
 ALL = {
     "epochs": 3,
@@ -87,7 +87,7 @@ KILLED = """
 import sys, time
 sys.path.insert(0, {here!r})
 from pathlib import Path
-from test_final_training import ALL, find_recipe, random_dataset, small_network, train_to_the_end
+from tests.accuracy.test_final_training import ALL, find_recipe, random_dataset, small_network, train_to_the_end
 def wait(state):
     print(len(state.history), flush=True)
     if len(state.history) == 2:
@@ -101,7 +101,7 @@ train_to_the_end(small_network(), random_dataset(48), find_recipe("modern", ALL)
 def test_killed_and_resumed_is_the_same_training(tmp_path: Path) -> None:
     """After SIGKILL, which nothing can be done about."""
     place = tmp_path / "c.pt"
-    code = KILLED.format(here=str(Path(__file__).parent), place=str(place))
+    code = KILLED.format(here=str(Path(__file__).parents[2]), place=str(place))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert [process.stdout.readline().strip() for _ in range(2)] == ["1", "2"]
@@ -125,7 +125,7 @@ sys.path.insert(0, {here!r})
 import torch
 torch.set_num_threads(1)
 from nas.accuracy.processes import joined_processes
-from test_final_training import BARE, random_dataset, train_to_the_end, without_norm, score
+from tests.accuracy.test_final_training import BARE, random_dataset, train_to_the_end, without_norm, score
 with joined_processes(torch.device("cpu")) as processes:
     data = random_dataset(48)
     state = train_to_the_end(without_norm(), data, BARE, seed=0, processes=processes)
@@ -140,7 +140,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = RANK.format(here=str(Path(__file__).parent), place=str(tmp_path / "rank"))
+    code = RANK.format(here=str(Path(__file__).parents[2]), place=str(tmp_path / "rank"))
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code],

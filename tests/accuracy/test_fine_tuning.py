@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import BARE, random_dataset, small_network
 
 from nas.accuracy.final_training import train_to_the_end
 from nas.accuracy.fine_tuning import Tuning
@@ -12,6 +11,7 @@ from nas.accuracy.recipes import learning_rate_at
 from nas.accuracy.train import TrainingSettings
 from nas.accuracy.tuning import tune
 from nas.errors import NasError
+from tests.accuracy.helpers import BARE, random_dataset, small_network
 
 
 def test_frozen_features_stay() -> None:

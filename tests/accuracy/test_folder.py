@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import write_folder, write_image
 from PIL import Image
 
 from nas.accuracy.data import Dataset, load_dataset, load_test_split
 from nas.errors import NasError
+from tests.accuracy.helpers import write_folder, write_image
 
 
 def load(root: Path, size: int = 8, **options: int) -> Dataset:

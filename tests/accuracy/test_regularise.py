@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import small_network
 from torch import nn
 
 from nas.accuracy.regularise import add_drop_path, add_dropout
+from tests.accuracy.helpers import small_network
 
 
 def test_drop_path_leaves_out_whole_branches() -> None:

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from helpers import random_dataset, tiny_network
 from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.accuracy.failures import TrainingFailedError
 from nas.accuracy.scores import score
+from tests.accuracy.helpers import random_dataset, tiny_network
 
 
 def test_scores_are_torchs() -> None:

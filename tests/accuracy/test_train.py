@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import random_dataset, tiny_network
 from pydantic import ValidationError
 from torch import nn
 
@@ -18,6 +17,7 @@ from nas.accuracy.data import load_dataset
 from nas.accuracy.dataset import Split
 from nas.accuracy.failures import TrainingFailedError
 from nas.accuracy.train import Epoch, TrainingSettings, build_optimiser, learning_rate_at, train
+from tests.accuracy.helpers import random_dataset, tiny_network
 
 
 def test_learns_the_digits() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import random_dataset
 
 from nas.accuracy.dataset import Dataset, Split
 from nas.accuracy.train import TrainingSettings
 from nas.accuracy.training_identity import TrainingIdentity, data_identity, recipe_of
+from tests.accuracy.helpers import random_dataset
 
 IDENTITY = TrainingIdentity("f00d", data_identity(random_dataset()), recipe_of(TrainingSettings(device="cpu")), 9, 0)
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from digits_network import trained_digits
 
 from nas.deploy.__main__ import main
 from nas.deploy.manifest import load_manifest
 from nas.deploy.trained import save_trained
+from tests.deploy.digits_network import trained_digits
 
 
 @pytest.fixture(scope="module")

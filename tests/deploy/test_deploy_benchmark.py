@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from digits_network import DIGITS, trained_digits
-from test_formats import manifest
 
 from nas.deploy import benchmark, benchmark_command
 from nas.deploy.__main__ import main
@@ -24,6 +22,8 @@ from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
 from nas.networks.operators import units
 from nas.networks.references import reference
+from tests.deploy.digits_network import DIGITS, trained_digits
+from tests.deploy.test_formats import manifest
 
 
 @pytest.fixture(scope="module")

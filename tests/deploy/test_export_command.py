@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from digits_network import DIGITS, trained_digits
-from test_formats import no_hard_swish
 
 from nas.deploy.__main__ import main
 from nas.deploy.find import find_network
@@ -15,6 +13,8 @@ from nas.deploy.formats import onnx as onnx_format
 from nas.deploy.manifest import load_manifest
 from nas.deploy.trained import save_trained
 from nas.errors import NasError
+from tests.deploy.digits_network import DIGITS, trained_digits
+from tests.deploy.test_formats import no_hard_swish
 
 
 def test_a_trained_network_is_exported_with_all_that_is_known(

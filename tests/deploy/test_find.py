@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from digits_network import DIGITS
 
 from nas.accuracy.evaluate import Score
 from nas.deploy.find import find_network
@@ -21,6 +20,7 @@ from nas.networks.references import reference
 from nas.search import run_directory
 from nas.search.result import SearchResult, Setting, Trial, cost
 from nas.search.run_directory import RunDirectory, save_weights, write_json
+from tests.deploy.digits_network import DIGITS
 
 NAMES = ("mobilenet_v3_small_075", "mobilenet_v3_small", "mobilenet_v3_large_075", "mobilenet_v3_large")
 
@@ -111,7 +111,7 @@ def test_paths_are_not_taken_for_published_names(
 
 def test_a_trained_network_in_a_folder_is_no_run(tmp_path: Path) -> None:
     """A pick of it is a mistake, and without one it is found."""
-    from digits_network import trained_digits
+    from tests.deploy.digits_network import trained_digits
 
     save_trained(tmp_path, trained_digits())
     assert find_network(str(tmp_path)).architecture == DIGITS

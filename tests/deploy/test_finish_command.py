@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_networks import SMALL, trained_small
 
 from nas.accuracy.data import load_dataset, load_test_split
 from nas.accuracy.scores import score
@@ -22,6 +21,7 @@ from nas.deploy.trained import Preprocessing, TrainedNetwork, load_trained, save
 from nas.errors import NasError, RunFailedError
 from nas.networks.onnx_graph import onnx_bytes
 from nas.networks.references import reference
+from tests.deploy.small_networks import SMALL, trained_small
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

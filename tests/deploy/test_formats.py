@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from digits_network import DIGITS, digits, trained_digits
 from torch import Tensor, nn
 
 from nas.deploy import formats
@@ -24,6 +23,7 @@ from nas.deploy.manifest import Manifest, load_manifest
 from nas.deploy.model import open_exported
 from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture
+from tests.deploy.digits_network import DIGITS, digits, trained_digits
 
 
 def manifest(name: str, architecture: Architecture = DIGITS) -> Manifest:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from digits_network import DIGITS, SIDE
 
 from nas.deploy.manifest import Manifest, load_manifest, manifest_path, save_with_manifest, size_of
 from nas.deploy.trained import Preprocessing
 from nas.errors import NasError
+from tests.deploy.digits_network import DIGITS, SIDE
 
 MANIFEST = Manifest(
     name="net",

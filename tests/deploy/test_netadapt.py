@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_networks import SMALL, trained_small
 
 from nas.accuracy.data import load_dataset
 from nas.accuracy.dataset import Dataset
@@ -29,6 +28,7 @@ from nas.networks.deployed import deployed
 from nas.networks.operators import units
 from nas.networks.proxy import ProxySettings, proxy_architecture
 from nas.networks.references import reference
+from tests.deploy.small_networks import SMALL, trained_small
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from digits_network import SIDE, digits, trained_digits
 from PIL import Image
-from test_formats import manifest
 
 from nas.deploy.__main__ import main
 from nas.deploy.export import export_file
@@ -21,6 +19,8 @@ from nas.deploy.model import open_exported, open_model
 from nas.deploy.predict import as_csv, as_json, images_in, predict, softmax
 from nas.deploy.trained import save_trained
 from nas.errors import NasError
+from tests.deploy.digits_network import SIDE, digits, trained_digits
+from tests.deploy.test_formats import manifest
 
 COUNT = 23
 

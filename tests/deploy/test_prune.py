@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_networks import SMALL, trained_small
 
 from nas.accuracy.data import load_dataset
 from nas.accuracy.train import TrainingSettings
@@ -34,6 +33,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.operators import estimate_costs
 from nas.networks.references import reference
+from tests.deploy.small_networks import SMALL, trained_small
 
 
 @pytest.fixture(scope="module")

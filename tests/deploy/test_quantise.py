@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from digits_network import DIGITS, SIDE, digits, trained_digits
 from numpy.typing import NDArray
 from onnx import ModelProto
 
@@ -30,6 +29,7 @@ from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
 from nas.networks.onnx_graph import onnx_bytes
+from tests.deploy.digits_network import DIGITS, SIDE, digits, trained_digits
 
 
 def as_onnx(architecture: Architecture, network: torch.nn.Module) -> ModelProto:

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from digits_network import DIGITS, SIDE, digits, trained_digits
 from numpy.typing import NDArray
 from onnx import ModelProto
 
@@ -24,6 +23,7 @@ from nas.deploy.quantise_training import load_training_images, steps_of, trained
 from nas.deploy.trained import Preprocessing
 from nas.errors import NasError
 from nas.networks.onnx_graph import onnx_bytes
+from tests.deploy.digits_network import DIGITS, SIDE, digits, trained_digits
 
 pytest.importorskip("torchao")
 

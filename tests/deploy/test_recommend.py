@@ -6,10 +6,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from digits_network import DIGITS
 
 from nas.deploy.__main__ import main
 from nas.deploy.recommend import USES, Candidate, nearest_misses, recommend, with_latency
+from tests.deploy.digits_network import DIGITS
 
 CANDIDATE = Candidate("a", "front", DIGITS, 90.0, 20.0, 2_000_000, 100_000_000, 1_000_000)
 

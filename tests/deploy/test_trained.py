@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from digits_network import DIGITS, SIDE
 
 from nas.accuracy.augment import normalised
 from nas.accuracy.data import load_dataset
@@ -24,6 +23,7 @@ from nas.deploy.trained import (
 )
 from nas.errors import NasError, RunFailedError
 from nas.networks.build import build_network
+from tests.deploy.digits_network import DIGITS, SIDE
 
 PREPROCESSING = Preprocessing(SIDE, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 

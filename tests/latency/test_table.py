@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import units as any_unit
 
 from nas.errors import ConfigError, NasError
 from nas.latency.pixel_lut import NETWORKS
@@ -29,6 +28,7 @@ from nas.networks.references import reference
 from nas.networks.references.mobilenet_v2 import mobilenet_v2
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 from nas.networks.space import load_space
+from tests.strategies import units as any_unit
 
 HEADER = "unit,latency_ms,spread_ms,runs,source\n"
 UNIT = "mbconv_112x112_i16_o24_h64_k3_s2_se0_relu"

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 from hypothesis import given
-from strategies import architectures
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
+from tests.strategies import architectures
 
 TINY = (Block("conv", 8), Block("pool"), Block("linear", 2))
 

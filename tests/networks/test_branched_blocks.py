@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import branched_units
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +23,7 @@ from nas.networks.blocks import build_block
 from nas.networks.blocks.layers import ChannelShuffle
 from nas.networks.build import build_network
 from nas.networks.operators import Unit, parse_unit, primitives
+from tests.strategies import branched_units
 
 # Written out from their definitions, not from torch's functions of the same name.
 ACTIVATIONS = {

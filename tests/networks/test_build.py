@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import mbconvs
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,6 +14,7 @@ from nas.networks.blocks import build_block
 from nas.networks.build import build_network
 from nas.networks.operators import Unit, units
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_small
+from tests.strategies import mbconvs
 
 # Written out from their definitions, not from torch's functions of the same name.
 FORMULAS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from strategies import architectures
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
@@ -18,6 +17,7 @@ from nas.networks.operators import (
     units,
 )
 from nas.networks.references import REFERENCES, reference
+from tests.strategies import architectures
 
 
 def costs(architecture: Architecture) -> DetailedCosts:

@@ -9,11 +9,11 @@ from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
-from strategies import architectures
 
 from nas.networks.architecture import Architecture, Block
 from nas.networks.drawing import draw_network
 from nas.networks.references import REFERENCES, reference
+from tests.strategies import architectures
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import architectures
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.explain import compare_convolutions, count_activations, find_separables, find_shares
 from nas.networks.operators import total_costs, unit_costs, units
 from nas.networks.references import REFERENCES, reference
+from tests.strategies import architectures
 
 
 def test_the_example_of_mobilenet_v1() -> None:

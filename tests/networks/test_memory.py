@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import architectures, graphs
 from torch import fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -27,6 +26,7 @@ from nas.networks.operators import FLOAT_BYTES, Primitive, estimate_costs, parse
 from nas.networks.operators.graph import INPUT, Graph
 from nas.networks.operators.memory import MOST_STATES, peak_elements
 from nas.networks.references import reference
+from tests.strategies import architectures, graphs
 
 
 def peak(graph: Graph) -> int:

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from strategies import architectures
-from strategies import units as any_unit
 from torch import nn
 
 from nas.errors import NasError
@@ -18,6 +16,8 @@ from nas.networks.build import build_network
 from nas.networks.operators import FLOAT_BYTES, Unit, estimate_costs, parse_unit, units
 from nas.networks.proxy import ProxySettings, proxy_architecture
 from nas.networks.space import load_space
+from tests.strategies import architectures
+from tests.strategies import units as any_unit
 
 
 def count_torch(architecture: Architecture) -> tuple[int, int]:

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from record_layouts import LOGITS, RECORD, TIMM, TORCHVISION, digest, image, made_up
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from weightless import weightless
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
@@ -22,6 +20,8 @@ from nas.networks.pretrained import load_pretrained
 from nas.networks.pretrained.load import LAYOUTS, match, recognise
 from nas.networks.references import reference
 from nas.networks.references.mobilenet_v2 import mobilenet_v2
+from tests.networks.record_layouts import LOGITS, RECORD, TIMM, TORCHVISION, digest, image, made_up
+from tests.networks.weightless import weightless
 
 ROWS: dict[str, dict[str, Any]] = {
     f"{row['library'].split()[0]} {row['name']}": row for row in json.loads(RECORD.read_text(encoding="utf-8"))

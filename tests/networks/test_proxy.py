@@ -10,9 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from strategies import architectures
 from torch import nn
-from weightless import weightless_blocks
 
 from nas.networks.architecture import OPERATORS, Architecture, Block
 from nas.networks.build import build_network
@@ -22,6 +20,8 @@ from nas.networks.references import REFERENCES, reference
 from nas.networks.references.mobilenet_v2 import mobilenet_v2
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 from nas.networks.space import load_space
+from tests.networks.weightless import weightless_blocks
+from tests.strategies import architectures
 
 
 def stride(architecture: Architecture) -> int:

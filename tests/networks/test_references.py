@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from published_costs import PUBLISHED_COSTS, PublishedCosts
-from weightless import weightless
 
 from nas.errors import NasError
 from nas.networks.architecture import Block
@@ -20,6 +18,8 @@ from nas.networks.references.mobilenet_v1 import mobilenet_v1
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
 from nas.networks.references.ofa import ofa_mobilenet_v3
 from nas.networks.scaling import make_divisible
+from tests.networks.published_costs import PUBLISHED_COSTS, PublishedCosts
+from tests.networks.weightless import weightless
 
 
 @pytest.mark.parametrize("published", PUBLISHED_COSTS, ids=str)

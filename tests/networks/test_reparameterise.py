@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import branched_units
 from torch import nn
 
 from nas.deploy.export import export_onnx
@@ -18,6 +17,7 @@ from nas.networks.deployed import deployed, deployed_unit
 from nas.networks.operators import Unit, estimate_costs, units
 from nas.networks.references import reference
 from nas.networks.reparameterise import fused
+from tests.strategies import branched_units
 
 # Reparameterised in timm 1.0.31. MobileOne's paper rounds S2 to S4 to 7.8, 10.1 and 14.8 million parameters.
 DEPLOYED_COSTS = [

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import architectures
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
@@ -38,6 +37,7 @@ from nas.networks.scaling import (
     scale_to_size,
     scale_width,
 )
+from tests.strategies import architectures
 
 factors = st.floats(0.3, 2.5)
 networks = st.one_of(architectures(), st.sampled_from(sorted(REFERENCES)).map(reference))

@@ -16,7 +16,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import tiny_spaces
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
@@ -26,6 +25,7 @@ from nas.networks.operators import estimate_costs, units
 from nas.networks.references import REFERENCES, reference
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 from nas.networks.space import Parameters, SearchSpace, load_space, read_space
+from tests.strategies import tiny_spaces
 
 # Published networks that are members of the space of their family.
 FAMILIES = {

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import tiny_spaces
 
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
@@ -19,6 +18,7 @@ from nas.networks.deployed import deployed
 from nas.networks.operators import Unit, estimate_costs, units
 from nas.networks.space import SearchSpace, load_space
 from nas.networks.space_table import Members, SpaceTable
+from tests.strategies import tiny_spaces
 
 SPACES = sorted(path.stem for path in (Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import lite_mlas, mobile_vits
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,6 +19,7 @@ from nas.networks.blocks import build_block
 from nas.networks.build import build_network
 from nas.networks.operators import Unit, estimate_costs, parse_unit, primitives, units
 from nas.networks.references import reference
+from tests.strategies import lite_mlas, mobile_vits
 
 sides = st.integers(1, 7)
 ACTIVATIONS = {"relu": lambda x: x.clamp(min=0), "silu": lambda x: x / (1 + (-x).exp()), "none": lambda x: x}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from searches import portfolio, score, search, setting, trial
 
 from nas.files import known_names
 from nas.latency.table import LatencyEstimate, load_table
@@ -22,6 +21,7 @@ from nas.report.notices import (
 from nas.report.wording import large, millions, share
 from nas.search.result import SearchResult, Trial
 from nas.search.summary import latency_basis
+from tests.report.searches import portfolio, score, search, setting, trial
 
 
 def with_sources(one: Trial, **by_source: float) -> Trial:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from plotly.offline import get_plotlyjs
-from searches import large_search, portfolio, references, search, setting, trial, with_top1
 
 from nas.report import figures
 from nas.report.page import page
 from nas.report.picks import ExportedPick
 from nas.search.portfolio import Pick, picks_of
 from nas.search.result import SearchResult
+from tests.report.searches import large_search, portfolio, references, search, setting, trial, with_top1
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'"
 

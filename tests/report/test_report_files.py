@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from searches import portfolio, search, setting, trial
 
 from nas.errors import NasError
 from nas.report.files import COLUMNS, ParetoFront, append_trial, load_pareto, save_pareto, write_trials
 from nas.search.result import SearchResult, Trial
+from tests.report.searches import portfolio, search, setting, trial
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 import onnx
 import pytest
 from PIL import Image
-from searches import portfolio, references, score, search, setting, small_architecture, trial
 from torch import Tensor
 
 from nas.deploy import agreement
@@ -27,6 +26,7 @@ from nas.report.picks import ExportedPick
 from nas.report.write import write_report
 from nas.search.portfolio import picks_of
 from nas.search.result import CostedNetwork, SearchResult, Trial
+from tests.report.searches import portfolio, references, score, search, setting, small_architecture, trial
 
 
 def small(number: int, top1: float, latency_ms: float, *, width: int = 8) -> Trial:

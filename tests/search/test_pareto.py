@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import points
 
 from nas.search.pareto import added_volume, front_of, hypervolume, knee_of, standings
+from tests.strategies import points
 
 any_points = st.integers(1, 4).flatmap(points)
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from strategies import points
 
 from nas.errors import NasError
 from nas.search.pareto import front_of
@@ -27,6 +26,7 @@ from nas.search.rungs import (
     ranks,
     rungs,
 )
+from tests.strategies import points
 
 HALVING = StoppingSettings(method="halving")
 HYPERBAND = StoppingSettings(method="hyperband")
