@@ -12,8 +12,8 @@ from nas.networks.architecture import ACTIVATIONS, GATES, Architecture, Block
 from nas.networks.operators import Unit
 from nas.networks.operators.ghost import without_unused_kernel
 from nas.networks.operators.graph import Graph
-from nas.networks.space import SearchSpace
-from nas.networks.space_format import SpaceFormat
+from nas.networks.space.format import SpaceFormat
+from nas.networks.space.search_space import SearchSpace
 
 channels = st.integers(1, 40)
 kernel_sizes = st.sampled_from([1, 3, 5, 7])

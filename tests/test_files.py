@@ -9,7 +9,7 @@ import pytest
 from nas.errors import NasError, RunFailedError
 from nas.files import check_writable, find_file, folders, known_names, shown, write_files
 from nas.latency.table import read_table
-from nas.networks.space import read_space
+from nas.networks.space.search_space import read_space
 
 ROOT = Path(__file__).parents[1]
 

@@ -33,11 +33,11 @@ from nas.accuracy.train import TrainingSettings
 from nas.accuracy.training_identity import data_identity
 from nas.accuracy.tuning import tune
 from nas.config import Settings
-from nas.deploy.channels import ChannelSet, carried_weights, channel_sets, same_kind, with_widths
 from nas.errors import NasError, RunFailedError
 from nas.files import shown
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
+from nas.networks.channels import ChannelSet, carried_weights, channel_sets, same_kind, with_widths
 
 Latency = Callable[[Architecture], float]
 # The network that is trained in the place of the one that is deployed: of the same weights, for smaller images.

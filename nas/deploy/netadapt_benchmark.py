@@ -30,13 +30,13 @@ from nas.accuracy.scores import score
 from nas.accuracy.sealed_file import read_sealed, write_sealed
 from nas.accuracy.train import TrainingSettings, train
 from nas.accuracy.tuning import tune
-from nas.deploy.channels import carried_weights
 from nas.deploy.netadapt import Latency, NetAdaptSettings, Point, netadapt
 from nas.deploy.table_latency import TableLatency
 from nas.errors import NasError, RunFailedError
 from nas.latency.table import load_table
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
+from nas.networks.channels import carried_weights
 from nas.networks.proxy import ProxySettings, proxy_architecture
 from nas.networks.references import find_network
 from nas.networks.scaling import scale_width

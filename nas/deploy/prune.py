@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.deploy.channels import channel_sets, importance, same_kind, with_widths
 from nas.deploy.compress import load_onnx, session_runner
 from nas.deploy.timing import Times, measure_interleaved, ratio_of
 from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
+from nas.networks.channels import channel_sets, importance, same_kind, with_widths
 from nas.networks.onnx_graph import onnx_bytes
 from nas.networks.operators import estimate_costs
 
@@ -55,7 +55,7 @@ def pruned_architecture(
 
     `weights` are those of its proxy. Channels go in groups of `divisor`, the one first that loses least for what it
     saves. What is lost is, over all layers that have them, the logarithm of the share of their magnitude that is
-    left (`nas.deploy.channels.importance`): a bottleneck of many blocks weighs more than an expansion, and the last
+    left (`nas.networks.channels.importance`): a bottleneck of many blocks weighs more than an expansion, and the last
     channels of a layer more than its first. assumption: that this is comparable between layers. Raises RunFailedError
     where the target cannot be reached with `least_share` of each set left.
     """

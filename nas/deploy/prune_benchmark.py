@@ -42,7 +42,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.deployed import deployed
 from nas.networks.operators import units
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5)
 # Networks of the space that the calibration is fitted to, and others to check it by.

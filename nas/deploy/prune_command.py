@@ -130,9 +130,9 @@ def _pruned(
     arguments: argparse.Namespace, start: Start, latency_ms: TableLatency, training: TrainingSettings
 ) -> tuple[Architecture, Mapping[str, Tensor]]:
     """The pruned network, trained for so many epochs."""
-    from nas.deploy.channels import carried_weights
     from nas.deploy.narrowing import trained_on
     from nas.deploy.prune import count_macs, pruned_architecture, sparse_weights
+    from nas.networks.channels import carried_weights
 
     if arguments.sparsity is not None:
         architecture, weights = start.architecture, sparse_weights(start.weights, arguments.sparsity)

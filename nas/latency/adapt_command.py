@@ -107,8 +107,8 @@ def _choose(sources: Sequence[LatencyTable], arguments: argparse.Namespace) -> i
     from nas.latency.adapt import choose_samples
     from nas.networks.deployed import deployed
     from nas.networks.operators import units
-    from nas.networks.space import load_space
-    from nas.networks.space_table import SpaceTable
+    from nas.networks.space.search_space import load_space
+    from nas.networks.space.table import SpaceTable
 
     _refuse_measured(arguments.out / SAMPLES)
     space = load_space(arguments.space)

@@ -18,8 +18,8 @@ import numpy as np
 
 from nas import console
 from nas.latency.table import LatencyTable, load_table
-from nas.networks.space import SearchSpace, load_space
-from nas.networks.space_table import SpaceTable
+from nas.networks.space.search_space import SearchSpace, load_space
+from nas.networks.space.table import SpaceTable
 
 # Networks of each kind by which one estimate is timed.
 _ESTIMATES = 1000

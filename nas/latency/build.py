@@ -10,7 +10,7 @@ from nas.errors import NasError, unknown_name
 from nas.latency import note10_lut, pixel_lut
 from nas.latency.published import hw_nas_bench, nn_meter, tf_nas
 from nas.latency.table import LatencyTable
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 
 # What makes a table from the folder of the published files.
 Builder = Callable[[Path], LatencyTable]

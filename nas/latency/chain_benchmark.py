@@ -25,7 +25,7 @@ from nas.latency.measure import KIT, RESULTS
 from nas.latency.plan import plan_measurement
 from nas.latency.samples import read_results
 from nas.latency.targets import ThisMachine
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from nas.errors import NasError
 from nas.latency.table import LatencyTable
-from nas.networks.space import SearchSpace
-from nas.networks.space_table import SpaceTable
+from nas.networks.space.search_space import SearchSpace
+from nas.networks.space.table import SpaceTable
 
 Array = NDArray[np.float64]
 

@@ -155,7 +155,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     from nas.latency.measure import build_table
     from nas.latency.plan import plan_measurement
     from nas.latency.table import save_table
-    from nas.networks.space import load_space
+    from nas.networks.space.search_space import load_space
 
     if not re.fullmatch(NAME_PATTERN, arguments.device):
         raise NasError(f"--device must be up to 100 letters, digits, '_', '-' or '.', but got {arguments.device!r}")
@@ -211,7 +211,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from nas.latency.measure import validate
     from nas.latency.plan import plan_measurement
     from nas.latency.table import load_table, save_table
-    from nas.networks.space import load_space
+    from nas.networks.space.search_space import load_space
 
     table = load_table(arguments.name)
     measurement = table.conditions.measurement

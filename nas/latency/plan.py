@@ -15,10 +15,10 @@ from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import Unit, parse_unit, units
 from nas.networks.references import find_network, reference
-from nas.networks.space import SearchSpace
-from nas.networks.space_format import TiedFormat
-from nas.networks.space_keys import LEAST_RESOLUTION, MOST_RESOLUTION
-from nas.networks.space_table import SpaceTable
+from nas.networks.space.format import TiedFormat
+from nas.networks.space.keys import LEAST_RESOLUTION, MOST_RESOLUTION
+from nas.networks.space.search_space import SearchSpace
+from nas.networks.space.table import SpaceTable
 
 Role = Literal["fit", "held out", "reference"]
 

@@ -28,7 +28,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.operators import Unit, parse_unit, units
 
 if TYPE_CHECKING:
-    from nas.networks.space_table import Members
+    from nas.networks.space.table import Members
 
 Source = Literal["measured", "published", "modelled"]
 SOURCES: tuple[Source, ...] = get_args(Source)

@@ -187,7 +187,7 @@ def _diff(arguments: argparse.Namespace) -> int:
     from nas.latency import show
     from nas.latency.difference import compare_on_space, compare_tables
     from nas.latency.table import load_table
-    from nas.networks.space import load_space
+    from nas.networks.space.search_space import load_space
 
     first, second = load_table(arguments.first), load_table(arguments.second)
     asked = bool(arguments.network or arguments.space)
@@ -224,7 +224,7 @@ def _extend(arguments: argparse.Namespace) -> int:
     from nas.latency.show import print_rows_and_agreement
     from nas.latency.table import load_table, save_table
     from nas.networks.operators import units
-    from nas.networks.space import load_space
+    from nas.networks.space.search_space import load_space
 
     if not arguments.network and not arguments.space:
         raise NasError("say what the table is to be extended for: --network NAME or --space NAME")

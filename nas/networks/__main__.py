@@ -15,7 +15,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.references import REFERENCES, find_network, unknown_network
 
 if TYPE_CHECKING:
-    from nas.networks.space import SearchSpace
+    from nas.networks.space.search_space import SearchSpace
 
 EXAMPLES = """\
 examples:
@@ -159,7 +159,7 @@ def _check_convolution(given: Mapping[str, int]) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     if not arguments.file.endswith((".yaml", ".yml")):
         raise NasError(f"check takes the path of a .yaml file, but got {arguments.file!r}")
-    from nas.networks.space import load_space
+    from nas.networks.space.search_space import load_space
 
     space = load_space(arguments.file)
     print(f"{arguments.file}: no problems. {space.name} holds {space.size:,} networks.")
@@ -185,7 +185,7 @@ def _is_network(name: str) -> bool:
 def _find_space(name: str) -> SearchSpace:
     # Imported here, because it brings NumPy and pydantic, which a reference network has no use for.
     from nas.files import known_names
-    from nas.networks.space import load_space
+    from nas.networks.space.search_space import load_space
 
     spaces = known_names("search_spaces")
     if re.fullmatch(r"\w+", name) and name not in spaces:

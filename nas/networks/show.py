@@ -30,11 +30,11 @@ from nas.networks.operators import (
     units,
 )
 from nas.networks.references import REFERENCES
-from nas.networks.space_keys import BLOCK_KEYS, STAGE_OPERATORS
+from nas.networks.space.keys import BLOCK_KEYS, STAGE_OPERATORS
 
 if TYPE_CHECKING:
-    from nas.networks.space import SearchSpace
-    from nas.networks.space_format import LayerFormat, StageFormat
+    from nas.networks.space.format import LayerFormat, StageFormat
+    from nas.networks.space.search_space import SearchSpace
 
 _MEGABYTE = 1e6
 _MARK = "*"

@@ -20,8 +20,8 @@ from optuna.distributions import CategoricalDistribution
 from nas.errors import ConfigError, NasError
 from nas.files import read_csv
 from nas.latency.table import load_table
-from nas.networks.space import load_space
-from nas.networks.space_table import Members, SpaceTable
+from nas.networks.space.search_space import load_space
+from nas.networks.space.table import Members, SpaceTable
 from nas.search.front_sampler.acquisition import covered
 from nas.search.front_sampler.candidates import bred
 from nas.search.front_sampler.dominance import front_numbers

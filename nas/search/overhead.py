@@ -25,7 +25,7 @@ from nas.errors import NasError
 from nas.files import check_writable, shown
 from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs
-from nas.networks.space import SearchSpace
+from nas.networks.space.search_space import SearchSpace
 from nas.report.files import append_trial
 from nas.report.write import write_report
 from nas.search.experiment import resolve_experiment

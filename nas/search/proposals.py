@@ -20,7 +20,7 @@ from optuna.samplers import BaseSampler
 from nas.errors import NasError
 from nas.latency.table import LatencyTable
 from nas.networks.architecture import Architecture
-from nas.networks.space import Parameters, SearchSpace
+from nas.networks.space.search_space import Parameters, SearchSpace
 from nas.search.experiment import Experiment, Limits
 from nas.search.front_sampler.proposal import SpaceExhaustedError
 from nas.search.front_sampler.sampler import PREDICTED, FrontSampler

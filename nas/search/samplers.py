@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.networks.space import SearchSpace
+from nas.networks.space.search_space import SearchSpace
 from nas.search.experiment import SamplerName
 
 # Optuna's, from the size of a population and a seed. `front` is ours, and needs to know more (space_problem.py).

@@ -14,8 +14,8 @@ from nas.errors import NasError
 from nas.latency.energy import required_power
 from nas.latency.table import LatencyTable
 from nas.networks.references import reference
-from nas.networks.space import Parameters, SearchSpace
-from nas.networks.space_table import Members, SpaceTable
+from nas.networks.space.search_space import Parameters, SearchSpace
+from nas.networks.space.table import Members, SpaceTable
 from nas.search.experiment import Experiment
 from nas.search.front_sampler.problem import Problem
 from nas.search.quantities import LEARNED, loss_of, quantity_of, split_name

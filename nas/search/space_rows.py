@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from nas.networks.architecture import Block
-from nas.networks.space import SearchSpace
-from nas.networks.space_automaton import Decisions
-from nas.networks.space_blocks import Choice
-from nas.networks.space_table import Members, SpaceTable
+from nas.networks.space.automaton import Decisions
+from nas.networks.space.blocks import Choice
+from nas.networks.space.search_space import SearchSpace
+from nas.networks.space.table import Members, SpaceTable
 
 Rows = NDArray[np.int64]
 

@@ -35,7 +35,7 @@ from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.proxy import ProxySettings
-from nas.networks.space import SearchSpace, load_space
+from nas.networks.space.search_space import SearchSpace, load_space
 from nas.search.pareto import front_of, hypervolume
 from nas.search.rungs import Standing, StoppingSettings, bracket_of, brackets, decide, rungs
 

@@ -22,8 +22,8 @@ from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import units
 from nas.networks.references import reference
-from nas.networks.space import SearchSpace, load_space
-from nas.networks.space_keys import STAGE_OPERATORS
+from nas.networks.space.keys import STAGE_OPERATORS
+from nas.networks.space.search_space import SearchSpace, load_space
 from nas.search import run_directory
 from nas.search.experiment import Experiment
 from nas.search.progress import SearchProgress

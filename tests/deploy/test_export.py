@@ -20,7 +20,7 @@ from nas.networks.build import build_network
 from nas.networks.deployed import deployed
 from nas.networks.operators import estimate_costs
 from nas.networks.proxy import ProxySettings, proxy_architecture
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 
 SMALL = Architecture(
     32,

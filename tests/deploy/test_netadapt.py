@@ -14,7 +14,6 @@ from nas.accuracy.data import load_dataset
 from nas.accuracy.dataset import Dataset
 from nas.accuracy.train import TrainingSettings
 from nas.deploy.__main__ import main
-from nas.deploy.channels import carried_weights, channel_sets, with_widths
 from nas.deploy.netadapt import NetAdaptPath, NetAdaptSettings, Point, netadapt, proposals
 from nas.deploy.netadapt_benchmark import Outcome, summary, uniform_at
 from nas.deploy.prune import count_macs
@@ -24,6 +23,7 @@ from nas.errors import NasError, RunFailedError
 from nas.latency.table import Calibration, load_table
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
+from nas.networks.channels import carried_weights, channel_sets, with_widths
 from nas.networks.deployed import deployed
 from nas.networks.operators import units
 from nas.networks.proxy import ProxySettings, proxy_architecture

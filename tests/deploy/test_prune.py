@@ -14,7 +14,6 @@ from nas.accuracy.data import load_dataset
 from nas.accuracy.train import TrainingSettings
 from nas.accuracy.tuning import tune
 from nas.deploy.__main__ import main
-from nas.deploy.channels import channel_sets
 from nas.deploy.narrowing import Start
 from nas.deploy.prune import (
     LEAST_SHARE,
@@ -31,6 +30,7 @@ from nas.deploy.trained import TrainedNetwork, load_trained, save_trained
 from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
+from nas.networks.channels import channel_sets
 from nas.networks.operators import estimate_costs
 from nas.networks.references import reference
 from tests.deploy.small_networks import SMALL, trained_small

@@ -20,7 +20,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.operators import units
 from nas.networks.references import find_network
-from nas.networks.space import read_space
+from nas.networks.space.search_space import read_space
 
 SPACE = """\
 name: small

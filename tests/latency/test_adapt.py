@@ -29,7 +29,7 @@ from nas.latency.published.help_fbnet import DEVICES, ROUNDED_PHONES, help_netwo
 from nas.latency.table import Calibration, Citation, LatencyTable, Row, TableFormat, load_table, save_table
 from nas.networks.architecture import Architecture
 from nas.networks.operators import parse_unit, units
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 
 RNG = np.random.default_rng(0)
 NETWORKS = tuple(help_network("".join(map(str, digits))) for digits in RNG.integers(0, 9, (120, 22)))

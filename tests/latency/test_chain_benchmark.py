@@ -21,7 +21,7 @@ from nas.latency.onnx_models import unit_model
 from nas.latency.plan import Plan, plan_measurement
 from nas.latency.samples import Results, Timing
 from nas.networks.operators import Unit
-from nas.networks.space import read_space
+from nas.networks.space.search_space import read_space
 
 SPACE = """\
 name: small

@@ -9,7 +9,7 @@ from nas.latency.cost_model import AMOUNTS, Sample, amounts, cross_validate, fit
 from nas.networks.architecture import Block
 from nas.networks.operators import Unit, units
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 
 # By AMOUNTS.
 TRUTH = np.array([0.2, 0.4, 1.0, 2.0, 0.5, 0.7, 0.6, 0.02])

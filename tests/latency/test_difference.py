@@ -13,7 +13,7 @@ from nas.latency.__main__ import main
 from nas.latency.difference import compare_latencies, compare_on_space, compare_tables, differing_conditions
 from nas.latency.table import LatencyTable, Row, load_table
 from nas.networks.references import reference
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 
 PIXEL = load_table("pixel_lut")
 

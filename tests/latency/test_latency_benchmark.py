@@ -14,8 +14,8 @@ import pytest
 from nas.errors import NasError
 from nas.latency.benchmark import main, measure, measure_one
 from nas.latency.table import LatencyTable, load_table
-from nas.networks.space import load_space
-from nas.networks.space_table import SpaceTable
+from nas.networks.space.search_space import load_space
+from nas.networks.space.table import SpaceTable
 
 
 def test_members_drawn_together_have_the_latencies_that_each_has() -> None:

@@ -22,7 +22,7 @@ from nas.latency.samples import Results, Timing
 from nas.latency.table import load_table
 from nas.networks.operators import units
 from nas.networks.references import reference
-from nas.networks.space import SearchSpace, load_space, read_space
+from nas.networks.space.search_space import SearchSpace, load_space, read_space
 
 SPACE = """\
 name: small

@@ -13,8 +13,8 @@ from nas.latency.published.ofa_note10 import OFA_NOTE10, RESOLUTIONS, WIDTH
 from nas.latency.table import load_table
 from nas.networks.operators import Unit, units
 from nas.networks.references.ofa import ofa_mobilenet_v3
-from nas.networks.space import load_space
-from nas.networks.space_table import SpaceTable
+from nas.networks.space.search_space import load_space
+from nas.networks.space.table import SpaceTable
 
 TABLE = load_table("note10_lut")
 

@@ -27,7 +27,7 @@ from nas.networks.operators import Unit, units
 from nas.networks.references import reference
 from nas.networks.references.mobilenet_v2 import mobilenet_v2
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 from tests.strategies import units as any_unit
 
 HEADER = "unit,latency_ms,spread_ms,runs,source\n"

@@ -11,7 +11,7 @@ import pytest
 from nas.networks.architecture import Architecture, Block
 from nas.networks.describe import describe
 from nas.networks.references import reference
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 
 
 def test_mobilenet_v3_large_reads_as_in_the_paper() -> None:

@@ -16,7 +16,7 @@ import pytest
 from nas.networks.__main__ import main
 from nas.networks.architecture import Architecture, Block
 from nas.networks.references import REFERENCES, reference
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 SHOW = [sys.executable, "-m", "nas.networks", "show", "mobilenet_v3_large"]
@@ -316,7 +316,7 @@ def test_show_imports_nothing_heavy(name: str) -> None:
     [
         "nas.networks.architecture",
         "nas.networks.operators",
-        "nas.networks.space",
+        "nas.networks.space.search_space",
         "nas.networks.references",
         "nas.networks.scaling",
         "nas.networks.proxy",

@@ -15,7 +15,7 @@ from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
 from nas.networks.operators import FLOAT_BYTES, Unit, estimate_costs, parse_unit, units
 from nas.networks.proxy import ProxySettings, proxy_architecture
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 from tests.strategies import architectures
 from tests.strategies import units as any_unit
 

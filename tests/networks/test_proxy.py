@@ -19,7 +19,7 @@ from nas.networks.proxy import ProxySettings, proxy_architecture
 from nas.networks.references import REFERENCES, reference
 from nas.networks.references.mobilenet_v2 import mobilenet_v2
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 from tests.networks.weightless import weightless_blocks
 from tests.strategies import architectures
 

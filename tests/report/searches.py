@@ -14,7 +14,7 @@ from nas.latency.energy import Power
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture, Block
 from nas.networks.references import reference
-from nas.networks.space import SearchSpace, load_space
+from nas.networks.space.search_space import SearchSpace, load_space
 from nas.search.result import CostedNetwork, SearchResult, Setting, Status, Trial, cost
 
 

@@ -17,7 +17,7 @@ from nas.latency.energy import Power
 from nas.latency.table import Citation, LatencyTable, Row, TableFormat, save_table
 from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs
-from nas.networks.space import read_space
+from nas.networks.space.search_space import read_space
 from nas.search.experiment import resolve_experiment
 from nas.search.progress import SearchProgress
 from nas.search.run_directory import RunDirectory, claimed

@@ -12,7 +12,7 @@ from nas.latency.energy import Power
 from nas.latency.extend import with_modelled
 from nas.latency.table import load_table
 from nas.networks.references import reference
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 from nas.search.experiment import Experiment, Limits
 from nas.search.limits import excess
 from nas.search.result import cost

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas.networks.space import load_space
-from nas.networks.space_table import SpaceTable
+from nas.networks.space.search_space import load_space
+from nas.networks.space.table import SpaceTable
 from nas.search.front_sampler.grid import Grid
 from nas.search.space_rows import SpaceRows
 

@@ -23,7 +23,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed, has_branches
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references import reference
-from nas.networks.space import load_space
+from nas.networks.space.search_space import load_space
 from nas.search.result import Trial
 from nas.search.run_directory import RunDirectory, load_result, load_weights, save_weights, write_json
 from nas.search.storage import open_study

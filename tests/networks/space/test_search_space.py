@@ -24,7 +24,7 @@ from nas.networks.deployed import deployed
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references import REFERENCES, reference
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
-from nas.networks.space import Parameters, SearchSpace, load_space, read_space
+from nas.networks.space.search_space import Parameters, SearchSpace, load_space, read_space
 from tests.strategies import tiny_spaces
 
 # Published networks that are members of the space of their family.
@@ -52,8 +52,8 @@ FAMILIES = {
         "ofa_mbv3_w12_smallest",
     ],
 }
-SPACES = sorted(path.stem for path in (Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
-README = Path(__file__).parents[2] / "search_spaces" / "README.md"
+SPACES = sorted(path.stem for path in (Path(__file__).parents[3] / "search_spaces").glob("*.yaml"))
+README = Path(__file__).parents[3] / "search_spaces" / "README.md"
 
 
 @cache

@@ -1,6 +1,6 @@
 """What may one setting of a search space's file be?
 
-Types that pydantic checks: a number, a word, a choice of them. space_format.py puts them together.
+Types that pydantic checks: a number, a word, a choice of them. format.py puts them together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 from nas.errors import unknown_name
 from nas.files import NAME_PATTERN
 from nas.networks.architecture import ACTIVATIONS, GATES, SQUEEZE_ACTIVATIONS
-from nas.networks.space_keys import BLOCK_KEYS, LAYER_OPERATORS, LEAST_RESOLUTION, MOST_RESOLUTION, STAGE_OPERATORS
+from nas.networks.space.keys import BLOCK_KEYS, LAYER_OPERATORS, LEAST_RESOLUTION, MOST_RESOLUTION, STAGE_OPERATORS
 
 T = TypeVar("T")
 

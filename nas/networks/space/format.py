@@ -1,7 +1,7 @@
 """What may the YAML file of a search space say?
 
 A list is a choice, a scalar is fixed. search_spaces/README.md explains every key with examples. How the settings of a
-stage become blocks stands in space_blocks.py.
+stage become blocks stands in blocks.py.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pydantic import (
 )
 
 from nas.config import Settings
-from nas.networks.space_keys import BLOCK_KEYS, SQUEEZE_KEYS, STAGE_OPERATORS
-from nas.networks.space_values import (
+from nas.networks.space.keys import BLOCK_KEYS, SQUEEZE_KEYS, STAGE_OPERATORS
+from nas.networks.space.values import (
     Activation,
     Activations,
     BlockKeys,

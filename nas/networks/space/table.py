@@ -21,7 +21,7 @@ from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.deployed import deployed_unit
 from nas.networks.operators import FLOAT_BYTES, INPUT_CHANNELS, Unit
-from nas.networks.space import SearchSpace, halved, row_units
+from nas.networks.space.search_space import SearchSpace, halved, row_units
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -3,7 +3,7 @@
 A `SearchSpace` is read from YAML. Its parameters are what a sampler suggests: every decision with more than one choice,
 always all of them, whether or not the depth chosen leaves a block unused (so that every trial has the same parameters).
 `decode` turns them into an `Architecture`, in which unused decisions do not exist. Whatever is said of the space's
-networks rather than its parameters (how many, which of them at random) comes from its automaton (space_automaton.py).
+networks rather than its parameters (how many, which of them at random) comes from its automaton (automaton.py).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from nas.files import find_file
 from nas.networks.architecture import Architecture, Block
 from nas.networks.deployed import deployed_unit
 from nas.networks.operators import INPUT_CHANNELS, Unit
-from nas.networks.space_automaton import Automaton, Decisions, State, Step, choices
-from nas.networks.space_blocks import Choice
-from nas.networks.space_format import SpaceFormat
+from nas.networks.space.automaton import Automaton, Decisions, State, Step, choices
+from nas.networks.space.blocks import Choice
+from nas.networks.space.format import SpaceFormat
 
 Parameters = dict[str, Choice]
 # Operators that every setting fits, whatever comes before them.

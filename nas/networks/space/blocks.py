@@ -13,8 +13,8 @@ from typing import Any
 from nas.networks.architecture import Block
 from nas.networks.operators.ghost import without_unused_kernel
 from nas.networks.scaling import make_divisible
-from nas.networks.space_format import LayerFormat, StageFormat
-from nas.networks.space_keys import STAGE_OPERATORS
+from nas.networks.space.format import LayerFormat, StageFormat
+from nas.networks.space.keys import STAGE_OPERATORS
 
 Choice = int | float | str
 

@@ -16,11 +16,11 @@ from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import Unit, estimate_costs, units
-from nas.networks.space import SearchSpace, load_space
-from nas.networks.space_table import Members, SpaceTable
+from nas.networks.space.search_space import SearchSpace, load_space
+from nas.networks.space.table import Members, SpaceTable
 from tests.strategies import tiny_spaces
 
-SPACES = sorted(path.stem for path in (Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
+SPACES = sorted(path.stem for path in (Path(__file__).parents[3] / "search_spaces").glob("*.yaml"))
 
 
 @cache

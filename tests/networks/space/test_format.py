@@ -10,9 +10,9 @@ import pytest
 from nas.errors import ConfigError, NasError
 from nas.networks.architecture import OPERATORS
 from nas.networks.operators import units
-from nas.networks.space import load_space, read_space
-from nas.networks.space_format import LayerFormat, SpaceFormat, StageFormat, TiedFormat
-from nas.networks.space_keys import STAGE_OPERATORS
+from nas.networks.space.format import LayerFormat, SpaceFormat, StageFormat, TiedFormat
+from nas.networks.space.keys import STAGE_OPERATORS
+from nas.networks.space.search_space import load_space, read_space
 
 GOOD = """name: good
 classes: 3
@@ -25,7 +25,7 @@ head:
   - {op: linear, out: classes}
 """
 OUT = "out must be a whole number of channels, at least 1, or the word classes,"
-README = Path(__file__).parents[2] / "search_spaces" / "README.md"
+README = Path(__file__).parents[3] / "search_spaces" / "README.md"
 
 
 def problems(text: str | bytes, folder: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """Which keys does a search space's file have for each operator?
 
-Plain tables, so that whoever needs a name need not load what checks files (space_format.py, space_values.py).
+Plain tables, so that whoever needs a name need not load what checks files (format.py, values.py).
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.deploy.channels import carried_weights, channel_sets, importance, tensor_sets, with_widths
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
+from nas.networks.channels import carried_weights, channel_sets, importance, tensor_sets, with_widths
 from nas.networks.operators import units
 from nas.networks.references import reference
 from nas.networks.scaling import scale_width

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from nas.errors import NasError
 from nas.networks.architecture import Block
-from nas.networks.space_blocks import Choice, Draft, build_block, build_layer
-from nas.networks.space_format import SpaceFormat, StageFormat
-from nas.networks.space_keys import BLOCK_KEYS
+from nas.networks.space.blocks import Choice, Draft, build_block, build_layer
+from nas.networks.space.format import SpaceFormat, StageFormat
+from nas.networks.space.keys import BLOCK_KEYS
 
 # A parameter's name and what is chosen.
 Decisions = tuple[tuple[str, Choice], ...]

@@ -1,0 +1,1 @@
+"""Search spaces: their YAML format, their decisions, and exact counts and draws of their members."""
