@@ -30,14 +30,14 @@ from nas.deploy.prune import count_macs, pruned_architecture
 from nas.deploy.table_latency import TableLatency
 from nas.errors import NasError
 from nas.files import write_files
-from nas.latency.extend import with_modelled
-from nas.latency.kit import MOST_PASSES, RunSettings
-from nas.latency.measure import KIT, RESULTS, build_table, prepare
-from nas.latency.measured_model import cross_validate, measured_model_of
-from nas.latency.plan import Network, Plan, plan_measurement
-from nas.latency.samples import Results, read_results
+from nas.latency.measuring.kit import MOST_PASSES, RunSettings
+from nas.latency.measuring.measure import KIT, RESULTS, build_table, prepare
+from nas.latency.measuring.plan import Network, Plan, plan_measurement
+from nas.latency.measuring.samples import Results, read_results
+from nas.latency.measuring.targets import ThisMachine
+from nas.latency.modelling.extend import with_modelled
+from nas.latency.modelling.measured_model import cross_validate, measured_model_of
 from nas.latency.table import LatencyTable, load_table
-from nas.latency.targets import ThisMachine
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.deployed import deployed

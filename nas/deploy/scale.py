@@ -18,7 +18,7 @@ from nas.latency.compound import (
     scaled_family,
     scaling_grid,
 )
-from nas.latency.extend import with_modelled
+from nas.latency.modelling.extend import with_modelled
 from nas.latency.table import LatencyEstimate, LatencyTable
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from nas.latency.extend import with_modelled
+from nas.latency.modelling.extend import with_modelled
 from nas.latency.table import LatencyTable
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from nas import console
-from nas.latency import adapt_command, measure_command, table_command
+from nas.latency.commands import adapt as adapt_command
+from nas.latency.commands import measure as measure_command
+from nas.latency.commands import table as table_command
 
 # The subcommands, by what runs them.
 _RUN = {

@@ -3,7 +3,7 @@
     python -m nas.latency.adapt_benchmark --published DIR
 
 Each of the 23 devices on which HELP measured 5,000 networks of FBNet's space is held out in turn. A few networks are
-chosen without looking at it, their latencies on it are shown to `nas.latency.adapt`, and all the other networks are
+chosen without looking at it, their latencies on it are shown to `nas.latency.modelling.adapt`, and all the others are
 predicted, once from the tables of the other 22 devices and once from the table of one of them. Beside it stand what
 needs no measurement (MACs, the source table as it is) and what no table can exceed by much: a table of the held-out
 device itself, fitted to 4,000 of its networks and judged by the other 1,000.
@@ -25,9 +25,9 @@ from scipy.optimize import nnls
 
 from nas import console
 from nas.errors import NasError
-from nas.latency.adapt import LEAST_SAMPLES, KnownDevices, adapted_costs, choose
-from nas.latency.agreement import Agreement, compare
-from nas.latency.cost_model import amounts
+from nas.latency.measuring.agreement import Agreement, compare
+from nas.latency.modelling.adapt import LEAST_SAMPLES, KnownDevices, adapted_costs, choose
+from nas.latency.modelling.cost_model import amounts
 from nas.latency.published.help_fbnet import DEVICES, ROUNDED_PHONES, read_help_fbnet
 from nas.networks.architecture import Architecture
 from nas.networks.operators import Unit, units

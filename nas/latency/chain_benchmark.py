@@ -20,11 +20,11 @@ from nas import console
 from nas.errors import NasError
 from nas.files import write_files
 from nas.latency.chains import ALONE, Border, Comparison, Outcome, compared, prepare_chains
-from nas.latency.kit import MOST_PASSES, RunSettings
-from nas.latency.measure import KIT, RESULTS
-from nas.latency.plan import plan_measurement
-from nas.latency.samples import read_results
-from nas.latency.targets import ThisMachine
+from nas.latency.measuring.kit import MOST_PASSES, RunSettings
+from nas.latency.measuring.measure import KIT, RESULTS
+from nas.latency.measuring.plan import plan_measurement
+from nas.latency.measuring.samples import read_results
+from nas.latency.measuring.targets import ThisMachine
 from nas.networks.space.search_space import load_space
 
 

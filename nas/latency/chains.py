@@ -19,20 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import NasError
-from nas.latency import runner
-from nas.latency.agreement import (
-    LEAST_MS,
-    PROTOCOL,
-    PROTOCOLS,
-    Agreement,
-    compare,
-    fit_calibration,
-    measured,
-)
-from nas.latency.kit import Model, RunSettings, write_kit, write_runner
-from nas.latency.measure import KIT, WATCHES
-from nas.latency.plan import Network, Plan
-from nas.latency.samples import Results
+from nas.latency.measuring import runner
+from nas.latency.measuring.agreement import LEAST_MS, PROTOCOL, PROTOCOLS, Agreement, compare, fit_calibration, measured
+from nas.latency.measuring.kit import Model, RunSettings, write_kit, write_runner
+from nas.latency.measuring.measure import KIT, WATCHES
+from nas.latency.measuring.plan import Network, Plan
+from nas.latency.measuring.samples import Results
 from nas.latency.table import Calibration
 from nas.networks.operators import Unit
 
@@ -188,7 +180,7 @@ def prepare_chains(
 
     Raises NasError where the folder holds another one, naming what differs.
     """
-    from nas.latency.onnx_models import unit_model
+    from nas.latency.measuring.onnx_models import unit_model
 
     wanted = _wanted(plan, longest)
     there = _prepared([*WATCHES, *wanted], settings, folder)

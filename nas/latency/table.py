@@ -25,7 +25,7 @@ from nas.errors import ConfigError, NasError, nearest_first
 from nas.files import find_file, read_csv, shown, write_files
 from nas.latency.energy import Power
 from nas.networks.architecture import Architecture
-from nas.networks.operators import Unit, parse_unit, units
+from nas.networks.operators import Unit, operations_of, parse_unit, units
 
 if TYPE_CHECKING:
     from nas.networks.space.table import Members
@@ -63,7 +63,7 @@ class Coefficient(Settings):
 
 
 class ModelFormat(Settings):
-    """The cost model behind a table's modelled rows (nas/latency/cost_model.py), exact enough to model more.
+    """The cost model behind a table's modelled rows (nas/latency/modelling/cost_model.py), exact enough to model more.
 
     `operations` are the kinds of operations that it was fitted to.
     """
@@ -155,16 +155,18 @@ class LatencyTable:
             )
 
     def _extension(self, missing: Iterable[Unit]) -> str:
-        """The end of a sentence on what to do: how to model units, if the table's model knows all of them."""
-        # Imported here, because it imports this module.
-        from nas.latency.extend import with_modelled
-
-        try:
-            with_modelled(self, missing)
-        except NasError:
+        """The end of a sentence on what to do: how to model units, where all that they consist of was fitted to."""
+        if not set(operations_of(missing)) <= self._modelled_operations:
             return "."
         words = f"extend {self.name} --space NAME --out latency_tables (or --network NAME)"
         return f", or model them: python -m nas.latency {words}."
+
+    @property
+    def _modelled_operations(self) -> frozenset[str]:
+        """The kinds of operations that the table's model knows, or that its measured rows have."""
+        if self.conditions.model is not None:
+            return frozenset(self.conditions.model.operations)
+        return frozenset(operations_of(map(parse_unit, self.rows)) if self.conditions.measurement else ())
 
     def estimate(self, architecture: Architecture) -> LatencyEstimate:
         """The latency of one network. Raises NasError for units that are missing."""

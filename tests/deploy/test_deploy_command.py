@@ -13,7 +13,7 @@ import pytest
 from nas.accuracy.evaluate import Evaluation, Score, ShortTraining
 from nas.accuracy.failures import TrainingFailedError
 from nas.deploy.__main__ import main
-from nas.latency.extend import with_modelled
+from nas.latency.modelling.extend import with_modelled
 from nas.latency.table import load_table
 from nas.networks.architecture import Architecture, Block
 from nas.networks.deployed import deployed

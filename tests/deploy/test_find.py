@@ -11,7 +11,7 @@ from nas.accuracy.evaluate import Score
 from nas.deploy.find import find_network
 from nas.deploy.trained import save_trained
 from nas.errors import NasError
-from nas.latency.extend import with_modelled
+from nas.latency.modelling.extend import with_modelled
 from nas.latency.table import load_table
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network

@@ -13,8 +13,8 @@ import pytest
 from nas.deploy.prune_benchmark import compared, main, plan_comparison, prune_to_shares
 from nas.deploy.table_latency import TableLatency
 from nas.errors import NasError
-from nas.latency.kit import EMPTY
-from nas.latency.samples import Results, Timing
+from nas.latency.measuring.kit import EMPTY
+from nas.latency.measuring.samples import Results, Timing
 from nas.latency.table import LatencyTable, Row, load_table, save_table
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network

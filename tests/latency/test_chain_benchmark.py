@@ -16,10 +16,10 @@ import pytest
 from nas.errors import NasError
 from nas.latency.chain_benchmark import main
 from nas.latency.chains import ALONE, BORDERS, Chain, border_costs, chain_name, chain_sum, chains, compared
-from nas.latency.kit import EMPTY
-from nas.latency.onnx_models import unit_model
-from nas.latency.plan import Plan, plan_measurement
-from nas.latency.samples import Results, Timing
+from nas.latency.measuring.kit import EMPTY
+from nas.latency.measuring.onnx_models import unit_model
+from nas.latency.measuring.plan import Plan, plan_measurement
+from nas.latency.measuring.samples import Results, Timing
 from nas.networks.operators import Unit
 from nas.networks.space.search_space import read_space
 

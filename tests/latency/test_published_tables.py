@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nas.errors import NasError
-from nas.latency import pixel_lut
 from nas.latency.__main__ import main
-from nas.latency.build import BUILDERS, build_table
+from nas.latency.published import pixel_lut
+from nas.latency.published.build import BUILDERS, build_table
 from nas.latency.table import load_table
 from nas.networks.operators import parse_unit
 from nas.networks.references import reference

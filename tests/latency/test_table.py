@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.errors import ConfigError, NasError
-from nas.latency.pixel_lut import NETWORKS
+from nas.latency.published.pixel_lut import NETWORKS
 from nas.latency.table import (
     SOURCES,
     Calibration,

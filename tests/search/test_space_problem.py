@@ -9,7 +9,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.latency.energy import Power
-from nas.latency.extend import with_modelled
+from nas.latency.modelling.extend import with_modelled
 from nas.latency.table import load_table
 from nas.networks.references import reference
 from nas.networks.space.search_space import load_space

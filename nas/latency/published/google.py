@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from nas.latency.cost_model import Sample
+from nas.latency.modelling.cost_model import Sample
 from nas.latency.published.files import read_published
 from nas.networks.architecture import Architecture
 from nas.networks.operators import units

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nas.latency.cost_model import Sample
+from nas.latency.modelling.cost_model import Sample
 from nas.latency.published.files import PublishedUnit, published_rows, read_published
 from nas.latency.table import Citation, LatencyTable, TableFormat
 from nas.networks.architecture import Block

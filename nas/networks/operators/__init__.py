@@ -16,7 +16,7 @@ from nas.networks.operators.costs import (
     unit_costs,
 )
 from nas.networks.operators.graph import Primitive
-from nas.networks.operators.unit import INPUT_CHANNELS, Unit, parse_unit, primitives, units
+from nas.networks.operators.unit import INPUT_CHANNELS, Unit, operations_of, parse_unit, primitives, units
 
 __all__ = [
     "FLOAT_BYTES",
@@ -27,6 +27,7 @@ __all__ = [
     "Primitive",
     "Unit",
     "estimate_costs",
+    "operations_of",
     "parse_unit",
     "primitives",
     "total_costs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 
@@ -172,3 +173,9 @@ def _unit(block: Block, in_channels: int, height: int, width: int) -> Unit:
 def primitives(unit: Unit) -> tuple[Primitive, ...]:
     """The operations of a unit in the order in which they run."""
     return unit.trace.primitives
+
+
+def operations_of(units: Iterable[Unit]) -> tuple[str, ...]:
+    """The kinds of operations that units consist of, each once; grouped convolutions are a kind of their own."""
+    rows = (primitive for unit in units for primitive in primitives(unit))
+    return tuple(dict.fromkeys("grouped_conv" if p.kind == "conv" and p.groups > 1 else p.kind for p in rows))

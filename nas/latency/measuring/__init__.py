@@ -1,0 +1,1 @@
+"""From units and networks to measured samples: plan, models, runner, targets, and agreement with whole networks."""

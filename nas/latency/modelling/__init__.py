@@ -1,0 +1,1 @@
+"""Latencies that were not measured: linear cost models, rows of other sizes, few-sample adaptation."""

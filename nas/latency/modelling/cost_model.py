@@ -1,0 +1,213 @@
+"""What would a unit cost that nobody has measured?
+
+A linear model: the latency of a unit is a sum over its primitive operations of what they compute and move, each amount
+with a coefficient of at least 0, fitted to published blocks and networks. Its figures are `modelled`, never `measured`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.networks.operators import Primitive, Unit, operations_of, primitives
+
+Array = NDArray[np.float64]
+_MILLION = 1e6
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A published latency of a block or of a whole network: the sum of `units`, less that of `without`.
+
+    `without` is for a published difference between two networks. `group` is the source; `family` holds together what
+    must not be split between fitting and checking. `scale_of` names the source whose scale the figure shares, where
+    that is not its own.
+    """
+
+    name: str
+    group: str
+    family: str
+    units: tuple[Unit, ...]
+    latency_ms: float
+    without: tuple[Unit, ...] = ()
+    scale_of: str = ""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Something that costs time: how much of it an operation has, and the unit of its coefficient."""
+
+    name: str
+    unit: str
+    of: Callable[[Primitive], float]
+
+
+def _moved(p: Primitive) -> int:
+    return p.in_elements + p.out_elements
+
+
+# assumption: SiLU costs at least what h-swish does, which took its place because a sigmoid is slow on phones
+# (arXiv:1905.02244, section 5.2). No sample has it.
+_SWISHES = frozenset({"hswish", "silu"})
+
+# assumption: tensors of more than 2 MB (500,000 float32) do not stay in a phone's caches and cost extra to move.
+CACHE_ELEMENTS = 500_000
+
+AMOUNTS: tuple[Amount, ...] = (
+    # One coefficient for 1×1, larger and linear: a network has too few larger ones (its stem) to tell theirs apart.
+    Amount("conv_macs", "ms per million MACs", lambda p: p.macs * (p.kind == "conv") / _MILLION),
+    Amount("depthwise_macs", "ms per million MACs", lambda p: p.macs * (p.kind == "depthwise") / _MILLION),
+    Amount("depthwise_read", "ms per million elements", lambda p: p.in_elements * (p.kind == "depthwise") / _MILLION),
+    Amount(
+        "depthwise_written", "ms per million elements", lambda p: p.out_elements * (p.kind == "depthwise") / _MILLION
+    ),
+    Amount(
+        "uncached_moved",
+        "ms per million elements",
+        lambda p: max(0, _moved(p) - CACHE_ELEMENTS) * (p.weights > 0) / _MILLION,
+    ),
+    Amount("squeezed", "ms per million elements", lambda p: p.in_elements * (p.kind in ("pool", "gate")) / _MILLION),
+    Amount("hswish", "ms per million elements", lambda p: p.out_elements * (p.activation in _SWISHES) / _MILLION),
+    Amount("operations", "ms each", lambda _: 1.0),
+)
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Coefficients for AMOUNTS, and for each source how much slower (above 1) its device or runtime was.
+
+    `operations` are the kinds that its samples had (`operations_of`): of others it knows nothing.
+    """
+
+    coefficients: tuple[float, ...]
+    scales: Mapping[str, float]
+    operations: frozenset[str]
+
+    def unknown_operations(self, unit: Unit) -> tuple[str, ...]:
+        """What the unit consists of that no sample had, each kind once."""
+        return tuple(name for name in operations_of([unit]) if name not in self.operations)
+
+    def estimate_ms(self, units: Iterable[Unit]) -> float:
+        """The modelled latency of some units, in milliseconds, at a scale of 1."""
+        return float(amounts(units) @ np.array(self.coefficients))
+
+
+@dataclass(frozen=True)
+class FitError:
+    """How far a model was from published latencies that it was not fitted to.
+
+    `bias` is the mean of model / published - 1, `mape` its mean magnitude, `worst` its largest magnitude.
+    """
+
+    count: int
+    bias: float
+    mape: float
+    worst: float
+
+
+def amounts(units: Iterable[Unit]) -> Array:
+    """The totals of AMOUNTS over some units."""
+    row = np.zeros(len(AMOUNTS))
+    for unit in units:
+        for primitive in primitives(unit):
+            row += [amount.of(primitive) for amount in AMOUNTS]
+    return row
+
+
+def fit_cost_model(
+    samples: Sequence[Sample], *, free: Sequence[str] = (), weights: Mapping[str, float] | None = None, rounds: int = 20
+) -> CostModel:
+    """The model with the least squared relative error.
+
+    Each source counts as much as any other, however many samples it has; its errors are multiplied by its weight first.
+    Sources in `free` may differ from the rest by a constant factor, which is fitted too (another runtime on the same
+    device), by turns with the coefficients.
+    """
+    return _fit(samples, _rows(samples), free, weights or {}, rounds)
+
+
+def cross_validate(
+    samples: Sequence[Sample], *, free: Sequence[str] = (), weights: Mapping[str, float] | None = None, folds: int = 10
+) -> dict[str, FitError]:
+    """By source, the error on families that were held out; families are dealt to folds in order of their names.
+
+    Raises ValueError where a fold would leave nothing to fit a source's samples or its scale by.
+    """
+    rows = _rows(samples)
+    families = sorted({sample.family for sample in samples})
+    folds = min(folds, len(families))
+    if folds < 2:
+        raise ValueError("cross-validation needs at least two families and two folds")
+    fold_of = {family: index % folds for index, family in enumerate(families)}
+    fold = np.array([fold_of[sample.family] for sample in samples])
+    ratios = np.zeros(len(samples))
+    for held_out in range(folds):
+        kept = np.flatnonzero(fold != held_out).tolist()
+        model = _fit([samples[i] for i in kept], rows[kept], free, weights or {}, rounds=20)
+        for i in np.flatnonzero(fold == held_out).tolist():
+            scale = model.scales.get(_scale_name(samples[i]), 1.0)
+            ratios[i] = scale * (rows[i] @ np.array(model.coefficients)) / samples[i].latency_ms
+    groups = np.array([sample.group for sample in samples])
+    return {str(group): fit_error(ratios[groups == group]) for group in sorted(set(groups))}
+
+
+def predict_without(
+    samples: Sequence[Sample],
+    group: str,
+    *,
+    also: Sequence[str] = (),
+    free: Sequence[str] = (),
+    weights: Mapping[str, float] | None = None,
+) -> Array:
+    """The latencies of a source's samples, in milliseconds, by a model fitted to the others without those `also` named.
+
+    At a scale of 1: how the source's own scale may differ is not known without it.
+    """
+    kept = [sample for sample in samples if sample.group not in (group, *also)]
+    model = fit_cost_model(kept, free=free, weights=weights)
+    return np.array([model.estimate_ms(sample.units) for sample in samples if sample.group == group])
+
+
+def fit_error(ratios: Array) -> FitError:
+    """The errors of predictions by their ratios to what was published."""
+    error = ratios - 1
+    return FitError(len(error), float(error.mean()), float(np.abs(error).mean()), float(np.abs(error).max()))
+
+
+def _rows(samples: Sequence[Sample]) -> Array:
+    return np.array([amounts(sample.units) - amounts(sample.without) for sample in samples])
+
+
+def _fit(
+    samples: Sequence[Sample], rows: Array, free: Sequence[str], weights: Mapping[str, float], rounds: int
+) -> CostModel:
+    # Imported here: estimating does without it.
+    from scipy.optimize import nnls
+
+    groups = np.array([sample.group for sample in samples])
+    if not set(free) <= set(groups):
+        raise ValueError(f"no sample fits the scale of {', '.join(sorted(set(free) - set(groups)))}")
+    published = np.array([sample.latency_ms for sample in samples])
+    importance = np.array([weights.get(group, 1.0) / np.sqrt((groups == group).sum()) for group in groups])
+    scales = dict.fromkeys(free, 1.0)
+    for _ in range(rounds if free else 1):
+        target = published / np.array([scales.get(_scale_name(sample), 1.0) for sample in samples])
+        weight = importance / target
+        coefficients, _ = nnls(rows * weight[:, None], target * weight)
+        for group in free:
+            inside = groups == group
+            scales[group] = float(np.exp(np.mean(np.log(published[inside] / (rows[inside] @ coefficients)))))
+    operations = {name for sample in samples for name in operations_of(sample.units)}
+    return CostModel(tuple(_short(value) for value in coefficients), scales, frozenset(operations))
+
+
+def _short(value: float) -> float:
+    """Ten digits: more than a fit can know, and few enough to be the same on every machine."""
+    return float(f"{value:.10g}")
+
+
+def _scale_name(sample: Sample) -> str:
+    return sample.scale_of or sample.group
