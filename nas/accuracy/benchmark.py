@@ -21,8 +21,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from nas.accuracy.dataset import Dataset, Split
-from nas.accuracy.train import TrainingSettings, train
+from nas.accuracy.data.dataset import Dataset, Split
+from nas.accuracy.training.train import TrainingSettings, train
 from nas.errors import RunFailedError
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network

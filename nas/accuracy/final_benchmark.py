@@ -20,8 +20,8 @@ from functools import partial
 
 from nas import console
 from nas.accuracy.benchmark import Turn, benchmark_network, benchmark_task, loop_process, plain_turn
-from nas.accuracy.final_training import train_to_the_end
-from nas.accuracy.recipes import Recipe, find_recipe
+from nas.accuracy.full_training.recipes import Recipe, find_recipe
+from nas.accuracy.full_training.train import train_to_the_end
 from nas.errors import NasError
 from nas.networks.build import build_network
 

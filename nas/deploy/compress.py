@@ -17,7 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from nas.accuracy.dataset import Split
+from nas.accuracy.data.dataset import Split
 from nas.deploy.agreement import Runner
 from nas.deploy.images import Images
 from nas.deploy.quantise import (

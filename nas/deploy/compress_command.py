@@ -155,7 +155,7 @@ def _quantised(arguments: argparse.Namespace, model: ModelProto, manifest: Manif
 
 def _trained(arguments: argparse.Namespace, model: ModelProto, manifest: Manifest) -> Made:
     """The model by quantisation-aware training."""
-    from nas.accuracy.train import TrainingSettings
+    from nas.accuracy.training.train import TrainingSettings
     from nas.deploy.compress import compared
     from nas.deploy.fake_quantised import check_torchao
     from nas.deploy.images import check_labels

@@ -17,15 +17,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nas.accuracy.data import load_dataset, load_test_split
-from nas.accuracy.dataset import Dataset, Split
-from nas.accuracy.distillation import Teacher
-from nas.accuracy.final_state import FinalEpoch, FinalTraining
-from nas.accuracy.final_training import train_to_the_end
-from nas.accuracy.fine_tuning import Tuning
-from nas.accuracy.processes import Processes
-from nas.accuracy.recipes import Recipe
-from nas.accuracy.scores import Scores, score
+from nas.accuracy.data.dataset import Dataset, Split
+from nas.accuracy.data.load import load_dataset, load_test_split
+from nas.accuracy.full_training.distillation import Teacher
+from nas.accuracy.full_training.fine_tuning import Tuning
+from nas.accuracy.full_training.recipes import Recipe
+from nas.accuracy.full_training.state import FinalEpoch, FinalTraining
+from nas.accuracy.full_training.train import train_to_the_end
+from nas.accuracy.training.processes import Processes
+from nas.accuracy.training.scores import Scores, score
 from nas.deploy.find import FoundNetwork
 from nas.deploy.trained import Preprocessing, TrainedNetwork, is_trained, save_trained
 from nas.errors import NasError

@@ -14,11 +14,11 @@ from nas.errors import NasError
 if TYPE_CHECKING:
     from torch import nn
 
-    from nas.accuracy.dataset import Dataset
-    from nas.accuracy.distillation import Teacher
-    from nas.accuracy.final_state import FinalTraining
-    from nas.accuracy.processes import Processes
-    from nas.accuracy.recipes import Recipe
+    from nas.accuracy.data.dataset import Dataset
+    from nas.accuracy.full_training.distillation import Teacher
+    from nas.accuracy.full_training.recipes import Recipe
+    from nas.accuracy.full_training.state import FinalTraining
+    from nas.accuracy.training.processes import Processes
     from nas.deploy.find import FoundNetwork
     from nas.deploy.finish import Finished
     from nas.networks.architecture import Architecture
@@ -104,9 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand."""
     _check_options(arguments)
 
-    from nas.accuracy.devices import resolve_device
-    from nas.accuracy.processes import joined_processes
-    from nas.accuracy.recipes import find_recipe, parse_changes
+    from nas.accuracy.full_training.recipes import find_recipe, parse_changes
+    from nas.accuracy.training.devices import resolve_device
+    from nas.accuracy.training.processes import joined_processes
 
     given = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "accumulate")}
     changes = parse_changes(arguments.changes) | {name: value for name, value in given.items() if value is not None}
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _finish(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -> int:
-    from nas.accuracy.fine_tuning import Tuning
+    from nas.accuracy.full_training.fine_tuning import Tuning
     from nas.deploy.find import find_network
     from nas.deploy.finish import check_classes, check_folder, finish, finished_architecture, load_images
 

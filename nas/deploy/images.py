@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.accuracy.dataset import Split
+from nas.accuracy.data.dataset import Split
 from nas.deploy.trained import Preprocessing
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
@@ -49,12 +49,12 @@ def load_images(
     calibration: int = 512,
     seed: int = 0,
 ) -> Images:
-    """The images of `source` (as in `nas.accuracy.data`) at the resolution of `architecture`.
+    """The images of `source` (as in `nas.accuracy.data.load`) at the resolution of `architecture`.
 
     `calibration` training images are drawn with `seed`. Without a recorded `preprocessing`, the moments of the whole
     training split are taken. Raises NasError as `load_dataset` does.
     """
-    from nas.accuracy.data import load_dataset
+    from nas.accuracy.data.load import load_dataset
 
     # Moments are of all training images; without need for them, only those are decoded that are used.
     most = max(calibration, architecture.classes) if preprocessing else None

@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nas.accuracy.batchnorm import recalibrate
-from nas.accuracy.dataset import Split
-from nas.accuracy.scores import score
-from nas.accuracy.train import TrainingSettings
-from nas.accuracy.tuning import tune
+from nas.accuracy.data.dataset import Split
+from nas.accuracy.training.batchnorm import recalibrate
+from nas.accuracy.training.scores import score
+from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.tuning import tune
 from nas.deploy.find import FoundNetwork
 from nas.deploy.finish import Images, check_classes, finished_architecture, load_images, start_network
 from nas.deploy.prune import keep_zeros

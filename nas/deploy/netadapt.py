@@ -23,15 +23,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas.accuracy.augment import normalised
-from nas.accuracy.batchnorm import recalibrate
-from nas.accuracy.dataset import Dataset, subset
-from nas.accuracy.failures import TrainingFailedError
-from nas.accuracy.scores import score
-from nas.accuracy.sealed_file import read_sealed, write_sealed
-from nas.accuracy.train import TrainingSettings
-from nas.accuracy.training_identity import data_identity
-from nas.accuracy.tuning import tune
+from nas.accuracy.data.augment import normalised
+from nas.accuracy.data.dataset import Dataset, subset
+from nas.accuracy.training.batchnorm import recalibrate
+from nas.accuracy.training.failures import TrainingFailedError
+from nas.accuracy.training.scores import score
+from nas.accuracy.training.sealed_file import read_sealed, write_sealed
+from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.training_identity import data_identity
+from nas.accuracy.training.tuning import tune
 from nas.config import Settings
 from nas.errors import NasError, RunFailedError
 from nas.files import shown

@@ -23,13 +23,13 @@ import numpy as np
 from torch import Tensor
 
 from nas import console
-from nas.accuracy.batchnorm import recalibrate
-from nas.accuracy.data import load_dataset, load_test_split
-from nas.accuracy.dataset import Dataset, Split
-from nas.accuracy.scores import score
-from nas.accuracy.sealed_file import read_sealed, write_sealed
-from nas.accuracy.train import TrainingSettings, train
-from nas.accuracy.tuning import tune
+from nas.accuracy.data.dataset import Dataset, Split
+from nas.accuracy.data.load import load_dataset, load_test_split
+from nas.accuracy.training.batchnorm import recalibrate
+from nas.accuracy.training.scores import score
+from nas.accuracy.training.sealed_file import read_sealed, write_sealed
+from nas.accuracy.training.train import TrainingSettings, train
+from nas.accuracy.training.tuning import tune
 from nas.deploy.netadapt import Latency, NetAdaptSettings, Point, netadapt
 from nas.deploy.table_latency import TableLatency
 from nas.errors import NasError, RunFailedError

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.accuracy.folder import SUFFIXES, decode_images, images_below
+from nas.accuracy.data.folder import SUFFIXES, decode_images, images_below
 from nas.deploy.agreement import run_checked
 from nas.deploy.model import Model
 from nas.deploy.trained import Preprocessing

@@ -15,7 +15,7 @@ from nas.errors import NasError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nas.accuracy.train import TrainingSettings
+    from nas.accuracy.training.train import TrainingSettings
     from nas.deploy.narrowing import Start
     from nas.deploy.prune import Facts
     from nas.deploy.table_latency import TableLatency

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor
 
-from nas.accuracy.data import load_dataset
-from nas.accuracy.dataset import Dataset
-from nas.accuracy.failures import TrainingFailedError
-from nas.accuracy.train import TrainingSettings
-from nas.accuracy.tuning import tune
+from nas.accuracy.data.dataset import Dataset
+from nas.accuracy.data.load import load_dataset
+from nas.accuracy.training.failures import TrainingFailedError
+from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.tuning import tune
 from nas.deploy.fake_quantised import FakeQuantisedNetwork, check_torchao, fake_quantised
 from nas.deploy.images import Images
 from nas.deploy.onnx_network import check_operators, with_tensors

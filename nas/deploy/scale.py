@@ -26,7 +26,7 @@ from nas.networks.operators import estimate_costs, units
 from nas.networks.scaling import EFFICIENTNET_SCALING, CompoundScaling
 
 if TYPE_CHECKING:
-    from nas.accuracy.evaluate import ShortTraining
+    from nas.accuracy.evaluators.short_training import ShortTraining
     from nas.latency.compound import Scale
 
 # Of a network that could not be trained: less than any other has.
@@ -161,7 +161,7 @@ def _choose(
 ) -> tuple[tuple[Candidate, ...], CompoundScaling]:
     """The grid with its scores, and the scaling with the best."""
     # Imported here: torch has nothing to do where nothing is trained.
-    from nas.accuracy.failures import TrainingFailedError
+    from nas.accuracy.training.failures import TrainingFailedError
 
     by_architecture = {network.architecture: network for network in grid}
     by_proxy: dict[Architecture, float] = {}

@@ -14,7 +14,7 @@ from nas import console
 from nas.errors import NasError
 
 if TYPE_CHECKING:
-    from nas.accuracy.evaluate import ShortTraining
+    from nas.accuracy.evaluators.short_training import ShortTraining
     from nas.deploy.scale import Family
     from nas.latency.compound import ScaledNetwork
     from nas.networks.architecture import Architecture
@@ -156,9 +156,9 @@ def _evaluator(arguments: argparse.Namespace) -> tuple[Callable[[int], ShortTrai
     """What scores candidates, given their largest resolution; for how many epochs; and a sentence about it."""
     if arguments.data is None:
         return None, 1, ""
-    from nas.accuracy.data import load_dataset
-    from nas.accuracy.evaluate import ShortTraining
-    from nas.accuracy.train import TrainingSettings
+    from nas.accuracy.data.load import load_dataset
+    from nas.accuracy.evaluators.short_training import ShortTraining
+    from nas.accuracy.training.train import TrainingSettings
     from nas.networks.proxy import ProxySettings
 
     training, proxy = TrainingSettings(), ProxySettings()

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas.accuracy.dataset import Dataset
-from nas.accuracy.devices import Device, resolve_device
-from nas.accuracy.distillation import Teacher, TeacherLogits
+from nas.accuracy.data.dataset import Dataset
+from nas.accuracy.full_training.distillation import Teacher, TeacherLogits
+from nas.accuracy.training.devices import Device, resolve_device
 from nas.deploy.manifest import load_manifest, manifest_path, sha256_of
 from nas.deploy.trained import Preprocessing, load_trained
 from nas.errors import NasError, RunFailedError

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from nas.accuracy.dataset import Dataset
+from nas.accuracy.data.dataset import Dataset
 from nas.deploy.sealed_json import check_seal, sealed
 from nas.errors import NasError, RunFailedError
 from nas.files import shown

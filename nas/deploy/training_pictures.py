@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from nas.accuracy.final_state import FinalEpoch
+from nas.accuracy.full_training.state import FinalEpoch
 from nas.report.palette import DOMINATED, FRONT, KNEE, REFERENCE
 
 _DOTS_PER_INCH = 150

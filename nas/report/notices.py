@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nas.accuracy.evaluate import Score
+from nas.accuracy.evaluators.short_training import Score
 from nas.latency.energy import Power, battery_hours, inferences_per_charge
 from nas.latency.table import SOURCES, Source
 from nas.latency.verdict import validated

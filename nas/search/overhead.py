@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from nas import console
-from nas.accuracy.evaluate import Evaluation, Score
+from nas.accuracy.evaluators.short_training import Evaluation, Score
 from nas.errors import NasError
 from nas.files import check_writable, shown
 from nas.networks.architecture import Architecture

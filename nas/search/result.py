@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.accuracy.evaluate import Score
+from nas.accuracy.evaluators.short_training import Score
 from nas.latency.energy import energy_mj, frames_per_second
 from nas.latency.table import LatencyEstimate, LatencyTable, Source
 from nas.networks.architecture import Architecture

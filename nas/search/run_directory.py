@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from nas.accuracy.evaluate import Score
+from nas.accuracy.evaluators.short_training import Score
 from nas.errors import NasError, RunFailedError
 from nas.files import shown
 from nas.latency.table import LatencyTable, Row
@@ -226,7 +226,7 @@ def _identity(run: RunDirectory) -> dict[str, Any]:
 
 def save_weights(run: RunDirectory, number: int, weights: Mapping[str, Tensor]) -> None:
     """Keep the weights of a trial's proxy. Raises RunFailedError where they cannot be written."""
-    from nas.accuracy.sealed_file import write_sealed
+    from nas.accuracy.training.sealed_file import write_sealed
 
     write_sealed(run.checkpoint(number), _WEIGHTS, weights)
 
@@ -235,7 +235,7 @@ def load_weights(run: RunDirectory, number: int) -> Mapping[str, Tensor] | None:
     """The weights of a trial's proxy, or None where they were not kept, cannot be read or are damaged."""
     from torch import Tensor
 
-    from nas.accuracy.sealed_file import DamagedFileError, read_sealed
+    from nas.accuracy.training.sealed_file import DamagedFileError, read_sealed
 
     path = run.checkpoint(number)
     try:

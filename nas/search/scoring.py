@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.accuracy.evaluate import Evaluation, Evaluator, ResumableEvaluator, Score
-from nas.accuracy.failures import TrainingFailedError
-from nas.accuracy.score_cache import ScoreCache
+from nas.accuracy.evaluators.score_cache import ScoreCache
+from nas.accuracy.evaluators.short_training import Evaluation, Evaluator, ResumableEvaluator, Score
+from nas.accuracy.training.failures import TrainingFailedError
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.search.quantities import LEARNED

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from nas.accuracy.data import load_dataset
-from nas.accuracy.dataset import Dataset
-from nas.accuracy.devices import resolve_device, resolve_precision
-from nas.accuracy.evaluate import Evaluator, Score, ShortTraining
-from nas.accuracy.failures import TrainingFailedError
-from nas.accuracy.score_cache import ScoreCache, place_of
-from nas.accuracy.training_identity import data_identity
+from nas.accuracy.data.dataset import Dataset
+from nas.accuracy.data.load import load_dataset
+from nas.accuracy.evaluators.score_cache import ScoreCache, place_of
+from nas.accuracy.evaluators.short_training import Evaluator, Score, ShortTraining
+from nas.accuracy.training.devices import resolve_device, resolve_precision
+from nas.accuracy.training.failures import TrainingFailedError
+from nas.accuracy.training.training_identity import data_identity
 from nas.errors import RunFailedError
 from nas.latency.energy import required_power
 from nas.latency.table import LatencyTable, load_table

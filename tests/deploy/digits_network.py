@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from nas.accuracy.data import load_dataset
-from nas.accuracy.dataset import Dataset
-from nas.accuracy.train import TrainingSettings, train
+from nas.accuracy.data.dataset import Dataset
+from nas.accuracy.data.load import load_dataset
+from nas.accuracy.training.train import TrainingSettings, train
 from nas.deploy.trained import Preprocessing, TrainedNetwork
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nas.accuracy.data import load_dataset
-from nas.accuracy.train import TrainingSettings
-from nas.accuracy.tuning import tune
+from nas.accuracy.data.load import load_dataset
+from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.tuning import tune
 from nas.deploy.trained import Preprocessing, TrainedNetwork
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network

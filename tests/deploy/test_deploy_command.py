@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from nas.accuracy.evaluate import Evaluation, Score, ShortTraining
-from nas.accuracy.failures import TrainingFailedError
+from nas.accuracy.evaluators.short_training import Evaluation, Score, ShortTraining
+from nas.accuracy.training.failures import TrainingFailedError
 from nas.deploy.__main__ import main
 from nas.latency.modelling.extend import with_modelled
 from nas.latency.table import load_table

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.accuracy.evaluate import Score
+from nas.accuracy.evaluators.short_training import Score
 from nas.deploy.find import find_network
 from nas.deploy.trained import save_trained
 from nas.errors import NasError

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.accuracy.data import load_dataset, load_test_split
-from nas.accuracy.scores import score
+from nas.accuracy.data.load import load_dataset, load_test_split
+from nas.accuracy.training.scores import score
 from nas.deploy.__main__ import main
 from nas.deploy.finish import finished_architecture
 from nas.deploy.teachers import load_teacher

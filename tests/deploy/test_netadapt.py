@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.accuracy.data import load_dataset
-from nas.accuracy.dataset import Dataset
-from nas.accuracy.train import TrainingSettings
+from nas.accuracy.data.dataset import Dataset
+from nas.accuracy.data.load import load_dataset
+from nas.accuracy.training.train import TrainingSettings
 from nas.deploy.__main__ import main
 from nas.deploy.netadapt import NetAdaptPath, NetAdaptSettings, Point, netadapt, proposals
 from nas.deploy.netadapt_benchmark import Outcome, summary, uniform_at

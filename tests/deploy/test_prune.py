@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.accuracy.data import load_dataset
-from nas.accuracy.train import TrainingSettings
-from nas.accuracy.tuning import tune
+from nas.accuracy.data.load import load_dataset
+from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.tuning import tune
 from nas.deploy.__main__ import main
 from nas.deploy.narrowing import Start
 from nas.deploy.prune import (

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from nas.accuracy.failures import TrainingFailedError
-from nas.accuracy.train import TrainingSettings
+from nas.accuracy.training.failures import TrainingFailedError
+from nas.accuracy.training.train import TrainingSettings
 from nas.deploy import quantise_training
 from nas.deploy.compress import session_runner, top1_of
 from nas.deploy.fake_quantised import FakeQuantisedNetwork, fake_quantised

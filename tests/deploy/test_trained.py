@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.accuracy.augment import normalised
-from nas.accuracy.data import load_dataset
+from nas.accuracy.data.augment import normalised
+from nas.accuracy.data.load import load_dataset
 from nas.deploy import trained
 from nas.deploy.trained import (
     NETWORK_FILE,

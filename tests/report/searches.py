@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from nas.accuracy.evaluate import Score
+from nas.accuracy.evaluators.short_training import Score
 from nas.latency.energy import Power
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture, Block

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from nas.accuracy.evaluate import Evaluation, Score
-from nas.accuracy.failures import TrainingFailedError
-from nas.accuracy.training_identity import TrainingIdentity
+from nas.accuracy.evaluators.short_training import Evaluation, Score
+from nas.accuracy.training.failures import TrainingFailedError
+from nas.accuracy.training.training_identity import TrainingIdentity
 from nas.latency.energy import Power
 from nas.latency.table import Citation, LatencyTable, Row, TableFormat, save_table
 from nas.networks.architecture import Architecture

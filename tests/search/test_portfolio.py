@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.accuracy.evaluate import Score
+from nas.accuracy.evaluators.short_training import Score
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import Costs

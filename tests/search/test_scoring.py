@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.accuracy.evaluate import Evaluation, Score
-from nas.accuracy.failures import TrainingFailedError
-from nas.accuracy.score_cache import ScoreCache
+from nas.accuracy.evaluators.score_cache import ScoreCache
+from nas.accuracy.evaluators.short_training import Evaluation, Score
+from nas.accuracy.training.failures import TrainingFailedError
 from nas.errors import NasError
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block

@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
-from nas.accuracy.evaluate import Evaluation, Score
+from nas.accuracy.evaluators.short_training import Evaluation, Score
 from nas.config import parse_document
 from nas.errors import ConfigError, NasError
 from nas.networks.architecture import Architecture

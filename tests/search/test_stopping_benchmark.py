@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.accuracy.data import load_dataset
-from nas.accuracy.evaluate import ShortTraining
-from nas.accuracy.score_cache import ScoreCache
-from nas.accuracy.train import TrainingSettings
+from nas.accuracy.data.load import load_dataset
+from nas.accuracy.evaluators.score_cache import ScoreCache
+from nas.accuracy.evaluators.short_training import ShortTraining
+from nas.accuracy.training.train import TrainingSettings
 from nas.networks.architecture import Architecture, Block
 from nas.networks.proxy import ProxySettings
 from nas.search.rungs import StoppingSettings

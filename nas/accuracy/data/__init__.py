@@ -1,0 +1,1 @@
+"""Data sets, how they are loaded, augmented and mixed."""

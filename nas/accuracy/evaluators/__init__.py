@@ -1,0 +1,1 @@
+"""What scores a network, and the cache of scores."""

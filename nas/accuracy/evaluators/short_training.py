@@ -1,0 +1,249 @@
+"""How good is an architecture, and what was spent to know it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from nas.accuracy.data.dataset import Dataset
+from nas.accuracy.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from nas.accuracy.training.failures import memory_as_failure
+from nas.accuracy.training.train import (
+    TrainingSettings,
+    TrainingState,
+    advance,
+    begin_training,
+    final_top1,
+    top1_so_far,
+)
+from nas.accuracy.training.training_identity import TrainingIdentity, data_identity, recipe_of
+from nas.errors import NasError
+from nas.files import shown
+from nas.networks.architecture import Architecture
+from nas.networks.build import build_network
+from nas.networks.proxy import ProxySettings, proxy_architecture
+
+# Datasets at other resolutions that an evaluator keeps.
+_KEPT_RESOLUTIONS = 4
+
+
+@dataclass(frozen=True)
+class Score:
+    """Top-1 on the validation images, in percent, and how it was earned.
+
+    `epochs` is what was trained; `resolution` is that of the network that was trained, in pixels; `seconds` are those
+    of training alone. `budget` is None for a whole training. For a partial score, earned on the way, it is the epochs
+    that the learning rate's schedule was laid out for: its rate was still high, so it is no score of fewer epochs.
+    """
+
+    top1: float
+    epochs: int
+    seed: int
+    seconds: float
+    dataset: str
+    resolution: int
+    train_images: int
+    val_images: int
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.top1 <= 100:
+            raise NasError(f"top1 must be 0 to 100 percent, but is {self.top1}")
+        if self.epochs < 1:
+            raise NasError(f"the epochs of a score must be at least 1, but are {self.epochs}")
+        if self.budget is not None and self.budget <= self.epochs:
+            raise NasError(f"a partial score must have a budget above its {self.epochs} epochs, but has {self.budget}")
+
+    @property
+    def budget_share(self) -> float:
+        """What part of its whole training was done: 1 for a score that is not partial."""
+        return 1.0 if self.budget is None else self.epochs / self.budget
+
+    def comparable(self, other: Score) -> bool:
+        """Whether both were earned with the same budget, on the same images: else neither is better."""
+        return self._conditions() == other._conditions()
+
+    def _conditions(self) -> tuple[str, int, int | None, int, int]:
+        return self.dataset, self.epochs, self.budget, self.train_images, self.val_images
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary that JSON can hold."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Score:
+        """The score that `to_json` wrote. Raises NasError for missing and unknown keys."""
+        needed = {f.name for f in fields(Score) if f.default is MISSING}
+        missing, unknown = sorted(needed - set(data)), sorted(set(data) - {f.name for f in fields(Score)})
+        if missing or unknown:
+            raise NasError(
+                f"a score must have the keys {sorted(needed)}, but lacks {missing} and has {unknown} besides"
+            )
+        return Score(**data)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A score and, where a network was trained to its end, the weights of the network (its state_dict, on the CPU).
+
+    `note` says what was out of the ordinary, such as a damaged checkpoint.
+    """
+
+    score: Score
+    weights: Mapping[str, Tensor] | None = None
+    note: str = ""
+
+
+class Evaluator(Protocol):
+    """Anything that scores architectures."""
+
+    def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
+        """The score of `architecture` after `budget` epochs, the same for the same three arguments.
+
+        Raises TrainingFailedError with the reason where this architecture cannot be scored; others still can.
+        """
+        ...
+
+    def proxy_of(self, architecture: Architecture) -> Architecture:
+        """The network that is trained in the place of `architecture`; two with one proxy have one score."""
+        ...
+
+
+@runtime_checkable
+class ResumableEvaluator(Evaluator, Protocol):
+    """An evaluator that can stop on the way and go on later, and says what its scores depend on."""
+
+    def advance(
+        self, architecture: Architecture, budget: int, seed: int, *, until: int, checkpoint: Path
+    ) -> Evaluation:
+        """The score after `until` of `budget` epochs, going on from `checkpoint` where there is such a file.
+
+        Below `budget` the score is partial, and `checkpoint` then holds what is needed to go on; asked again for
+        epochs that it was asked for before, it answers from there. At `budget` the score and the weights are those of
+        `evaluate`, bit for bit, on however many steps it was reached; the checkpoint is left for the caller to delete.
+        A checkpoint that is damaged or of another training is not used: training begins anew, and the note says so.
+        """
+        ...
+
+    def training_of(self, architecture: Architecture, budget: int, seed: int) -> TrainingIdentity:
+        """All that the score of these three arguments depends on, for a cache that outlives the run."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ShortTraining:
+    """Trains each architecture's proxy from scratch and scores it on the validation images of `dataset`.
+
+    `largest_resolution` is that of the search space, which is trained at `proxy.resolution`. `training.epochs` is not
+    used: the budget of each call takes its place.
+    """
+
+    dataset: Dataset
+    training: TrainingSettings
+    proxy: ProxySettings
+    largest_resolution: int
+    _resized: dict[int, Dataset] = field(default_factory=dict, init=False, repr=False)
+
+    def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
+        """Train for `budget` epochs; `seed` decides the first weights, the order of the images and the crops."""
+        return self._train(architecture, budget, seed, until=budget, checkpoint=None)
+
+    def advance(
+        self, architecture: Architecture, budget: int, seed: int, *, until: int, checkpoint: Path
+    ) -> Evaluation:
+        """Train until `until` epochs are done, with the learning rates of `budget`."""
+        return self._train(architecture, budget, seed, until=until, checkpoint=checkpoint)
+
+    def training_of(self, architecture: Architecture, budget: int, seed: int) -> TrainingIdentity:
+        """The proxy, the images, the recipe, the budget and the seed."""
+        proxy = self.proxy_of(architecture).fingerprint
+        return TrainingIdentity(proxy, self._data_identity, recipe_of(self.training), budget, seed)
+
+    def _train(
+        self, architecture: Architecture, budget: int, seed: int, *, until: int, checkpoint: Path | None
+    ) -> Evaluation:
+        if budget < 1:
+            raise NasError(f"the budget must be at least 1 epoch, but is {budget}")
+        if not 1 <= until <= budget:
+            raise NasError(f"a training of {budget} epochs must stop after 1 to {budget} of them, but got {until}")
+        proxy = self.proxy_of(architecture)
+        settings = self.training.model_copy(update={"epochs": budget})
+        kept = (checkpoint, self.training_of(architecture, budget, seed)) if checkpoint is not None else None
+        what = f"{proxy.fingerprint} at {proxy.resolution} pixels"
+        with memory_as_failure(what, "lower training.batch_size or the proxy's resolution"):
+            dataset = self._dataset_at(proxy.resolution)
+            state, note = _begun(proxy, settings, seed, until, kept)
+            advance(state, dataset, settings, seed=seed, until=until)
+            if until == budget:
+                top1 = final_top1(state, dataset, settings, seed=seed)
+                weights = {name: weight.cpu() for name, weight in state.network.state_dict().items()}
+                return Evaluation(self._score(top1, state, proxy, until, budget, seed), weights, note)
+            if until not in state.partial_top1:
+                state.partial_top1[until] = top1_so_far(state, dataset, settings, seed=seed)
+                if kept is not None:
+                    save_checkpoint(kept[0], state, kept[1])
+        return Evaluation(self._score(state.partial_top1[until], state, proxy, until, budget, seed), note=note)
+
+    def _score(
+        self, top1: float, state: TrainingState, proxy: Architecture, epochs: int, budget: int, seed: int
+    ) -> Score:
+        return Score(
+            top1=top1,
+            epochs=epochs,
+            seed=seed,
+            seconds=sum(epoch.seconds for epoch in state.history[:epochs]),
+            dataset=self.dataset.name,
+            resolution=proxy.resolution,
+            train_images=len(self.dataset.train),
+            val_images=len(self.dataset.val),
+            budget=budget if epochs < budget else None,
+        )
+
+    def proxy_of(self, architecture: Architecture) -> Architecture:
+        """The network that is trained for `architecture`: the one its weights fit."""
+        return proxy_architecture(
+            architecture,
+            self.proxy,
+            largest_resolution=self.largest_resolution,
+            classes=len(self.dataset.classes),
+        )
+
+    @cached_property
+    def _data_identity(self) -> dict[str, Any]:
+        return data_identity(self.dataset)
+
+    def _dataset_at(self, resolution: int) -> Dataset:
+        if resolution not in self._resized:
+            while len(self._resized) >= _KEPT_RESOLUTIONS:
+                del self._resized[next(iter(self._resized))]
+            self._resized[resolution] = self.dataset.at(resolution)
+        return self._resized[resolution]
+
+
+def _begun(
+    proxy: Architecture,
+    settings: TrainingSettings,
+    seed: int,
+    until: int,
+    kept: tuple[Path, TrainingIdentity] | None,
+) -> tuple[TrainingState, str]:
+    """The state to go on from towards `until` epochs, and why it is not the checkpoint's where one was kept."""
+
+    def fresh() -> TrainingState:
+        return begin_training(build_network(proxy, seed=seed), settings)
+
+    state = fresh()
+    if kept is None or not kept[0].exists():
+        return state, ""
+    try:
+        load_checkpoint(kept[0], state, kept[1])
+    except CheckpointError as error:
+        return fresh(), f"{error}; trained again from the start"
+    if state.epochs_done > until and until not in state.partial_top1:
+        return fresh(), f"{shown(kept[0])} is beyond {until} epochs; trained again from the start"
+    return state, ""

@@ -1,0 +1,1 @@
+"""The training loop, its settings, its checkpoints, and what identifies a training."""

@@ -1,0 +1,263 @@
+"""How is a network trained for a score?
+
+Stochastic gradient descent with momentum, linear warm-up and cosine decay (arXiv:1608.03983, without restarts), label
+smoothing, crops and mirrored images. Tensors are channels-last, because that is what makes depthwise convolutions fast.
+The randomness of an epoch comes from (seed, epoch) alone, so weights, optimiser, scaler and epoch are all that training
+can be continued from (`TrainingState`). A change here that makes the same settings and seed train other weights raises
+RECIPE_VERSION of nas/accuracy/training/training_identity.py.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from nas.accuracy.data.augment import augment, normalised
+from nas.accuracy.data.dataset import Dataset, Split
+from nas.accuracy.training.batchnorm import recalibrate
+from nas.accuracy.training.devices import Device, Precision, placed, resolve_device, resolve_precision
+from nas.accuracy.training.failures import STEPS_BETWEEN_CHECKS, check_losses
+from nas.accuracy.training.memory import keep_freed_memory
+from nas.accuracy.training.optimisation import scaled_learning_rate, set_learning_rate, split_by_decay
+from nas.accuracy.training.randomness import derived_seed, seeded
+from nas.accuracy.training.scores import score
+from nas.config import Settings
+
+_BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class TrainingSettings(Settings):
+    """How networks are trained.
+
+    `learning_rate` is the highest, for a batch of 256 images: it grows in proportion to `batch_size`
+    (arXiv:1706.02677, section 2.1). It rises in a line for `warmup_epochs`, or half of the training where that is
+    shorter. `weight_decay` leaves biases and batch normalisation alone. `crop_padding` is a share of the image's side:
+    0.125 moves an image of 32 pixels by up to 4. `mirror` auto mirrors images where that keeps their class.
+    `precision` auto is bfloat16 where the device computes it fast (AMX, recent GPUs), float16 on other GPUs, else
+    float32.
+    """
+
+    epochs: int = Field(strict=True, default=3, ge=1, le=10_000)
+    batch_size: int = Field(strict=True, default=32, ge=2, le=65_536)
+    learning_rate: float = Field(strict=True, default=0.4, gt=0, le=100, allow_inf_nan=False)
+    momentum: float = Field(strict=True, default=0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(strict=True, default=1e-4, ge=0, le=1)
+    warmup_epochs: float = Field(strict=True, default=1.0, ge=0, le=1000)
+    label_smoothing: float = Field(strict=True, default=0.1, ge=0, lt=1)
+    crop_padding: float = Field(strict=True, default=0.125, ge=0, lt=0.5)
+    mirror: Literal["auto", "always", "never"] = "auto"
+    precision: Precision = "auto"
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch did: mean training loss, the last step's learning rate, and the seconds it took."""
+
+    loss: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """`top1` in percent on the validation split; `seconds` and `images_per_second` are of training alone."""
+
+    top1: float
+    history: tuple[Epoch, ...]
+    seconds: float
+    images_per_second: float
+
+
+@dataclass
+class TrainingState:
+    """All that training is continued from: with these restored, the next epoch is the same, bit for bit.
+
+    `history` has the figures of each epoch that is done, `partial_top1` what was scored on the way, in percent, by the
+    number of epochs.
+    """
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    history: list[Epoch] = field(default_factory=list)
+    partial_top1: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs were trained."""
+        return len(self.history)
+
+    @property
+    def seconds(self) -> float:
+        """What they took, of training alone."""
+        return sum(epoch.seconds for epoch in self.history)
+
+
+def train(
+    network: nn.Module,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    on_epoch: Callable[[int, Epoch], None] | None = None,
+) -> TrainingResult:
+    """Train `network` in place on the training images and score it on the validation images.
+
+    The network, which its caller has initialised from the same seed, takes (n, 3, h, w) float images and returns (n,
+    classes). It ends on the device it was trained on, in evaluation mode. `seed` decides order, crops and dropout: the
+    same seed gives the same weights, bit for bit, on the same CPU with as many threads. The global random state stays
+    as it was. `on_epoch` is called with the number of epochs done and the last one's figures.
+
+    Raises TrainingFailedError where the loss or the outputs become NaN or infinite, NasError for a device that is not
+    there.
+    """
+    state = begin_training(network, settings)
+    advance(state, dataset, settings, seed=seed, until=settings.epochs, on_epoch=on_epoch)
+    top1 = final_top1(state, dataset, settings, seed=seed)
+    images = settings.epochs * len(dataset.train)
+    return TrainingResult(top1, tuple(state.history), state.seconds, images / state.seconds)
+
+
+def begin_training(network: nn.Module, settings: TrainingSettings) -> TrainingState:
+    """`network` on the device that it is to be trained on, before its first epoch.
+
+    Raises NasError for a device that is not there.
+    """
+    device = resolve_device(settings.device)
+    dtype = resolve_precision(settings.precision, device)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    return TrainingState(network, build_optimiser(network, settings), scaler)
+
+
+def advance(
+    state: TrainingState,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    until: int,
+    on_epoch: Callable[[int, Epoch], None] | None = None,
+) -> None:
+    """Train on until `until` of `settings.epochs` epochs are done; the learning rate is that of the whole training.
+
+    In how many steps it gets to the end makes no difference to the weights. Raises as `train` does.
+    """
+    device = next(state.network.parameters()).device
+    dtype = resolve_precision(settings.precision, device)
+    split = Split(placed(dataset.train.images, device), dataset.train.labels)
+    keep_freed_memory()
+    while state.epochs_done < until:
+        state.history.append(train_epoch(state, split, dataset, settings, dtype=dtype, seed=seed))
+        if on_epoch is not None:
+            on_epoch(state.epochs_done, state.history[-1])
+
+
+def top1_so_far(state: TrainingState, dataset: Dataset, settings: TrainingSettings, *, seed: int) -> float:
+    """Top-1 on the validation images, in percent, of the network as it stands; `state` stays as it is.
+
+    Batch normalisation is recalibrated, as it is before a final score, on a copy: what is trained on must not see it.
+    """
+    return final_top1(replace(state, network=copy.deepcopy(state.network)), dataset, settings, seed=seed)
+
+
+def final_top1(state: TrainingState, dataset: Dataset, settings: TrainingSettings, *, seed: int) -> float:
+    """Top-1 on the validation images, in percent. Batch normalisation is recalibrated: this ends a training."""
+    recalibrate(state.network, dataset, seed=seed)
+    return score(state.network, dataset.val, dataset, batch_size=4 * settings.batch_size).top1
+
+
+def train_epoch(
+    state: TrainingState,
+    split: Split,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    *,
+    dtype: torch.dtype,
+    seed: int,
+) -> Epoch:
+    """One pass over `split`, in an order drawn from (`seed`, epoch); `dataset` says how images are normalised.
+
+    `state` is trained; the epoch is its caller's to add to the history.
+    """
+    start = time.perf_counter()
+    device = next(state.network.parameters()).device
+    mean, std = dataset.mean.to(device), dataset.std.to(device)
+    padding = round(settings.crop_padding * dataset.resolution)
+    mirror = settings.mirror == "always" or (settings.mirror == "auto" and dataset.mirror)
+    epoch_seed = derived_seed(seed, state.epochs_done)
+    generator = Generator().manual_seed(epoch_seed)
+    batches = _batches(len(split), settings.batch_size, generator)
+    losses: list[Tensor] = []
+    learning_rate = 0.0
+    state.network.train()
+    with seeded(epoch_seed, device):
+        for number, indices in enumerate(batches):
+            learning_rate = learning_rate_at(state.epochs_done + (number + 0.5) / len(batches), settings)
+            set_learning_rate(state.optimiser, learning_rate)
+            batch = augment(split.images, indices, padding=padding, mirror=mirror, generator=generator)
+            inputs = normalised(batch.to(device, non_blocking=True), mean, std)
+            labels = split.labels[indices].to(device, non_blocking=True)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                outputs = state.network(inputs)
+            loss = functional.cross_entropy(outputs.float(), labels, label_smoothing=settings.label_smoothing)
+            state.optimiser.zero_grad(set_to_none=True)
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            state.scaler.step(state.optimiser)
+            state.scaler.update()
+            losses.append(loss.detach())
+            if (number + 1) % STEPS_BETWEEN_CHECKS == 0 or number + 1 == len(batches):
+                check_losses(
+                    losses[-STEPS_BETWEEN_CHECKS:],
+                    epoch=state.epochs_done + 1,
+                    epochs=settings.epochs,
+                    learning_rate=learning_rate,
+                    advice="lower training.learning_rate",
+                )
+    return Epoch(float(torch.stack(losses).mean()), learning_rate, time.perf_counter() - start)
+
+
+def learning_rate_at(epochs_done: float, settings: TrainingSettings) -> float:
+    """The learning rate when `epochs_done` epochs (a fraction within one) have been trained.
+
+    A line from 0 to the highest during warm-up, then half a cosine down to 0 at the end. A step takes the rate at its
+    middle, so that none is trained with 0.
+    """
+    highest = scaled_learning_rate(settings.learning_rate, settings.batch_size)
+    warmup = min(settings.warmup_epochs, settings.epochs / 2)
+    if epochs_done < warmup:
+        return highest * epochs_done / warmup
+    return highest * 0.5 * (1 + math.cos(math.pi * (epochs_done - warmup) / (settings.epochs - warmup)))
+
+
+def build_optimiser(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """SGD for the parameters of `network`: those of batch normalisation and biases are not decayed."""
+    decayed, kept = split_by_decay(network, _BATCHNORMS)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(
+        groups,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov and settings.momentum > 0,
+        fused=True,
+    )
+
+
+def _batches(images: int, batch_size: int, generator: Generator) -> Sequence[Tensor]:
+    """A random order, cut into batches; a last batch of one image, which has no variance, is left out."""
+    batches = torch.split(torch.randperm(images, generator=generator), batch_size)
+    return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches

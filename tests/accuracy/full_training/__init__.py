@@ -1,0 +1,1 @@
+"""Tests of `nas.accuracy.full_training`."""
