@@ -62,7 +62,7 @@ def find_network(text: str, *, pick: str | None = None) -> FoundNetwork:
 
     Raises NasError where there is none, and for a `pick` of something that is no run.
     """
-    from nas.search.run_directory import RunDirectory
+    from nas.search.run.directory import RunDirectory
 
     folder = Path(text)
     if folder.is_dir() and RunDirectory(folder).exists():
@@ -92,7 +92,7 @@ def _trained(folder: Path) -> FoundNetwork:
 
 
 def _picked(folder: Path, pick: str) -> FoundNetwork:
-    from nas.search.run_directory import RunDirectory, load_result, load_weights
+    from nas.search.run.directory import RunDirectory, load_result, load_weights
 
     result = load_result(folder)
     if not result.completed:
@@ -113,7 +113,7 @@ def _epochs(count: int) -> str:
 
 def _pick(result: SearchResult, text: str) -> tuple[str, Trial]:
     """The name and the trial that `text` means. Raises NasError that lists the picks for anything else."""
-    from nas.search.portfolio import picks_of
+    from nas.search.results.portfolio import picks_of
 
     picks = {pick.slug: pick.trial for pick in picks_of(result)}
     if text in picks:

@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
 def _report(run: Path) -> int:
     # Imported here: they bring torch and plotly, which --help does without.
     from nas.report.write import write_report
-    from nas.search.run_directory import RunDirectory, claimed, load_result, load_weights
+    from nas.search.run.directory import RunDirectory, claimed, load_result, load_weights
 
     directory = RunDirectory(run)
     load_result(run)  # says what is wrong before anything is claimed

@@ -17,9 +17,9 @@ from nas.errors import NasError
 from nas.files import shown
 from nas.networks.describe import describe
 from nas.report.passwords import without_passwords
-from nas.search.noise import Certainty
 from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
-from nas.search.run_directory import read_json, write_json, write_text, writing
+from nas.search.results.noise import Certainty
+from nas.search.run.directory import read_json, write_json, write_text, writing
 
 # published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration. Where a search has
 # more values (`Setting.further`), their columns, by their own names, stand before the last.

@@ -12,8 +12,8 @@ from nas.accuracy.evaluators.short_training import Score
 from nas.latency.energy import Power, battery_hours, inferences_per_charge
 from nas.latency.table import SOURCES, Source
 from nas.latency.verdict import validated
-from nas.report.wording import count, percent, share
 from nas.search.result import STATUSES, CostedNetwork, SearchResult, Status, Trial, mean_share
+from nas.search.results.wording import count, percent, share
 
 _MOST_REASONS = 6
 _NUMBER = re.compile(r"\d[\d.,]*")

@@ -13,14 +13,15 @@ from plotly.offline import get_plotlyjs
 from nas import __version__
 from nas.latency.table import SOURCES, Source
 from nas.networks.describe import describe
-from nas.report import comparison, notices, wording
+from nas.report import notices
 from nas.report.charts import charts_of
 from nas.report.figures import chart_figure, hypervolume_figure, prediction_figure
 from nas.report.passwords import without_passwords
 from nas.report.picks import FOLDER, ExportedPick
 from nas.search.quantities import label_of, quantity_of
 from nas.search.result import SearchResult
-from nas.search.run_directory import write_text
+from nas.search.results import comparison, wording
+from nas.search.run.directory import write_text
 
 
 def save_page(path: Path, result: SearchResult, picks: list[ExportedPick]) -> None:

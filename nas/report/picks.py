@@ -21,10 +21,10 @@ from nas.errors import NasError
 from nas.networks.architecture import Architecture
 from nas.networks.describe import describe
 from nas.networks.onnx_graph import INPUT_NAME
-from nas.report.wording import count
-from nas.search.portfolio import Pick, picks_of
 from nas.search.result import SearchResult, Trial
-from nas.search.run_directory import write_json, writing
+from nas.search.results.portfolio import Pick, picks_of
+from nas.search.results.wording import count
+from nas.search.run.directory import write_json, writing
 
 FOLDER = "picks"
 

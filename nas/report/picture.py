@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from nas.report import palette
 from nas.report.charts import Chart, charts_of
 from nas.report.labels import obstacles, place_labels
-from nas.report.wording import short
 from nas.search.result import SearchResult, Trial
-from nas.search.run_directory import write_bytes
+from nas.search.results.wording import short
+from nas.search.run.directory import write_bytes
 
 _SIZE_INCHES = (8.0, 5.0)
 _ROW_INCHES = 3.2  # of every two further charts

@@ -12,7 +12,7 @@ from nas.report.page import save_page
 from nas.report.picks import FOLDER, WeightsOf, write_picks
 from nas.report.picture import save_picture
 from nas.search.result import SearchResult, Trial
-from nas.search.run_directory import writing
+from nas.search.run.directory import writing
 
 
 def no_weights(_trial: Trial) -> Mapping[str, Tensor] | None:

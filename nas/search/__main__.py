@@ -17,8 +17,8 @@ from nas.errors import ConfigError, NasError
 
 if TYPE_CHECKING:
     from nas.search.experiment import Experiment
-    from nas.search.progress import SearchProgress
-    from nas.search.run_directory import RunDirectory
+    from nas.search.results.progress import SearchProgress
+    from nas.search.run.directory import RunDirectory
     from nas.search.study import Prepared
 
 EPILOG = """\
@@ -93,10 +93,10 @@ def _search(arguments: argparse.Namespace) -> int:
 
     from nas.report.files import append_trial, write_trials
     from nas.report.write import write_report
-    from nas.search.progress import SearchProgress
-    from nas.search.run_directory import RunDirectory, claimed, load_weights
+    from nas.search.results.progress import SearchProgress
+    from nas.search.results.summary import print_summary
+    from nas.search.run.directory import RunDirectory, claimed, load_weights
     from nas.search.study import prepare, search
-    from nas.search.summary import print_summary
 
     run = RunDirectory(arguments.run or _default_run(experiment))
     if threading.current_thread() is threading.main_thread():
@@ -180,8 +180,8 @@ def _default_run(experiment: Experiment) -> Path:
 
 
 def _announce(progress: SearchProgress, prepared: Prepared, run: RunDirectory) -> None:
-    from nas.report.wording import large
     from nas.search.quantities import DEFAULT_OBJECTIVES, label_of
+    from nas.search.results.wording import large
 
     setting = prepared.setting
     progress.say(f"{setting.space}: {large(setting.space_size)} networks; run: {run.path}")

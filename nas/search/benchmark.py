@@ -27,9 +27,9 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISample
 from nas import console
 from nas.errors import NasError, unknown_name
 from nas.files import check_writable, shown, write_files
-from nas.search.front_sampler.proposal import SpaceExhaustedError
-from nas.search.front_sampler.sampler import FrontSampler
 from nas.search.oracles import MADE_UP, PUBLISHED, Oracle, load_oracle
+from nas.search.sampling.front_sampler.proposal import SpaceExhaustedError
+from nas.search.sampling.front_sampler.sampler import FrontSampler
 
 EPILOG = """\
 examples:

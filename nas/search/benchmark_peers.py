@@ -17,11 +17,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError
-from nas.search.front_sampler.candidates import bred
-from nas.search.front_sampler.dominance import front_numbers
-from nas.search.front_sampler.grid import Floats, Rows
-from nas.search.front_sampler.problem import keys_of
 from nas.search.oracles import Oracle
+from nas.search.sampling.front_sampler.candidates import bred
+from nas.search.sampling.front_sampler.dominance import front_numbers
+from nas.search.sampling.front_sampler.grid import Floats, Rows
+from nas.search.sampling.front_sampler.problem import keys_of
 
 _LISTED = 10_000
 

@@ -18,7 +18,7 @@ from nas.config import Document, Settings, check, with_overrides
 from nas.errors import NasError
 from nas.networks.proxy import ProxySettings
 from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, check_known_name, check_name, split_name
-from nas.search.rungs import StoppingSettings, brackets
+from nas.search.scoring.rungs import StoppingSettings, brackets
 
 SamplerName = Literal["front", "nsga2", "nsga3", "tpe", "gp", "random"]
 

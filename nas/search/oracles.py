@@ -22,12 +22,12 @@ from nas.files import read_csv
 from nas.latency.table import load_table
 from nas.networks.space.search_space import load_space
 from nas.networks.space.table import Members, SpaceTable
-from nas.search.front_sampler.acquisition import covered
-from nas.search.front_sampler.candidates import bred
-from nas.search.front_sampler.dominance import front_numbers
-from nas.search.front_sampler.grid import Floats, Rows
-from nas.search.front_sampler.problem import Problem
-from nas.search.space_rows import SpaceRows
+from nas.search.sampling.front_sampler.acquisition import covered
+from nas.search.sampling.front_sampler.candidates import bred
+from nas.search.sampling.front_sampler.dominance import front_numbers
+from nas.search.sampling.front_sampler.grid import Floats, Rows
+from nas.search.sampling.front_sampler.problem import Problem
+from nas.search.sampling.space_rows import SpaceRows
 
 # NAS-Bench-Macro's choices for each of its 8 layers (github.com/xiusu/NAS-Bench-Macro, README).
 MACRO_CHOICES = ("identity", "mb3_k3", "mb6_k5")

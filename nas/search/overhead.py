@@ -29,11 +29,11 @@ from nas.networks.space.search_space import SearchSpace
 from nas.report.files import append_trial
 from nas.report.write import write_report
 from nas.search.experiment import resolve_experiment
-from nas.search.front_sampler.grid import Grid, Rows
 from nas.search.oracles import Made, made_accuracy
-from nas.search.progress import SearchProgress
-from nas.search.run_directory import RunDirectory, claimed
-from nas.search.space_rows import rows_of
+from nas.search.results.progress import SearchProgress
+from nas.search.run.directory import RunDirectory, claimed
+from nas.search.sampling.front_sampler.grid import Grid, Rows
+from nas.search.sampling.space_rows import rows_of
 from nas.search.study import Prepared, prepare, search
 
 

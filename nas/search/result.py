@@ -21,9 +21,9 @@ from nas.latency.table import LatencyEstimate, LatencyTable, Source
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import Costs, estimate_costs
-from nas.search.noise import Certainty, Repeated, certainties
-from nas.search.pareto import added_volume, front_of, knee_of
 from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, loss_of, on_device
+from nas.search.results.noise import Certainty, Repeated, certainties
+from nas.search.results.pareto import added_volume, front_of, knee_of
 
 # complete: trained and scored. stopped: trained in part and scored so far, where it was far from the front (rungs.py).
 # infeasible: known to break a limit, never trained. duplicate: the same network as an earlier trial, never trained

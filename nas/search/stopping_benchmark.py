@@ -36,8 +36,8 @@ from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.proxy import ProxySettings
 from nas.networks.space.search_space import SearchSpace, load_space
-from nas.search.pareto import front_of, hypervolume
-from nas.search.rungs import Standing, StoppingSettings, bracket_of, brackets, decide, rungs
+from nas.search.results.pareto import front_of, hypervolume
+from nas.search.scoring.rungs import Standing, StoppingSettings, bracket_of, brackets, decide, rungs
 
 EPILOG = """\
 example (40 minutes on one busy core; mbv3_small needs a table that has its units):

@@ -24,15 +24,15 @@ from nas.networks.operators import units
 from nas.networks.references import reference
 from nas.networks.space.keys import STAGE_OPERATORS
 from nas.networks.space.search_space import SearchSpace, load_space
-from nas.search import run_directory
 from nas.search.experiment import Experiment
-from nas.search.progress import SearchProgress
-from nas.search.proposals import Proposer, SpaceExhausted, check_limits
 from nas.search.quantities import LEARNED, loss_of, on_device, split_name
 from nas.search.result import TRAINED, CostedNetwork, SearchResult, Setting, Status, Trial, cost, front_among
-from nas.search.run_directory import RunDirectory
-from nas.search.scoring import Scorer
-from nas.search.storage import Study, check_storage, open_study
+from nas.search.results.progress import SearchProgress
+from nas.search.run import directory as run_directory
+from nas.search.run.directory import RunDirectory
+from nas.search.run.storage import Study, check_storage, open_study
+from nas.search.sampling.proposals import Proposer, SpaceExhausted, check_limits
+from nas.search.scoring.scorer import Scorer
 
 MOST_FAILURES = 5
 

@@ -17,9 +17,9 @@ from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.operators import units
 from nas.networks.references import reference
-from nas.search import run_directory
 from nas.search.result import SearchResult, Setting, Trial, cost
-from nas.search.run_directory import RunDirectory, save_weights, write_json
+from nas.search.run import directory as run_directory
+from nas.search.run.directory import RunDirectory, save_weights, write_json
 from tests.deploy.digits_network import DIGITS
 
 NAMES = ("mobilenet_v3_small_075", "mobilenet_v3_small", "mobilenet_v3_large_075", "mobilenet_v3_large")

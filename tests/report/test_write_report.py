@@ -24,8 +24,8 @@ from nas.report.__main__ import main
 from nas.report.files import append_trial, load_pareto
 from nas.report.picks import ExportedPick
 from nas.report.write import write_report
-from nas.search.portfolio import picks_of
 from nas.search.result import CostedNetwork, SearchResult, Trial
+from nas.search.results.portfolio import picks_of
 from tests.report.searches import portfolio, references, score, search, setting, small_architecture, trial
 
 
@@ -245,7 +245,7 @@ def test_the_command_writes_the_report_of_a_run(
         asked.append(number)
         return trained(result.trials[number])
 
-    run_directory = sys.modules["nas.search.run_directory"]
+    run_directory = sys.modules["nas.search.run.directory"]
     monkeypatch.setattr(run_directory, "load_result", lambda _path: result)
     monkeypatch.setattr(run_directory, "load_weights", load_weights)
     assert main([str(tmp_path)]) == 0
@@ -274,7 +274,7 @@ def test_a_failure_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(path: Path) -> SearchResult:
         raise OtherError("no")
 
-    monkeypatch.setattr(sys.modules["nas.search.run_directory"], "load_result", fail)
+    monkeypatch.setattr(sys.modules["nas.search.run.directory"], "load_result", fail)
     assert main(["somewhere"]) == 1
 
 
@@ -289,7 +289,7 @@ def test_ctrl_c_and_many_problems_end_as_in_every_command(
     def fail(path: Path) -> SearchResult:
         raise ConfigError(["one", "two"])
 
-    run_directory = sys.modules["nas.search.run_directory"]
+    run_directory = sys.modules["nas.search.run.directory"]
     monkeypatch.setattr(run_directory, "load_result", stop)
     assert main(["somewhere"]) == 130
     capsys.readouterr()

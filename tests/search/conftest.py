@@ -19,8 +19,8 @@ from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs
 from nas.networks.space.search_space import read_space
 from nas.search.experiment import resolve_experiment
-from nas.search.progress import SearchProgress
-from nas.search.run_directory import RunDirectory, claimed
+from nas.search.results.progress import SearchProgress
+from nas.search.run.directory import RunDirectory, claimed
 from nas.search.study import Outcome, Prepared, prepare, search
 
 SMALL_SPACE = """\

@@ -193,7 +193,7 @@ def test_help_imports_neither_torch_nor_optuna() -> None:
 
 def test_a_report_is_not_written_beside_a_search(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from nas.report.__main__ import main as report
-    from nas.search.run_directory import RunDirectory, claimed
+    from nas.search.run.directory import RunDirectory, claimed
 
     assert main([*QUICK, "--trials", "2", "--quiet"]) == 0
     run = RunDirectory(workplace / "runs" / "small-made_up-digits")

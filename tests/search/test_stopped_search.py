@@ -22,8 +22,8 @@ from nas.report.write import write_report
 from nas.search.__main__ import main
 from nas.search.experiment import resolve_experiment
 from nas.search.result import SearchResult
-from nas.search.run_directory import RunDirectory, load_result
-from nas.search.summary import print_summary
+from nas.search.results.summary import print_summary
+from nas.search.run.directory import RunDirectory, load_result
 from tests.search.conftest import FakeEvaluator, Searcher, SteppingEvaluator
 
 HALVING = {"stopping": "halving", "training__epochs": 9, "trials": 24}

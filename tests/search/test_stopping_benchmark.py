@@ -14,7 +14,7 @@ from nas.accuracy.evaluators.short_training import ShortTraining
 from nas.accuracy.training.train import TrainingSettings
 from nas.networks.architecture import Architecture, Block
 from nas.networks.proxy import ProxySettings
-from nas.search.rungs import StoppingSettings
+from nas.search.scoring.rungs import StoppingSettings
 from nas.search.stopping_benchmark import (
     Candidate,
     compare,

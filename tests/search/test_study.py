@@ -25,8 +25,8 @@ from nas.networks.operators import estimate_costs, units
 from nas.networks.references import reference
 from nas.networks.space.search_space import load_space
 from nas.search.result import Trial
-from nas.search.run_directory import RunDirectory, load_result, load_weights, save_weights, write_json
-from nas.search.storage import open_study
+from nas.search.run.directory import RunDirectory, load_result, load_weights, save_weights, write_json
+from nas.search.run.storage import open_study
 from tests.search.conftest import FakeEvaluator, Searcher
 
 
@@ -321,7 +321,7 @@ def test_a_lock_that_a_killed_search_left_does_not_hold_up_the_next(searcher: Se
 
 
 def test_two_searches_cannot_share_a_run(searcher: Searcher) -> None:
-    from nas.search.run_directory import claimed
+    from nas.search.run.directory import claimed
 
     with claimed(searcher.run), pytest.raises(NasError, match="is in use by another command"):
         searcher()

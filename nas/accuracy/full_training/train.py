@@ -2,9 +2,9 @@
 
 One loop for every recipe of recipes.py: gradient accumulation, mixed precision, a moving average of the weights, a
 teacher, several processes. The randomness of an epoch comes from (seed, epoch, process) alone, and a checkpoint follows
-each epoch. So a training that is stopped or killed goes on to the same weights, bit for bit on the same CPU with as many
-threads and processes (a GPU's kernels may add up in another order each time). A change here after which the same recipe
-and seed train other weights raises LOOP_VERSION of checkpoint.py.
+each epoch. So a training that is stopped or killed goes on to the same weights, bit for bit on the same CPU with as
+many threads and processes (a GPU's kernels may add up in another order each time). A change here after which the same
+recipe and seed train other weights raises LOOP_VERSION of checkpoint.py.
 """
 
 from __future__ import annotations

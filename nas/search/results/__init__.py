@@ -1,0 +1,1 @@
+"""What came out of a search: fronts, noise, portfolios, comparisons, and the words for them."""

@@ -1,0 +1,160 @@
+"""Which networks of a search answer an architect's questions?
+
+The knee; the best within each budget, on each device; one that keeps within the budgets of all; one that stands well on
+every device. All are members of the front; where a reference network answers better, that is said too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.search.quantities import LEARNED, loss_of, on_device, quantity_of, split_name
+from nas.search.result import CostedNetwork, SearchResult, Trial
+from nas.search.results.pareto import standings
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A member of the front that stands out, why ("knee", "best within 30 ms"), and a name for its files.
+
+    `better` names the references that beat it in every objective, or in top-1 within the budgets that it was picked by.
+    """
+
+    reason: str
+    slug: str
+    trial: Trial
+    better: tuple[str, ...] = ()
+
+
+def picks_of(result: SearchResult) -> tuple[Pick, ...]:
+    """What stands out of a search: the knee, and an answer to each question that its objectives and budgets ask."""
+    if not result.completed:
+        return ()
+    picks = [_pick(result, "knee of the front", "knee", result.knee)]
+    if len(latency_objectives(result)) > 1:
+        picks.append(_pick(result, "best on its worst device", "worst_device", best_on_worst_device(result)))
+    for name, values in result.setting.budgets.items():
+        for budget in values:
+            best = result.best_within(name, budget)
+            if best is not None:
+                picks.append(_pick(result, f"best {_within(name, budget)}", _slug(name, budget), best, {name: budget}))
+    for number, budgets in enumerate(joint_budgets(result.setting.budgets), start=1):
+        best = result.best_within_all(budgets)
+        if best is not None:
+            picks.append(_pick(result, f"best {within(budgets)}", f"within_all_{number}", best, budgets))
+    return tuple(picks)
+
+
+def unmet_budgets(result: SearchResult) -> tuple[Mapping[str, float], ...]:
+    """The budgets, alone and together, that no completed trial meets; together only where each alone is met."""
+    if not result.completed:
+        return ()
+    single = [{name: budget} for name, values in result.setting.budgets.items() for budget in values]
+    unmet = [budgets for budgets in single if result.best_within_all(budgets) is None]
+    for budgets in joint_budgets(result.setting.budgets):
+        alone = any({name: budget} in unmet for name, budget in budgets.items())
+        if not alone and result.best_within_all(budgets) is None:
+            unmet.append(budgets)
+    return tuple(unmet)
+
+
+def references_beyond(result: SearchResult) -> tuple[CostedNetwork, ...]:
+    """The references within the limits that no member of the front equals or beats in every objective."""
+    objectives = result.setting.objectives
+    return tuple(
+        network
+        for network in _rivals(result, result.front)
+        if not any(_no_worse(trial.network, network, objectives) for trial in result.front)
+    )
+
+
+def references_within(result: SearchResult, budgets: Mapping[str, float]) -> tuple[CostedNetwork, ...]:
+    """The references within the limits that meet these budgets."""
+    return tuple(network for network in _rivals(result, result.completed) if _meets(network, budgets))
+
+
+def _pick(
+    result: SearchResult, reason: str, slug: str, trial: Trial, budgets: Mapping[str, float] | None = None
+) -> Pick:
+    objectives = result.setting.objectives
+    better = tuple(
+        network.name
+        for network in _rivals(result, [trial])
+        if (_no_worse(network, trial.network, objectives) and not _no_worse(trial.network, network, objectives))
+        or (budgets and _meets(network, budgets) and network.top1 > trial.network.top1)
+    )
+    return Pick(reason, slug, trial, better)
+
+
+def _rivals(result: SearchResult, trials: Sequence[Trial]) -> list[CostedNetwork]:
+    """The trained references within the search's limits whose scores can be compared with those of `trials`."""
+    scores = [trial.network.score for trial in trials]
+    return [
+        network
+        for network in result.references
+        if network.score is not None
+        and _meets(network, result.setting.limits)
+        and all(score is not None and network.score.comparable(score) for score in scores)
+    ]
+
+
+def _meets(network: CostedNetwork, bounds: Mapping[str, float]) -> bool:
+    return all(loss_of(name, network.value(name)) <= loss_of(name, most) for name, most in bounds.items())
+
+
+def _no_worse(network: CostedNetwork, other: CostedNetwork, objectives: Sequence[str]) -> bool:
+    return all(a <= b for a, b in zip(network.losses(objectives), other.losses(objectives), strict=True))
+
+
+def latency_objectives(result: SearchResult) -> tuple[str, ...]:
+    """Of each device whose latency or frame rate is an objective, one such objective."""
+    by_device: dict[str, str] = {}
+    for name in result.setting.known_objectives:
+        quantity, device = split_name(name)
+        if quantity in ("latency_ms", "fps"):
+            by_device.setdefault(device, on_device("latency_ms", device))
+    return tuple(by_device.values())
+
+
+def best_on_worst_device(result: SearchResult) -> Trial:
+    """The front's member whose standing on its worst device is best (a maximin, after Wald, 1945).
+
+    Standing is judged on each device by itself, from top-1 and the latency there: how far a network lies beyond the
+    line between the ends of that device's front (`pareto.standings`). On one device it is the knee. Regret of latency
+    against the fastest network of the same accuracy would not do: the most accurate one never has any.
+    """
+    by_device = [
+        standings([trial.network.losses((LEARNED, name)) for trial in result.front])
+        for name in latency_objectives(result)
+    ]
+    return result.front[int(np.argmax(np.min(by_device, axis=0)))]
+
+
+def joint_budgets(budgets: Mapping[str, tuple[float, ...]]) -> list[dict[str, float]]:
+    """Budgets of several objectives that hold together: the first of each, the second of each, and so on.
+
+    None where only one objective has budgets, or some have more than others: it is not known which belong together.
+    """
+    if len(budgets) < 2 or len({len(values) for values in budgets.values()}) > 1:
+        return []
+    return [dict(zip(budgets, tier, strict=True)) for tier in zip(*budgets.values(), strict=True)]
+
+
+def within(budgets: Mapping[str, float]) -> str:
+    """The budgets in words: `within 30 ms and within 40 ms on board`."""
+    return " and ".join(_within(name, budget) for name, budget in budgets.items())
+
+
+def _within(name: str, budget: float) -> str:
+    quantity, device = quantity_of(name), split_name(name)[1]
+    words = f"{'at' if quantity.larger_is_better else 'within'} {budget:.10g} {quantity.unit}"
+    return f"{words} on {device}" if device else words
+
+
+def _slug(name: str, budget: float) -> str:
+    quantity, device = quantity_of(name), split_name(name)[1]
+    words = f"{'at' if quantity.larger_is_better else 'within'}_{budget:.10g}{quantity.unit}"
+    return f"{words}_on_{device}" if device else words

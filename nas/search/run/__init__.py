@@ -1,0 +1,1 @@
+"""A run's directory: what lies in it, whose it is, and the storage of its trials."""

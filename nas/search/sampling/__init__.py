@@ -1,0 +1,1 @@
+"""Which network is trained next: proposals, limits and samplers."""

@@ -1,0 +1,152 @@
+"""What do the trials so far tell?"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.errors import NasError
+from nas.search.sampling.front_sampler.dominance import front_numbers, gaps
+from nas.search.sampling.front_sampler.grid import Floats, Rows
+from nas.search.sampling.front_sampler.problem import Minimised
+
+# Of a trial that was trained with less than the whole budget: {"value": as in the study, "budget": its share, 0 to 1}.
+PARTIAL = "partial"
+# Of a trial that this sampler proposed: its row, so that others know it before its parameters are stored.
+PROPOSED = "front:proposed"
+
+
+@dataclass(frozen=True)
+class History:
+    """Trials in the order of their numbers: rows (n, parameters) and known objectives (n, objectives - 1), minimised.
+
+    `learned` (n,), minimised, is NaN where nothing was learned; it was learned with the share `budget` (n,) of the
+    whole. `running` are the trials that will tell yet.
+    """
+
+    number: NDArray[np.int64]
+    rows: Rows
+    known: Floats
+    learned: Floats
+    budget: Floats
+    running: NDArray[np.bool_]
+
+    def take(self, numbers: NDArray[np.int64]) -> History:
+        """Some of them."""
+        return History(**{part.name: getattr(self, part.name)[numbers] for part in fields(self)})
+
+    @cached_property
+    def complete(self) -> NDArray[np.bool_]:
+        """Which trials learned something with the whole budget: those that a front is made of."""
+        return ~np.isnan(self.learned) & (self.budget >= 1)
+
+    @cached_property
+    def informative(self) -> NDArray[np.bool_]:
+        """Which trials learned something."""
+        return ~np.isnan(self.learned)
+
+    @cached_property
+    def gaps(self) -> Floats:
+        """How much each trial's learned objective lacks to be on the front: (n,), NaN where nothing was learned."""
+        values = np.column_stack([self.known, self.learned])
+        front = values[self.complete]
+        found = np.full(len(values), np.nan)
+        found[self.informative] = gaps(values[self.informative], front[front_numbers(front)])
+        return found
+
+
+class Reader:
+    """Reads a study's trials. What it keeps of finished ones saves time and changes nothing."""
+
+    def __init__(self, view: Minimised) -> None:
+        self._view = view
+        self._lock = threading.Lock()
+        self._finished: History | None = None
+        self._ids: set[int] = set()
+        # So many trials from the first on have ended and were read: they are not looked at again.
+        self._passed = 0
+
+    def read(self, study: Study, but: int) -> History:
+        """All trials but number `but` whose parameters are of this space."""
+        with self._lock:
+            trials = study._storage.get_all_trials(study._study_id, deepcopy=False)[self._passed :]
+            new = [t for t in trials if t.state.is_finished() and t._trial_id not in self._ids]
+            self._ids.update(t._trial_id for t in new)
+            self._passed += sum(1 for _ in takewhile(lambda trial: trial.state.is_finished(), trials))
+            finished = self._read(new) if self._finished is None else _joined(self._finished, self._read(new))
+            self._finished = finished
+        under_way = [t for t in trials if t.state == TrialState.RUNNING and t.number != but]
+        return _joined(finished, self._read(under_way))
+
+    def _read(self, trials: Sequence[FrozenTrial]) -> History:
+        found = [(trial, row) for trial in trials if (row := self._row(trial)) is not None]
+        read = [trial for trial, _ in found]
+        width = len(self._view.signs)
+        rows = np.array([row for _, row in found], dtype=np.int64).reshape(len(read), len(self._view.problem.space))
+        told = np.array([_values(t, width) for t in read], dtype=np.float64).reshape(len(read), width)
+        partial = [_partial(trial) for trial in read]
+        known, learned = self._view.split(told)
+        unknown = np.isnan(known).any(axis=1)
+        if unknown.any():
+            known[unknown] = self._view.known(rows[unknown])
+        for index, part in enumerate(partial):
+            if part is not None:
+                learned[index] = self._view.sign * part[0]
+        return History(
+            number=np.array([t.number for t in read], dtype=np.int64),
+            rows=self._view.problem.spelt(rows) if len(rows) else rows,
+            known=known,
+            learned=learned,
+            budget=np.array([1.0 if part is None else part[1] for part in partial]),
+            running=np.array([t.state == TrialState.RUNNING for t in read], dtype=bool),
+        )
+
+    def _row(self, trial: FrozenTrial) -> list[int] | None:
+        """The trial's row; None for one of another space, or whose parameters are not decided yet."""
+        grid = self._view.problem.grid
+        try:
+            if grid.contains(trial.params, trial.distributions):
+                return grid.row(trial.params)
+        except (NasError, KeyError, ValueError, TypeError):
+            return None
+        proposed = trial.system_attrs.get(PROPOSED)
+        # Nobody else's parameters are overruled: only what is not stored yet is taken from the proposal.
+        if trial.state == TrialState.RUNNING and isinstance(proposed, list) and len(proposed) == len(grid.sizes):
+            return [int(number) for number in proposed]
+        return None
+
+
+def _values(trial: FrozenTrial, width: int) -> Sequence[float]:
+    """A complete trial's values, or NaN for each objective."""
+    values: Any = trial.values if trial.state == TrialState.COMPLETE else None
+    return values if values is not None and len(values) == width else [math.nan] * width
+
+
+def _partial(trial: FrozenTrial) -> tuple[float, float] | None:
+    """The learned value and the share of the budget of a trial that ended early, or None for others."""
+    attribute = trial.user_attrs.get(PARTIAL)
+    if not isinstance(attribute, dict) or trial.state not in (TrialState.PRUNED, TrialState.COMPLETE):
+        return None
+    value, budget = attribute.get("value"), attribute.get("budget")
+    if not isinstance(value, int | float) or not isinstance(budget, int | float) or math.isnan(value):
+        return None
+    return (float(value), float(budget)) if 0 < budget <= 1 else None
+
+
+def _joined(first: History, second: History) -> History:
+    if not len(second.number):
+        return first
+    names = [part.name for part in fields(History)]
+    joined = History(**{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names})
+    order = np.argsort(joined.number, kind="stable")
+    return joined.take(order) if (np.diff(order) < 0).any() else joined

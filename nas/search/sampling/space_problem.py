@@ -1,0 +1,101 @@
+"""What can the front sampler be told of an experiment before anything is trained?
+
+All objectives but top-1, the limits, and what top-1 may depend on, of thousands of a space's networks at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.errors import NasError
+from nas.latency.energy import required_power
+from nas.latency.table import LatencyTable
+from nas.networks.references import reference
+from nas.networks.space.search_space import Parameters, SearchSpace
+from nas.networks.space.table import Members, SpaceTable
+from nas.search.experiment import Experiment
+from nas.search.quantities import LEARNED, loss_of, quantity_of, split_name
+from nas.search.sampling.front_sampler.problem import Problem
+from nas.search.sampling.space_rows import rows_of
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+OfMembers = Callable[[Members], Floats]
+
+
+def problem_of(experiment: Experiment, space: SearchSpace, tables: Sequence[LatencyTable]) -> Problem:
+    """The search that `experiment` describes, as the front sampler sees it; `tables` has the main device's first.
+
+    Evaluated first are those of the experiment's references that are members of the space.
+    """
+    rows = rows_of(space)
+    objectives = [_values_of(name, tables, rows.table) for name in experiment.objectives]
+    limits = {name: _values_of(name, tables, rows.table) for name in experiment.limits.given()}
+    sizes = [_values_of(name, tables, rows.table) for name in ("macs", "params", "latency_ms")]
+
+    def known(asked: Rows) -> Floats:
+        members = rows.members(asked)
+        return np.column_stack([values(members) for values in objectives])
+
+    def violation(asked: Rows) -> Floats:
+        members = rows.members(asked)
+        beyond = [
+            _losses(name, limits[name](members)) / loss_of(name, limit) - 1
+            for name, limit in experiment.limits.given().items()
+        ]
+        return np.column_stack(beyond)
+
+    def features(asked: Rows) -> Floats:
+        members = rows.members(asked)
+        return np.log(np.column_stack([values(members) for values in sizes]))
+
+    return Problem(
+        space=rows.distributions,
+        known=known,
+        learned=experiment.objectives.index(LEARNED),
+        violation=violation if limits else None,
+        features=features,
+        canonical=rows.canonical,
+        start=_references_inside(experiment, space),
+    )
+
+
+def _values_of(name: str, tables: Sequence[LatencyTable], of_space: SpaceTable) -> OfMembers:
+    """A quantity of many members, in its unit; NaN for what is learned."""
+    quantity, device = split_name(name)
+    table = next((table for table in tables if table.name == device), tables[0])
+    if quantity == LEARNED:
+        return lambda members: np.full(len(members), np.nan)
+    if not quantity_of(name).of_device:
+        return lambda members: np.asarray(getattr(members, quantity), np.float64)
+    latency_ms = _latency_by(table, of_space)
+    if quantity == "fps":
+        return lambda members: 1000 / latency_ms(members)
+    if quantity == "energy_mj":
+        watts = required_power(table.name, table.conditions.power).watts
+        return lambda members: watts * latency_ms(members)
+    return latency_ms
+
+
+def _latency_by(table: LatencyTable, of_space: SpaceTable) -> OfMembers:
+    """`table.estimate_members`, with every unit looked up beforehand."""
+    costs = of_space.unit_costs(table.unit_latency_ms).ravel()
+    calibration = table.conditions.calibration
+    return lambda members: calibration.offset_ms + calibration.scale * members.summed(costs)
+
+
+def _losses(name: str, values: Floats) -> Floats:
+    return np.array([loss_of(name, value) for value in values])
+
+
+def _references_inside(experiment: Experiment, space: SearchSpace) -> tuple[Parameters, ...]:
+    found = []
+    for name in experiment.references:
+        try:
+            found.append(space.encode(reference(name)))
+        except NasError:
+            continue  # a network of another space
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""How a network earns its score, and which trainings are stopped early."""
