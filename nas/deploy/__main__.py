@@ -8,18 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from nas import console
-from nas.deploy import (
-    benchmark_command,
-    compare_command,
-    compress_command,
-    export_command,
-    finish_command,
-    predict_command,
-    prune_command,
-    recommend_command,
-    refine_command,
-    scale_command,
-)
+from nas.deploy.commands import benchmark as benchmark_command
+from nas.deploy.commands import compare as compare_command
+from nas.deploy.commands import compress as compress_command
+from nas.deploy.commands import export as export_command
+from nas.deploy.commands import finish as finish_command
+from nas.deploy.commands import predict as predict_command
+from nas.deploy.commands import prune as prune_command
+from nas.deploy.commands import recommend as recommend_command
+from nas.deploy.commands import refine as refine_command
+from nas.deploy.commands import scale as scale_command
 
 
 class Command(Protocol):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from nas.deploy.export import deployed_network
+from nas.deploy.export.export import deployed_network
 from nas.deploy.trained import Preprocessing, load_trained
 from nas.errors import NasError
 from nas.files import shown

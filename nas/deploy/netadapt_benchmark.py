@@ -30,8 +30,8 @@ from nas.accuracy.training.scores import score
 from nas.accuracy.training.sealed_file import read_sealed, write_sealed
 from nas.accuracy.training.train import TrainingSettings, train
 from nas.accuracy.training.tuning import tune
-from nas.deploy.netadapt import Latency, NetAdaptSettings, Point, netadapt
-from nas.deploy.table_latency import TableLatency
+from nas.deploy.pruning.netadapt import Latency, NetAdaptSettings, Point, netadapt
+from nas.deploy.pruning.table_latency import TableLatency
 from nas.errors import NasError, RunFailedError
 from nas.latency.table import load_table
 from nas.networks.architecture import Architecture

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from nas import console
 from nas.deploy.find import NETWORK_HELP, PICK_HELP, FoundNetwork, find_network
-from nas.deploy.prune import count_macs, pruned_architecture
-from nas.deploy.table_latency import TableLatency
+from nas.deploy.pruning.prune import count_macs, pruned_architecture
+from nas.deploy.pruning.table_latency import TableLatency
 from nas.errors import NasError
 from nas.files import write_files
 from nas.latency.measuring.kit import MOST_PASSES, RunSettings

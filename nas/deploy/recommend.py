@@ -140,7 +140,7 @@ def with_latency(use: Use, latency_ms: float | None) -> Use:
 
 def latency_on(table: LatencyTable) -> Callable[[Architecture], float]:
     """The latency of a network by a table, what it has no rows for being modelled."""
-    from nas.deploy.scale import estimate_extended
+    from nas.deploy.scaling.family import estimate_extended
 
     return lambda architecture: estimate_extended(table, architecture).latency_ms
 

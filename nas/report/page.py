@@ -11,13 +11,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from nas import __version__
+from nas.deploy.export.picks import FOLDER, ExportedPick
 from nas.latency.table import SOURCES, Source
 from nas.networks.describe import describe
 from nas.report import notices
 from nas.report.charts import charts_of
 from nas.report.figures import chart_figure, hypervolume_figure, prediction_figure
 from nas.report.passwords import without_passwords
-from nas.report.picks import FOLDER, ExportedPick
 from nas.search.quantities import label_of, quantity_of
 from nas.search.result import SearchResult
 from nas.search.results import comparison, wording

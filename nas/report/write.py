@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from nas.deploy.export.picks import FOLDER, WeightsOf, write_picks
 from nas.report.files import save_pareto, write_trials
 from nas.report.page import save_page
-from nas.report.picks import FOLDER, WeightsOf, write_picks
 from nas.report.picture import save_picture
 from nas.search.result import SearchResult, Trial
 from nas.search.run.directory import writing

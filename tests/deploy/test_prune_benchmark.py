@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nas.deploy.prune_benchmark import compared, main, plan_comparison, prune_to_shares
-from nas.deploy.table_latency import TableLatency
+from nas.deploy.pruning.table_latency import TableLatency
 from nas.errors import NasError
 from nas.latency.measuring.kit import EMPTY
 from nas.latency.measuring.samples import Results, Timing

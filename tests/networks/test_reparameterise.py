@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nas.deploy.export import export_onnx
+from nas.deploy.export.export import export_onnx
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
 from nas.networks.deployed import deployed, deployed_unit

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas.deploy.export import export_onnx
+from nas.deploy.export.export import export_onnx
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.blocks import build_block

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from plotly.offline import get_plotlyjs
 
+from nas.deploy.export.picks import ExportedPick
 from nas.report import figures
 from nas.report.page import page
-from nas.report.picks import ExportedPick
 from nas.search.result import SearchResult
 from nas.search.results.portfolio import Pick, picks_of
 from tests.report.searches import large_search, portfolio, references, search, setting, trial, with_top1

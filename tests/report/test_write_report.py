@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from nas.deploy import agreement
+from nas.deploy.export import agreement
+from nas.deploy.export.picks import ExportedPick
 from nas.errors import ConfigError, NasError, RunFailedError
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block
@@ -22,7 +23,6 @@ from nas.networks.operators import estimate_costs
 from nas.networks.references import find_network
 from nas.report.__main__ import main
 from nas.report.files import append_trial, load_pareto
-from nas.report.picks import ExportedPick
 from nas.report.write import write_report
 from nas.search.result import CostedNetwork, SearchResult, Trial
 from nas.search.results.portfolio import picks_of

@@ -1,0 +1,1 @@
+"""From a network to files, each compared with torch in its own runtime."""

@@ -1,0 +1,204 @@
+"""How does a network become a file that a device can run, and is that file the same network?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nas.deploy.export.agreement import check_agreement, random_images
+from nas.deploy.export.formats import cannot_run, check_installed, format_called, open_file, versions, write_file
+from nas.deploy.export.manifest import Manifest, save_with_manifest
+from nas.errors import NasError, RunFailedError
+from nas.networks.architecture import Architecture
+from nas.networks.build import build_network
+from nas.networks.deployed import has_branches
+from nas.networks.onnx_graph import INPUT_NAME, OPSET, OUTPUT_NAME, onnx_bytes
+from nas.networks.reparameterise import fused
+
+_BATCH_SIZES = (1, 2, 5)
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class OnnxCheck:
+    """How far the file's logits in ONNX Runtime (CPU) are from torch's, over random images in several batch sizes.
+
+    `difference` is the largest absolute one and `relative_difference` that over the largest absolute logit, which
+    `tolerance` was the limit of. `top1_agreement` is the part, 0 to 1, of the images that both put in the same class.
+    """
+
+    opset: int
+    runtime: str
+    batch_sizes: tuple[int, ...]
+    difference: float
+    relative_difference: float
+    tolerance: float
+    top1_agreement: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "batch_sizes": list(self.batch_sizes)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OnnxCheck:
+        """The inverse of `to_json`."""
+        return cls(**{**data, "batch_sizes": tuple(data["batch_sizes"])})
+
+
+def deployed_network(
+    architecture: Architecture,
+    weights: Mapping[str, Tensor] | None,
+    *,
+    seed: int = 0,
+    trained_on: str = "small images",
+) -> tuple[nn.Module, str]:
+    """The network that will be deployed, and a sentence that says which of its weights are trained.
+
+    `weights` is the state_dict of the proxy that was trained in its place. Strides have no weights, so all of it fits
+    but, for another number of classes, the classifier (the last block); what does not fit is fresh from `seed`.
+    Branches have become one convolution each. Raises NasError when anything else does not fit: then the weights are of
+    another network.
+    """
+    network = build_network(architecture, seed=seed)
+    sentence = _load(network, architecture, weights, trained_on)
+    return (fused(network) if has_branches(architecture) else network), sentence
+
+
+def _load(network: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor] | None, trained_on: str) -> str:
+    """Put what fits of `weights` into `network`; returns a sentence that says which of its weights are trained."""
+    if weights is None:
+        return "no trained weights were kept: all weights are fresh from initialisation"
+    wanted = network.state_dict()
+    fitting = {name: weight for name, weight in weights.items() if _fits(weight, wanted.get(name))}
+    classifier = f"{len(architecture.blocks) - 1}."
+    may_differ = {name for name in wanted.keys() & weights.keys() if name.startswith(classifier)}
+    odd = sorted((wanted.keys() | weights.keys()) - fitting.keys() - may_differ)
+    if odd:
+        raise NasError(
+            f"the weights must be of the network {architecture.fingerprint} but for its classifier, "
+            f"but {len(odd)} tensors differ, such as {', '.join(odd[:3])}. Give the weights of this network's proxy."
+        )
+    network.load_state_dict(fitting, strict=False)
+    fresh = [name for name in wanted if name not in fitting]
+    if not fresh:
+        return f"all weights short-trained on {trained_on}"
+    classes = next(len(weight) for name, weight in weights.items() if name.startswith(classifier))
+    return (
+        f"features short-trained on {trained_on}; "
+        f"the classifier is untrained: {architecture.classes} classes instead of {classes}"
+    )
+
+
+def export_onnx(network: nn.Module, architecture: Architecture, path: Path) -> OnnxCheck:
+    """Write `network`, in evaluation mode, as an ONNX file for any batch size, and check it in ONNX Runtime.
+
+    In: `image` (batch, 3, resolution, resolution); out: `logits` (batch, classes). The network keeps its own mode.
+    Raises RunFailedError, and leaves `path` as it was, when the network cannot be exported or loaded, and when the
+    file's logits are not torch's within the tolerance above.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    was_training = network.training
+    network.eval()
+    try:
+        _write(network, architecture.resolution, part)
+        check = check_onnx(part, network, architecture)
+        part.replace(path)
+    finally:
+        network.train(was_training)
+        part.unlink(missing_ok=True)
+    return check
+
+
+def check_onnx(path: Path, network: nn.Module, architecture: Architecture) -> OnnxCheck:
+    """Compare the ONNX file at `path` with `network`. Raises RunFailedError where it does not load or they differ."""
+    session = _session(path)
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = session.run([OUTPUT_NAME], {INPUT_NAME: images})[0]
+        return logits
+
+    found = check_agreement(run, network, _random_batches(architecture.resolution), name=_file_name(path))
+    return OnnxCheck(
+        opset=OPSET,
+        runtime=f"onnxruntime {onnxruntime.__version__} CPU",
+        batch_sizes=_BATCH_SIZES,
+        difference=found.difference,
+        relative_difference=found.relative_difference,
+        tolerance=found.tolerance,
+        top1_agreement=found.top1_agreement,
+    )
+
+
+def export_file(
+    network: nn.Module, manifest: Manifest, folder: Path, *, batches: Sequence[Tensor] = (), of: str = "random images"
+) -> tuple[Path, Manifest]:
+    """Write `network`, in evaluation mode on the CPU, into `folder` as the file that `manifest` describes.
+
+    The file is run in its own runtime, where that runs here, on `batches` of images as the network takes them (drawn
+    ones by default), and its logits must be torch's. The manifest is completed with what was found, and written beside
+    the file. Raises RunFailedError, and leaves what was there as it was, where the network cannot be converted or the
+    logits differ; NasError where the format's packages are missing.
+    """
+    kind = format_called(manifest.format)
+    check_installed([manifest.format])
+    target = folder / f"{manifest.name}{kind.SUFFIX}"
+    resolution = manifest.architecture.resolution
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{manifest.name}.") as place:
+        path = Path(place) / target.name
+        write_file(manifest.format, network, torch.zeros(1, 3, resolution, resolution), path)
+        check = _checked(path, network, manifest, batches or _random_batches(resolution), of)
+        done = replace(manifest, any_batch=kind.ANY_BATCH, versions=versions(manifest.format), check=check)
+        return target, save_with_manifest(Path(place), target, done)
+
+
+def _checked(
+    path: Path, network: nn.Module, manifest: Manifest, batches: Sequence[Tensor], of: str
+) -> Mapping[str, Any]:
+    """The agreement of the file at `path` with `network`, or why it could not be run."""
+    why_not = cannot_run(manifest.format)
+    if why_not:
+        return {"not_run": why_not}
+    run = open_file(manifest.format, path)
+    return check_agreement(run, network, batches, name=path.name, of=of).to_json()
+
+
+def _random_batches(resolution: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(_SEED)
+    return [random_images(size, resolution, generator) for size in _BATCH_SIZES]
+
+
+def _fits(weight: Tensor, wanted: Tensor | None) -> bool:
+    return wanted is not None and weight.shape == wanted.shape
+
+
+def _write(network: nn.Module, resolution: int, path: Path) -> None:
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    example = torch.zeros(1, 3, resolution, resolution, device=device)
+    path.write_bytes(onnx_bytes(network, example, name=_file_name(path), any_batch_size=True))
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    model = path.read_bytes()
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # ONNX Runtime's exceptions have no other common base.
+    except Exception as error:
+        raise RunFailedError(f"ONNX Runtime cannot load {_file_name(path)}: {error}") from error
+
+
+def _file_name(path: Path) -> str:
+    """What the file will be called when it is whole."""
+    return path.name.removesuffix(".part")

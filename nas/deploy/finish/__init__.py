@@ -1,0 +1,1 @@
+"""From a pick to a network that is trained to the end."""

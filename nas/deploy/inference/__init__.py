@@ -1,0 +1,1 @@
+"""Files at work: predictions, times, memory and profiles."""

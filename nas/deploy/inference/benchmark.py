@@ -1,0 +1,175 @@
+"""How fast is each of some models, at some resolutions and batch sizes, side by side?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.deploy.export.agreement import random_images
+from nas.deploy.export.formats import FORMATS, cannot_run, open_file
+from nas.deploy.export.manifest import Manifest, load_manifest, size_of
+from nas.deploy.inference.memory import Footprint, measure_footprint
+from nas.deploy.inference.model import is_exported
+from nas.deploy.inference.timing import DEFAULT_RUNS, Times, measure_interleaved, ratio_of
+from nas.errors import NasError
+from nas.files import shown
+from nas.networks.deployed import deployed
+
+_SECOND_MS = 1000
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One file at one batch size: a row of a benchmark."""
+
+    label: str
+    path: Path
+    manifest: Manifest
+    batch: int
+
+    @property
+    def resolution(self) -> int:
+        """Of the images, in pixels."""
+        return self.manifest.architecture.resolution
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the input."""
+        return (self.batch, 3, self.resolution, self.resolution)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What was measured of a contender. `ratio` is its time over the first one's, from the same rounds."""
+
+    contender: Contender
+    times: Times
+    ratio: float
+    size_bytes: int
+    footprint: Footprint | None
+
+    @property
+    def frames_per_second(self) -> float:
+        """Images in a second, at the mean time of a batch."""
+        return self.contender.batch * _SECOND_MS / self.times.mean
+
+    def in_time(self, frame_rate: float) -> float:
+        """The share of runs, 0 to 1, that ended before the next frames at `frame_rate` came."""
+        budget = self.contender.batch * _SECOND_MS / frame_rate
+        return float(np.mean(np.array(self.times.samples_ms) <= budget))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        contender = self.contender
+        return {
+            "model": contender.label,
+            "format": contender.manifest.format,
+            "precision": contender.manifest.precision,
+            "weights": contender.manifest.weights,
+            "resolution": contender.resolution,
+            "batch": contender.batch,
+            **self.times.to_json(),
+            "frames_per_second": self.frames_per_second,
+            "ratio": self.ratio,
+            "bytes": self.size_bytes,
+            "memory_bytes": self.footprint.added_bytes if self.footprint else None,
+            "load_ms": self.footprint.load_ms if self.footprint else None,
+        }
+
+
+def contenders_of(
+    text: str, folder: Path, *, resolutions: Sequence[int] = (), batches: Sequence[int] = (1,), pick: str | None = None
+) -> list[Contender]:
+    """The files that `text` means: an exported file as it is, or a network as ONNX files that are written to `folder`.
+
+    A network is written once for each of `resolutions` (default: its own); an exported file has the one that it was
+    made for. Raises NasError where a file cannot be run here, or not at these resolutions and batch sizes.
+    """
+    found = [_exported(text, resolutions)] if is_exported(text) else _networks(text, folder, resolutions, pick)
+    contenders = []
+    for path, manifest in found:
+        if not manifest.any_batch and any(batch != 1 for batch in batches):
+            raise NasError(f"{shown(path)} takes one image at a time: leave out --batches")
+        label = path.name if is_exported(text) else manifest.name
+        contenders += [Contender(label, path, manifest, batch) for batch in batches]
+    return contenders
+
+
+def measure(
+    contenders: Sequence[Contender],
+    *,
+    runs: int = DEFAULT_RUNS,
+    threads: int = 1,
+    memory: bool = True,
+    on_round: Callable[[int, int], None] | None = None,
+) -> list[Benchmark]:
+    """Time all contenders in the same rounds, on one and the same image, and ask for each one's memory.
+
+    Raises RunFailedError where one does not run.
+    """
+    calls = {str(index): _call(contender, threads) for index, contender in enumerate(contenders)}
+    times = measure_interleaved(calls, runs=runs, on_round=on_round)
+    return [
+        Benchmark(
+            contender=contender,
+            times=times[str(index)],
+            ratio=ratio_of(times[str(index)], times["0"]),
+            size_bytes=size_of(contender.path, contender.manifest),
+            footprint=_footprint(contender, threads) if memory else None,
+        )
+        for index, contender in enumerate(contenders)
+    ]
+
+
+def _exported(text: str, resolutions: Sequence[int]) -> tuple[Path, Manifest]:
+    path = Path(text)
+    manifest = load_manifest(path)
+    own = manifest.architecture.resolution
+    if any(resolution != own for resolution in resolutions):
+        raise NasError(f"{text} was exported for {own} pixels alone: give the network itself to try other resolutions")
+    if manifest.format not in FORMATS:
+        raise NasError(f"the manifest of {text} has the format {manifest.format!r}, which is not known")
+    why_not = cannot_run(manifest.format)
+    if why_not:
+        raise NasError(f"{text} cannot be run here: {why_not}")
+    return path, manifest
+
+
+def _networks(text: str, folder: Path, resolutions: Sequence[int], pick: str | None) -> list[tuple[Path, Manifest]]:
+    """`text` as an ONNX file for each resolution."""
+    from nas.deploy.export.export import export_file
+    from nas.deploy.find import find_network
+
+    found = find_network(text, pick=pick)
+    network, weights = found.deployed()
+    files = []
+    for resolution in resolutions or (found.architecture.resolution,):
+        manifest = Manifest(
+            name=found.name,
+            format="onnx",
+            precision="float32",
+            any_batch=True,
+            architecture=replace(deployed(found.architecture), resolution=resolution),
+            weights=weights,
+            labels=found.labels,
+            preprocessing=None,
+            versions={},
+            check={},
+        )
+        files.append(export_file(network, manifest, folder / found.architecture.fingerprint / str(resolution)))
+    return files
+
+
+def _call(contender: Contender, threads: int) -> Callable[[], object]:
+    run = open_file(contender.manifest.format, contender.path, threads=threads)
+    image = random_images(contender.batch, contender.resolution, torch.Generator().manual_seed(0)).numpy()
+    return lambda: run(image)
+
+
+def _footprint(contender: Contender, threads: int) -> Footprint:
+    return measure_footprint(contender.manifest.format, contender.path, contender.shape, threads=threads)

@@ -1,0 +1,96 @@
+"""What does a command's MODEL mean, and what runs it?
+
+An exported file with its manifest, run by its own runtime; or whatever NETWORK means elsewhere, run by torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas.deploy.export.agreement import Logits, Runner
+from nas.deploy.export.formats import FORMATS, cannot_run, format_called, open_file, suffixes
+from nas.deploy.export.manifest import Manifest, load_manifest
+from nas.deploy.trained import is_trained
+from nas.errors import NasError
+from nas.files import shown
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Something that classifies images: `run` takes float32 (n, 3, h, w), normalised, and gives logits (n, classes).
+
+    `path` is that of the exported file, None for a network that torch runs. `manifest` says all the rest; that of a
+    network that torch runs has the format "torch".
+    """
+
+    path: Path | None
+    manifest: Manifest
+    run: Runner
+
+
+def is_exported(text: str) -> bool:
+    """Whether `text` is a file (or package) that an export has written, by the ending of its name."""
+    path = Path(text)
+    # Not by what lies beside it: NAME.json beside a trained network is, as a rule, the architecture that it came of.
+    return path.suffix in suffixes() and not is_trained(path)
+
+
+def refuse_pick(text: str, pick: str | None) -> None:
+    """Raise NasError where something is to be picked of the exported file `text`."""
+    if pick is not None:
+        raise NasError(f"--pick chooses a network of a run, but {text} is an exported file: leave out --pick")
+
+
+def open_exported(path: Path, *, threads: int = 0) -> Model:
+    """The exported file at `path`.
+
+    Raises NasError where it has no manifest, is another file than the manifest means, or cannot be run here.
+    """
+    manifest = load_manifest(path)
+    if manifest.format not in FORMATS or path.suffix != format_called(manifest.format).SUFFIX:
+        raise NasError(f"{shown(path)} is not of the format {manifest.format!r} that its manifest says")
+    why_not = cannot_run(manifest.format)
+    if why_not:
+        raise NasError(f"{shown(path)} cannot be run here: {why_not}")
+    run = open_file(manifest.format, path, threads=threads)
+    return Model(path, manifest, run if manifest.any_batch else _one_by_one(run))
+
+
+def open_model(text: str, *, pick: str | None = None, threads: int = 0) -> Model:
+    """The exported file or the network that `text` means. Raises NasError where there is none."""
+    if is_exported(text):
+        refuse_pick(text, pick)
+        return open_exported(Path(text), threads=threads)
+    from nas.deploy.find import find_network
+
+    found = find_network(text, pick=pick)
+    network, weights = found.deployed()
+    manifest = Manifest(
+        name=found.name,
+        format="torch",
+        precision="float32",
+        any_batch=True,
+        architecture=found.architecture,
+        weights=weights,
+        labels=found.labels,
+        preprocessing=found.preprocessing,
+        versions={"torch": str(torch.__version__)},
+        check={},
+    )
+
+    @torch.inference_mode()
+    def run(images: NDArray[np.float32]) -> Logits:
+        logits: Logits = network(torch.from_numpy(images)).numpy()
+        return logits
+
+    return Model(None, manifest, run)
+
+
+def _one_by_one(run: Runner) -> Runner:
+    """`run` for any number of images, of a file that takes one at a time."""
+    return lambda images: np.concatenate([run(images[index : index + 1]) for index in range(len(images))])

@@ -1,0 +1,1 @@
+"""Smaller networks out of trained ones: channels taken out, and NetAdapt."""

@@ -1,0 +1,1 @@
+"""int8 and float16 files: after training, and trained for it."""

@@ -1,0 +1,1 @@
+"""Families of networks: compound scaling, fitted to a device's latency."""
