@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nas import console
 
 if TYPE_CHECKING:
-    from nas.accuracy.benchmark import Throughput
+    from nas.benchmarks.training import Throughput
 
 _EXAMPLE = """example:
   python -m nas.accuracy benchmark --resolution 32 --batch-size 64 --seconds 60
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
-    from nas.accuracy.benchmark import measure_throughput  # imports torch, which --help does without
+    from nas.benchmarks.training import measure_throughput  # imports torch, which --help does without
 
     throughput = measure_throughput(
         resolution=arguments.resolution,

@@ -13,8 +13,8 @@ import torch
 from nas.accuracy.data.dataset import Dataset
 from nas.accuracy.data.load import load_dataset
 from nas.accuracy.training.train import TrainingSettings
+from nas.benchmarks.netadapt import Outcome, summary, uniform_at
 from nas.deploy.__main__ import main
-from nas.deploy.netadapt_benchmark import Outcome, summary, uniform_at
 from nas.deploy.pruning.netadapt import NetAdaptPath, NetAdaptSettings, Point, netadapt, proposals
 from nas.deploy.pruning.prune import count_macs
 from nas.deploy.pruning.table_latency import TableLatency

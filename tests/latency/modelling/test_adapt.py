@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas.benchmarks.adapting import METHODS, Problem, Trials
+from nas.benchmarks.adapting import main as benchmark_main
 from nas.errors import NasError
 from nas.latency.__main__ import main
-from nas.latency.adapt_benchmark import METHODS, Problem, Trials
-from nas.latency.adapt_benchmark import main as benchmark_main
 from nas.latency.measuring.agreement import compare
 from nas.latency.modelling.adapt import (
     LEAST_SAMPLES,

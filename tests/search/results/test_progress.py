@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas.search.overhead import main as overhead
+from nas.benchmarks.overhead import main as overhead
 from nas.search.results.progress import SearchProgress
 from nas.search.run.directory import claimed
 from nas.search.study import search

@@ -12,10 +12,7 @@ from nas.accuracy.data.load import load_dataset
 from nas.accuracy.evaluators.score_cache import ScoreCache
 from nas.accuracy.evaluators.short_training import ShortTraining
 from nas.accuracy.training.train import TrainingSettings
-from nas.networks.architecture import Architecture, Block
-from nas.networks.proxy import ProxySettings
-from nas.search.scoring.rungs import StoppingSettings
-from nas.search.stopping_benchmark import (
+from nas.benchmarks.stopping import (
     Candidate,
     compare,
     cut_short,
@@ -26,6 +23,9 @@ from nas.search.stopping_benchmark import (
     save_picture,
     to_json,
 )
+from nas.networks.architecture import Architecture, Block
+from nas.networks.proxy import ProxySettings
+from nas.search.scoring.rungs import StoppingSettings
 
 HALVING = StoppingSettings(method="halving")
 

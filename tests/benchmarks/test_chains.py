@@ -13,9 +13,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from nas.benchmarks.chains import ALONE, BORDERS, Chain, border_costs, chain_name, chain_sum, chains, compared
+from nas.benchmarks.chains_command import main
 from nas.errors import NasError
-from nas.latency.chain_benchmark import main
-from nas.latency.chains import ALONE, BORDERS, Chain, border_costs, chain_name, chain_sum, chains, compared
 from nas.latency.measuring.kit import EMPTY
 from nas.latency.measuring.onnx_models import unit_model
 from nas.latency.measuring.plan import Plan, plan_measurement

@@ -1,6 +1,6 @@
 """How well do ten measurements tell a device's latencies?
 
-    python -m nas.latency.adapt_benchmark --published DIR
+    python -m nas.benchmarks.adapting --published DIR
 
 Each of the 23 devices on which HELP measured 5,000 networks of FBNet's space is held out in turn. A few networks are
 chosen without looking at it, their latencies on it are shown to `nas.latency.modelling.adapt`, and all the others are
@@ -78,10 +78,10 @@ class Problem:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m nas.latency.adapt_benchmark",
+        prog="python -m nas.benchmarks.adapting",
         description="Hold out each of HELP's 23 measured devices in turn, adapt to a few of its measurements, and rank "
         "the networks that were not among them.",
-        epilog="example:\n  python -m nas.latency.adapt_benchmark --published ~/published --samples 10",
+        epilog="example:\n  python -m nas.benchmarks.adapting --published ~/published --samples 10",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--published", metavar="DIR", type=Path, required=True, help="folder of the published files")

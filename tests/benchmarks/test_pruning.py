@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.deploy.prune_benchmark import compared, main, plan_comparison, prune_to_shares
+from nas.benchmarks.pruning import compared, main, plan_comparison, prune_to_shares
 from nas.deploy.pruning.table_latency import TableLatency
 from nas.errors import NasError
 from nas.latency.measuring.kit import EMPTY
@@ -115,8 +115,8 @@ def test_the_command_measures_what_it_pruned(
     network: Architecture, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """From a table to the figures and the pruned networks; once more, nothing is measured again."""
-    monkeypatch.setattr("nas.deploy.prune_benchmark._FIT", 8)
-    monkeypatch.setattr("nas.deploy.prune_benchmark._HELD_OUT", 2)
+    monkeypatch.setattr("nas.benchmarks.pruning._FIT", 8)
+    monkeypatch.setattr("nas.benchmarks.pruning._HELD_OUT", 2)
     save_table(made_up_table(), Path("latency_tables"))
     again = ["--device", "made_up", "--network", "one.json", "--shares", "0.7", "--work", "work"]
     assert main(again) == 0

@@ -1,6 +1,6 @@
 """Does NetAdapt lose less accuracy than making all layers narrower, at the same latency and for the same training?
 
-    python -m nas.deploy.netadapt_benchmark --data cifar10 --images 6000 --seeds 3
+    python -m nas.benchmarks.netadapt --data cifar10 --images 6000 --seeds 3
 
 For each seed MobileNetV3-Large's proxy is trained, and then brought to a share of its latency in two ways: by NetAdapt,
 and by a width multiplier whose network takes as long (or, if none does exactly, a little longer), with the weights of
@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m nas.deploy.netadapt_benchmark",
+        prog="python -m nas.benchmarks.netadapt",
         description="NetAdapt against a width multiplier at equal latency, for the same training.",
     )
     parser.add_argument("--data", metavar="SOURCE", required=True, help="digits, folder:PATH, cifar10[:PATH]")

@@ -1,6 +1,6 @@
 """How long does it take to draw and cost many networks of a space?
 
-    python -m nas.latency.benchmark --space mbv3 --device pixel_lut
+    python -m nas.benchmarks.costing --space mbv3 --device pixel_lut
 
 Everything that is needed after the space and the table are loaded counts: the first time, that is building the arrays,
 tracing every unit that a network can have, drawing and adding up. The second time only drawing and adding up is left.
@@ -31,9 +31,9 @@ Seconds = dict[str, float]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m nas.latency.benchmark",
+        prog="python -m nas.benchmarks.costing",
         description="Draw and cost networks of a space: parameters, MACs, peak memory and latency of each.",
-        epilog="example:\n  python -m nas.latency.benchmark --space mbv3 --device pixel_lut --count 100000",
+        epilog="example:\n  python -m nas.benchmarks.costing --space mbv3 --device pixel_lut --count 100000",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--space", default="mbv3", help="a search space (default: mbv3)")

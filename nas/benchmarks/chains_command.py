@@ -1,6 +1,6 @@
 """Is a network's latency told better by units that are timed in short chains than by units that are timed alone?
 
-    python -m nas.latency.chain_benchmark --space mbv3 --resolution 160 --threads 1 --cores 0
+    python -m nas.benchmarks.chains_command --space mbv3 --resolution 160 --threads 1 --cores 0
 
 In one run, interleaved, this times whole networks, each of their units alone, and every two and every three consecutive
 units as one model. Sums by each way (chains.py) are calibrated on some of the networks, as in a table, and compared on
@@ -17,9 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nas import console
+from nas.benchmarks.chains import ALONE, Border, Comparison, Outcome, compared, prepare_chains
 from nas.errors import NasError
 from nas.files import write_files
-from nas.latency.chains import ALONE, Border, Comparison, Outcome, compared, prepare_chains
 from nas.latency.measuring.kit import MOST_PASSES, RunSettings
 from nas.latency.measuring.measure import KIT, RESULTS
 from nas.latency.measuring.plan import plan_measurement
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m nas.latency.chain_benchmark",
+        prog="python -m nas.benchmarks.chains_command",
         description="Whole networks beside the sums of their units, timed alone and in short chains, in one run.",
     )
     parser.add_argument("--space", metavar="NAME", required=True, help="a search space: its name, or its .yaml file")

@@ -1,6 +1,6 @@
-"""python -m nas.search.benchmark: how fast does each sampler find the front?
+"""python -m nas.benchmarks.samplers: how fast does each sampler find the front?
 
-Every sampler searches every oracle (nas/search/oracles.py), once for each seed. What is compared is the hypervolume of
+Every sampler searches every oracle (nas/benchmarks/oracles.py), once for each seed. What is compared is the hypervolume of
 all that was evaluated, at its true objectives, as a share of the best front's; and how long a suggestion takes.
 """
 
@@ -25,16 +25,16 @@ from matplotlib.figure import Figure
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nas import console
+from nas.benchmarks.oracles import MADE_UP, PUBLISHED, Oracle, load_oracle
 from nas.errors import NasError, unknown_name
 from nas.files import check_writable, shown, write_files
-from nas.search.oracles import MADE_UP, PUBLISHED, Oracle, load_oracle
 from nas.search.sampling.front_sampler.proposal import SpaceExhaustedError
 from nas.search.sampling.front_sampler.sampler import FrontSampler
 
 EPILOG = """\
 examples:
-  python -m nas.search.benchmark --oracle cells --sampler front --sampler nsga2 --evaluations 100
-  python -m nas.search.benchmark --published DIR --out runs/benchmark
+  python -m nas.benchmarks.samplers --oracle cells --sampler front --sampler nsga2 --evaluations 100
+  python -m nas.benchmarks.samplers --published DIR --out runs/benchmark
 
 DIR holds nas_bench_macro_cifar10.csv (columns arch, acc0, acc1, acc2, mean_acc, std, params, flops), made from
 github.com/xiusu/NAS-Bench-Macro; without it that oracle is left out. The samplers botorch and pymoo are run where those
@@ -48,13 +48,13 @@ MakeSampler = Callable[[Oracle, int], BaseSampler]
 
 
 def _botorch(oracle: Oracle, seed: int) -> BaseSampler:
-    from nas.search.benchmark_peers import BotorchSampler
+    from nas.benchmarks.sampler_peers import BotorchSampler
 
     return BotorchSampler(oracle, seed)
 
 
 def _pymoo(oracle: Oracle, seed: int) -> BaseSampler:
-    from nas.search.benchmark_peers import PymooSampler
+    from nas.benchmarks.sampler_peers import PymooSampler
 
     return PymooSampler(oracle, seed)
 
@@ -129,7 +129,7 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m nas.search.benchmark",
+        prog="python -m nas.benchmarks.samplers",
         description="Compare samplers on searches whose answers are known.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

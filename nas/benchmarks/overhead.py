@@ -1,6 +1,6 @@
-"""python -m nas.search.overhead: what does a trial cost besides training and evaluation?
+"""python -m nas.benchmarks.overhead: what does a trial cost besides training and evaluation?
 
-Runs a whole search whose scores are made up and known at once (nas/search/oracles.py), and times what is left:
+Runs a whole search whose scores are made up and known at once (nas/benchmarks/oracles.py), and times what is left:
 suggesting, costing, storing and logging. With --keep the run stays and its report is written.
 """
 
@@ -21,6 +21,7 @@ import torch
 
 from nas import console
 from nas.accuracy.evaluators.short_training import Evaluation, Score
+from nas.benchmarks.oracles import Made, made_accuracy
 from nas.errors import NasError
 from nas.files import check_writable, shown
 from nas.networks.architecture import Architecture
@@ -29,7 +30,6 @@ from nas.networks.space.search_space import SearchSpace
 from nas.report.files import append_trial
 from nas.report.write import write_report
 from nas.search.experiment import resolve_experiment
-from nas.search.oracles import Made, made_accuracy
 from nas.search.results.progress import SearchProgress
 from nas.search.run.directory import RunDirectory, claimed
 from nas.search.sampling.front_sampler.grid import Grid, Rows
@@ -111,7 +111,7 @@ def _measured(prepared: Prepared, folder: Path, *, report: bool) -> Overhead:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m nas.search.overhead", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m nas.benchmarks.overhead", description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--sampler", default="front")
     parser.add_argument("--latency-max", type=float, metavar="MS")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas.benchmarks.oracles import MACRO_FILE, cell_oracle, load_oracle, macro_oracle
 from nas.errors import ConfigError, NasError
-from nas.search.oracles import MACRO_FILE, cell_oracle, load_oracle, macro_oracle
 from nas.search.results.pareto import hypervolume
 
 

@@ -1,4 +1,4 @@
-"""python -m nas.search.stopping_benchmark: what does early stopping save, and what does it cost?
+"""python -m nas.benchmarks.stopping: what does early stopping save, and what does it cost?
 
 Networks drawn at random from a space are each trained to the end, once, and scored at every rung on the way. Searches
 with and without stopping then go through the same networks in the same order: what a search with stopping would not
@@ -42,7 +42,7 @@ from nas.search.scoring.rungs import Standing, StoppingSettings, bracket_of, bra
 EPILOG = """\
 example (40 minutes on one busy core; mbv3_small needs a table that has its units):
   python -m nas.latency extend pixel_lut --space mbv3_small --out runs/tables
-  python -m nas.search.stopping_benchmark --space mbv3_small --device runs/tables/pixel_lut.yaml --max-images 500
+  python -m nas.benchmarks.stopping --space mbv3_small --device runs/tables/pixel_lut.yaml --max-images 500
 """
 
 COMPARED = ("none", "halving", "hyperband")
@@ -202,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m nas.search.stopping_benchmark",
+        prog="python -m nas.benchmarks.stopping",
         description="Compare searches with and without early stopping on the same networks, by the epochs they train.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -16,8 +16,8 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.benchmarks.oracles import Oracle
 from nas.errors import NasError
-from nas.search.oracles import Oracle
 from nas.search.sampling.front_sampler.candidates import bred
 from nas.search.sampling.front_sampler.dominance import front_numbers
 from nas.search.sampling.front_sampler.grid import Floats, Rows

@@ -1,7 +1,7 @@
 """Does the latency of a pruned network, measured as a whole, fall as far as the table says that it was pruned by?
 
     python -m nas.latency measure --space mbv3 --resolution 224 --device my_board --cores 0
-    python -m nas.deploy.prune_benchmark --device my_board --network mobilenet_v3_large
+    python -m nas.benchmarks.pruning --device my_board --network mobilenet_v3_large
 
 The network is pruned to several shares of its latency as `python -m nas.deploy prune` does it, by a table that was
 measured on this machine; rows of widths that it has not are modelled by those that it has. Then, in one run under the
@@ -220,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m nas.deploy.prune_benchmark",
+        prog="python -m nas.benchmarks.pruning",
         description="How far the latency of pruned networks falls by a table of this machine, and as it is measured.",
     )
     parser.add_argument("--device", metavar="NAME", required=True, help="a table that was measured on this machine")

@@ -1,8 +1,8 @@
 """How fast does final training train, by each recipe, compared with a plain loop?
 
-    python -m nas.accuracy.final_benchmark --recipe plain modern
+    python -m nas.benchmarks.final_training --recipe plain modern
 
-The network, the images and the plain loop are those of `nas.accuracy.benchmark`; all loops have a process of their own
+The network, the images and the plain loop are those of `nas.benchmarks.training`; all loops have a process of their own
 and take turns. Recipes that do more to images than the plain loop does (RandAugment, erasing, an average of the
 weights) are compared with it all the same.
 """
@@ -19,9 +19,9 @@ from contextlib import ExitStack
 from functools import partial
 
 from nas import console
-from nas.accuracy.benchmark import Turn, benchmark_network, benchmark_task, loop_process, plain_turn
 from nas.accuracy.full_training.recipes import Recipe, find_recipe
 from nas.accuracy.full_training.train import train_to_the_end
+from nas.benchmarks.training import Turn, benchmark_network, benchmark_task, loop_process, plain_turn
 from nas.errors import NasError
 from nas.networks.build import build_network
 
@@ -63,7 +63,7 @@ def _final(recipe: Recipe, resolution: int, batch_size: int, workers: int) -> Tu
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m nas.accuracy.final_benchmark", description="Images a second of final training, by recipe."
+        prog="python -m nas.benchmarks.final_training", description="Images a second of final training, by recipe."
     )
     parser.add_argument(
         "--recipe", metavar="NAME", nargs="+", default=["plain", "modern"], help="default: plain modern"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nas.benchmarks.costing import main, measure, measure_one
 from nas.errors import NasError
-from nas.latency.benchmark import main, measure, measure_one
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.space.search_space import load_space
 from nas.networks.space.table import SpaceTable
@@ -74,7 +74,7 @@ def test_a_hundred_thousand_networks_take_a_second() -> None:
     """Drawn and costed for the first time, in a fresh process; the best of three on a machine that may be busy."""
     totals = []
     for _ in range(3):
-        command = [sys.executable, "-m", "nas.latency.benchmark", "--count", "100000"]
+        command = [sys.executable, "-m", "nas.benchmarks.costing", "--count", "100000"]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         totals.append(float(re.search(r"^total +([\d.]+)", out, re.MULTILINE)[1]))  # type: ignore[index]
     assert min(totals) < 1

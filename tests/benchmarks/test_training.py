@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from nas.accuracy.__main__ import main
-from nas.accuracy.benchmark import Throughput, Turn, loop_process
+from nas.benchmarks.training import Throughput, Turn, loop_process
 from nas.errors import RunFailedError
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.search.benchmark import SAMPLERS, main, run_search
-from nas.search.oracles import cell_oracle
+from nas.benchmarks.oracles import cell_oracle
+from nas.benchmarks.samplers import SAMPLERS, main, run_search
 
 
 def test_shares_rise_to_at_most_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

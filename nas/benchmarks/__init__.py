@@ -1,0 +1,1 @@
+"""The experiments behind the project's figures, each a command; nothing imports them."""
