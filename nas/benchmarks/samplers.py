@@ -1,6 +1,6 @@
 """python -m nas.benchmarks.samplers: how fast does each sampler find the front?
 
-Every sampler searches every oracle (nas/benchmarks/oracles.py), once for each seed. What is compared is the hypervolume of
+Every sampler searches every oracle (oracles.py), once for each seed. What is compared is the hypervolume of
 all that was evaluated, at its true objectives, as a share of the best front's; and how long a suggestion takes.
 """
 

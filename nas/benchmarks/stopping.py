@@ -300,7 +300,7 @@ def save_picture(path: Path, comparisons: Sequence[Comparison]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from nas.report import palette
+    from nas import palette
 
     figure = Figure(figsize=(4.5 * len(comparisons), 4.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)

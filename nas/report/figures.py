@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from nas import palette
 from nas.networks.describe import describe
-from nas.report import palette
 from nas.report.charts import Chart
 from nas.report.labels import obstacles, place_labels
 from nas.search.result import CostedNetwork, SearchResult, Trial

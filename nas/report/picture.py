@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nas.report import palette
+from nas import palette
 from nas.report.charts import Chart, charts_of
 from nas.report.labels import obstacles, place_labels
 from nas.search.result import SearchResult, Trial

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from nas.accuracy.full_training.state import FinalEpoch
-from nas.report.palette import DOMINATED, FRONT, KNEE, REFERENCE
+from nas.palette import DOMINATED, FRONT, KNEE, REFERENCE
 
 _DOTS_PER_INCH = 150
 # With more classes, their names and counts could not be read.

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nas.deploy.pruning.netadapt import Point
-from nas.report.palette import FRONT, REFERENCE
+from nas.palette import FRONT, REFERENCE
 
 _DOTS_PER_INCH = 150
 _HEIGHT_OF_ROW = 0.28
