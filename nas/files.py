@@ -7,11 +7,14 @@ own `search_spaces/mbv3.yaml` goes before ours.
 from __future__ import annotations
 
 import csv
+import json
+import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nas.errors import ConfigError, NasError, RunFailedError, known_names_text, unknown_name
 
@@ -127,3 +130,48 @@ def _existing(path: Path, kind: Kind) -> Path:
 
 def _known(kind: Kind, name: str) -> str:
     return known_names_text(_SINGULAR[kind], name, known_names(kind))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever the system has against writing `path` becomes a RunFailedError."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFailedError(
+            f"cannot write {shown(path)}: {error.strerror or error}. The same command goes on once it can be written."
+        ) from error
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON, whole or not at all. Raises RunFailedError where it cannot be written."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all. Raises RunFailedError where it cannot be written."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all. Raises RunFailedError where it cannot be written."""
+    part = path.with_name(path.name + ".part")
+    with writing(path):
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError:
+            with suppress(OSError):
+                part.unlink()
+            raise
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises NasError for a file that is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NasError(f"{shown(path)} cannot be read: {error}. Restore it, or start anew with --run.") from error

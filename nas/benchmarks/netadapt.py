@@ -28,7 +28,8 @@ from nas.accuracy.data.load import load_dataset, load_test_split
 from nas.accuracy.training.batchnorm import recalibrate
 from nas.accuracy.training.scores import score
 from nas.accuracy.training.sealed_file import read_sealed, write_sealed
-from nas.accuracy.training.train import TrainingSettings, train
+from nas.accuracy.training.settings import TrainingSettings
+from nas.accuracy.training.train import train
 from nas.accuracy.training.tuning import tune
 from nas.deploy.pruning.netadapt import Latency, NetAdaptSettings, Point, netadapt
 from nas.deploy.pruning.table_latency import TableLatency

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from nas import console
-from nas.accuracy.evaluators.short_training import Evaluation, Score
+from nas.accuracy.evaluators.short_training import Evaluation
+from nas.accuracy.score import Score
 from nas.benchmarks.oracles import Made, made_accuracy
 from nas.errors import NasError
 from nas.files import check_writable, shown
@@ -30,11 +31,12 @@ from nas.networks.space.search_space import SearchSpace
 from nas.report.files import append_trial
 from nas.report.write import write_report
 from nas.search.experiment import resolve_experiment
+from nas.search.prepare import Prepared, prepare
 from nas.search.results.progress import SearchProgress
 from nas.search.run.directory import RunDirectory, claimed
 from nas.search.sampling.front_sampler.grid import Grid, Rows
 from nas.search.sampling.space_rows import rows_of
-from nas.search.study import Prepared, prepare, search
+from nas.search.study import search
 
 
 class MadeUpEvaluator:

@@ -29,7 +29,7 @@ from nas.accuracy.data.load import load_dataset
 from nas.accuracy.evaluators.score_cache import FILE_NAME, ScoreCache
 from nas.accuracy.evaluators.short_training import ResumableEvaluator, ShortTraining
 from nas.accuracy.training.failures import TrainingFailedError
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.files import check_writable, shown, write_files
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture

@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from nas.accuracy.data.dataset import Dataset, Split
-from nas.accuracy.training.train import TrainingSettings, train
+from nas.accuracy.training.settings import TrainingSettings
+from nas.accuracy.training.train import train
 from nas.errors import RunFailedError
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network

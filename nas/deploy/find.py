@@ -23,7 +23,8 @@ from nas.networks.references import REFERENCES
 from nas.networks.references import find_network as find_architecture
 
 if TYPE_CHECKING:
-    from nas.search.result import SearchResult, Trial
+    from nas.search.result import SearchResult
+    from nas.search.trial import Trial
 
 NETWORK_HELP = "a trained network's folder, a run's directory (--pick), an architecture's .json, or a published name"
 PICK_HELP = "of a run: knee, 30ms (the best within it), a pick's name, or a trial's number (default: knee)"
@@ -92,7 +93,9 @@ def _trained(folder: Path) -> FoundNetwork:
 
 
 def _picked(folder: Path, pick: str) -> FoundNetwork:
-    from nas.search.run.directory import RunDirectory, load_result, load_weights
+    from nas.search.run.directory import RunDirectory
+    from nas.search.run.kept import load_weights
+    from nas.search.run.load import load_result
 
     result = load_result(folder)
     if not result.completed:

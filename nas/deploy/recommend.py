@@ -13,7 +13,8 @@ from nas.latency.table import LatencyTable
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import estimate_costs
-from nas.search.result import CostedNetwork, SearchResult
+from nas.search.costing import CostedNetwork
+from nas.search.result import SearchResult
 
 _FLOAT_BYTES = 4
 # In percentage points: differences of short training below this are taken for none.

@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
 def _report(run: Path) -> int:
     # Imported here: they bring torch and plotly, which --help does without.
     from nas.report.write import write_report
-    from nas.search.run.directory import RunDirectory, claimed, load_result, load_weights
+    from nas.search.run.directory import RunDirectory, claimed
+    from nas.search.run.kept import load_weights
+    from nas.search.run.load import load_result
 
     directory = RunDirectory(run)
     load_result(run)  # says what is wrong before anything is claimed

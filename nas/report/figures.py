@@ -13,8 +13,10 @@ from nas import palette
 from nas.networks.describe import describe
 from nas.report.charts import Chart
 from nas.report.labels import obstacles, place_labels
-from nas.search.result import CostedNetwork, SearchResult, Trial
+from nas.search.costing import CostedNetwork
+from nas.search.result import SearchResult
 from nas.search.results.wording import megabytes, millions, percent, short, with_device, written
+from nas.search.trial import Trial
 
 # Up to here points are drawn as SVG, sharp and without WebGL; from here on that would be slow to move in.
 MOST_SVG_POINTS = 1500

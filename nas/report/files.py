@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nas.errors import NasError
-from nas.files import shown
+from nas.files import read_json, shown, write_json, write_text, writing
 from nas.networks.describe import describe
 from nas.report.passwords import without_passwords
-from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
+from nas.search.costing import CostedNetwork
+from nas.search.result import SearchResult, Setting
 from nas.search.results.noise import Certainty
-from nas.search.run.directory import read_json, write_json, write_text, writing
+from nas.search.trial import Trial
 
 # published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration. Where a search has
 # more values (`Setting.further`), their columns, by their own names, stand before the last.

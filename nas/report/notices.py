@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nas.accuracy.evaluators.short_training import Score
+from nas.accuracy.score import Score
 from nas.latency.energy import Power, battery_hours, inferences_per_charge
 from nas.latency.table import SOURCES, Source
 from nas.latency.verdict import validated
-from nas.search.result import STATUSES, CostedNetwork, SearchResult, Status, Trial, mean_share
+from nas.search.costing import CostedNetwork
+from nas.search.result import SearchResult, mean_share
 from nas.search.results.wording import count, percent, share
+from nas.search.trial import STATUSES, Status, Trial
 
 _MOST_REASONS = 6
 _NUMBER = re.compile(r"\d[\d.,]*")

@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from nas import __version__
 from nas.deploy.export.picks import FOLDER, ExportedPick
+from nas.files import write_text
 from nas.latency.table import SOURCES, Source
 from nas.networks.describe import describe
 from nas.report import notices
@@ -21,7 +22,6 @@ from nas.report.passwords import without_passwords
 from nas.search.quantities import label_of, quantity_of
 from nas.search.result import SearchResult
 from nas.search.results import comparison, wording
-from nas.search.run.directory import write_text
 
 
 def save_page(path: Path, result: SearchResult, picks: list[ExportedPick]) -> None:

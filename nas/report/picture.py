@@ -12,11 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nas import palette
+from nas.files import write_bytes
 from nas.report.charts import Chart, charts_of
 from nas.report.labels import obstacles, place_labels
-from nas.search.result import SearchResult, Trial
+from nas.search.result import SearchResult
 from nas.search.results.wording import short
-from nas.search.run.directory import write_bytes
+from nas.search.trial import Trial
 
 _SIZE_INCHES = (8.0, 5.0)
 _ROW_INCHES = 3.2  # of every two further charts

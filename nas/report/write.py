@@ -8,11 +8,12 @@ from pathlib import Path
 from torch import Tensor
 
 from nas.deploy.export.picks import FOLDER, WeightsOf, write_picks
+from nas.files import writing
 from nas.report.files import save_pareto, write_trials
 from nas.report.page import save_page
 from nas.report.picture import save_picture
-from nas.search.result import SearchResult, Trial
-from nas.search.run.directory import writing
+from nas.search.result import SearchResult
+from nas.search.trial import Trial
 
 
 def no_weights(_trial: Trial) -> Mapping[str, Tensor] | None:

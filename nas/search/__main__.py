@@ -17,9 +17,9 @@ from nas.errors import ConfigError, NasError
 
 if TYPE_CHECKING:
     from nas.search.experiment import Experiment
+    from nas.search.prepare import Prepared
     from nas.search.results.progress import SearchProgress
     from nas.search.run.directory import RunDirectory
-    from nas.search.study import Prepared
 
 EPILOG = """\
 examples:
@@ -93,10 +93,12 @@ def _search(arguments: argparse.Namespace) -> int:
 
     from nas.report.files import append_trial, write_trials
     from nas.report.write import write_report
+    from nas.search.prepare import prepare
     from nas.search.results.progress import SearchProgress
     from nas.search.results.summary import print_summary
-    from nas.search.run.directory import RunDirectory, claimed, load_weights
-    from nas.search.study import prepare, search
+    from nas.search.run.directory import RunDirectory, claimed
+    from nas.search.run.kept import load_weights
+    from nas.search.study import search
 
     run = RunDirectory(arguments.run or _default_run(experiment))
     if threading.current_thread() is threading.main_thread():

@@ -10,147 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.accuracy.evaluators.short_training import Score
-from nas.latency.energy import energy_mj, frames_per_second
-from nas.latency.table import LatencyEstimate, LatencyTable, Source
-from nas.networks.architecture import Architecture
-from nas.networks.deployed import deployed
-from nas.networks.operators import Costs, estimate_costs
-from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, loss_of, on_device
+from nas.accuracy.score import Score
+from nas.latency.table import Source
+from nas.search.costing import CostedNetwork
+from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, loss_of
 from nas.search.results.noise import Certainty, Repeated, certainties
 from nas.search.results.pareto import added_volume, front_of, knee_of
-
-# complete: trained and scored. stopped: trained in part and scored so far, where it was far from the front (rungs.py).
-# infeasible: known to break a limit, never trained. duplicate: the same network as an earlier trial, never trained
-# again. failed: training ended without a score.
-Status = Literal["complete", "stopped", "infeasible", "duplicate", "failed"]
-STATUSES: tuple[Status, ...] = get_args(Status)
-# Those that training was spent on.
-TRAINED: tuple[Status, ...] = ("complete", "stopped", "failed")
-
-
-@dataclass(frozen=True)
-class CostedNetwork:
-    """A network that will be deployed, its costs there, and the score that its proxy earned (None: not trained).
-
-    `architecture` may have branches; everything that it costs is that of `nas.networks.deployed`. `latency` is that on
-    the main device, `elsewhere` that on others, by the names of their tables; `energy_mj` is the energy by the names
-    that objectives have (`energy_mj@note10_lut`), for the tables that give a power.
-    """
-
-    name: str
-    architecture: Architecture
-    latency: LatencyEstimate
-    costs: Costs
-    score: Score | None = None
-    elsewhere: Mapping[str, LatencyEstimate] = field(default_factory=dict)
-    energy_mj: Mapping[str, float] = field(default_factory=dict)
-
-    @cached_property
-    def values(self) -> Mapping[str, float]:
-        """What is known before training, by name (nas/search/quantities.py)."""
-        found = {
-            "params": self.costs.params,
-            "macs": self.costs.macs,
-            "peak_activation_bytes": self.costs.peak_activation_bytes,
-            **self.energy_mj,
-        }
-        for device, estimate in {"": self.latency, **self.elsewhere}.items():
-            found[on_device("latency_ms", device)] = estimate.latency_ms
-            found[on_device("fps", device)] = frames_per_second(estimate.latency_ms)
-        return found
-
-    def value(self, name: str) -> float:
-        """What it has of the objective `name`. Raises ValueError for top-1 where there is no score."""
-        return self.top1 if name == LEARNED else self.values[name]
-
-    def losses(self, objectives: Sequence[str]) -> tuple[float, ...]:
-        """Its values as points to minimise, each at best 0 (`quantities.loss_of`)."""
-        return tuple(loss_of(name, self.value(name)) for name in objectives)
-
-    def latency_on(self, device: str) -> LatencyEstimate:
-        """The latency by the table called `device`; the main one's name is not known here."""
-        return self.elsewhere.get(device, self.latency)
-
-    @property
-    def top1(self) -> float:
-        """The score's top-1 in percent. Raises ValueError where there is no score."""
-        if self.score is None:
-            raise ValueError(f"{self.name} has no score")
-        return self.score.top1
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "name": self.name,
-            "fingerprint": self.architecture.fingerprint,
-            "latency_ms": self.latency.latency_ms,
-            "latency_by_source_ms": dict(self.latency.by_source),
-            "params": self.costs.params,
-            "macs": self.costs.macs,
-            "peak_activation_bytes": self.costs.peak_activation_bytes,
-            "elsewhere": {device: asdict(estimate) for device, estimate in self.elsewhere.items()},
-            "energy_mj": dict(self.energy_mj),
-            "score": self.score.to_json() if self.score else None,
-            "architecture": self.architecture.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> CostedNetwork:
-        """The inverse of `to_json`."""
-        return cls(
-            name=data["name"],
-            architecture=Architecture.from_json(data["architecture"]),
-            latency=LatencyEstimate(data["latency_ms"], dict(data["latency_by_source_ms"])),
-            costs=Costs(data["params"], data["macs"], data["peak_activation_bytes"]),
-            score=Score.from_json(data["score"]) if data["score"] else None,
-            elsewhere={device: LatencyEstimate(**estimate) for device, estimate in data["elsewhere"].items()},
-            energy_mj=dict(data["energy_mj"]),
-        )
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One draw. `reason` says why a trial that is not complete is not; `seconds` is what it took in all.
-
-    The score of a stopped trial's network is partial. `rungs` holds top-1, in percent, by the epochs at which training
-    was looked at on the way: partial scores, for comparisons with others of as many epochs. `predicted` is what the
-    sampler expected of top-1 before training, mean and standard deviation in percent, where it has a model.
-    """
-
-    number: int
-    status: Status
-    network: CostedNetwork
-    reason: str = ""
-    seconds: float = 0.0
-    rungs: Mapping[int, float] = field(default_factory=dict)
-    predicted: tuple[float, float] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "number": self.number,
-            "status": self.status,
-            "reason": self.reason,
-            "seconds": self.seconds,
-            "rungs": {str(epochs): top1 for epochs, top1 in self.rungs.items()},
-            "predicted": list(self.predicted) if self.predicted else None,
-            "network": self.network.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Trial:
-        """The inverse of `to_json`."""
-        network = CostedNetwork.from_json(data["network"])
-        rungs = {int(epochs): top1 for epochs, top1 in data.get("rungs", {}).items()}
-        mean_and_std = data.get("predicted")
-        predicted = (mean_and_std[0], mean_and_std[1]) if mean_and_std else None
-        return cls(data["number"], data["status"], network, data["reason"], data["seconds"], rungs, predicted)
+from nas.search.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -303,23 +174,6 @@ class SearchResult:
     def _losses(self, trials: Sequence[Trial]) -> NDArray[np.float64]:
         """(n, objectives), to be minimised."""
         return np.array([trial.network.losses(self.setting.objectives) for trial in trials])
-
-
-def cost(name: str, architecture: Architecture, table: LatencyTable, *others: LatencyTable) -> CostedNetwork:
-    """A network with the costs of its deployed form, on a main device and others.
-
-    Raises NasError where a table misses one of its units.
-    """
-    running = deployed(architecture)
-    latency = table.estimate(running)
-    elsewhere = {other.name: other.estimate(running) for other in others}
-    powers = {"": table.conditions.power, **{other.name: other.conditions.power for other in others}}
-    energy = {
-        on_device("energy_mj", device): energy_mj(power.watts, elsewhere.get(device, latency).latency_ms)
-        for device, power in powers.items()
-        if power
-    }
-    return CostedNetwork(name, architecture, latency, estimate_costs(running), elsewhere=elsewhere, energy_mj=energy)
 
 
 def front_among(trials: Sequence[Trial], objectives: Sequence[str]) -> tuple[Trial, ...]:

@@ -4,57 +4,33 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from nas.accuracy.data.dataset import Dataset
-from nas.accuracy.data.load import load_dataset
 from nas.accuracy.evaluators.score_cache import ScoreCache, place_of
-from nas.accuracy.evaluators.short_training import Evaluator, Score, ShortTraining
-from nas.accuracy.training.devices import resolve_device, resolve_precision
+from nas.accuracy.score import Score
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.accuracy.training.training_identity import data_identity
 from nas.errors import RunFailedError
-from nas.latency.energy import required_power
-from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import units
-from nas.networks.references import reference
-from nas.networks.space.keys import STAGE_OPERATORS
-from nas.networks.space.search_space import SearchSpace, load_space
-from nas.search.experiment import Experiment
-from nas.search.quantities import LEARNED, loss_of, on_device, split_name
-from nas.search.result import TRAINED, CostedNetwork, SearchResult, Setting, Status, Trial, cost, front_among
+from nas.search.costing import CostedNetwork
+from nas.search.prepare import Prepared
+from nas.search.result import SearchResult, front_among
 from nas.search.results.progress import SearchProgress
-from nas.search.run import directory as run_directory
+from nas.search.run import kept
 from nas.search.run.directory import RunDirectory
-from nas.search.run.storage import Study, check_storage, open_study
-from nas.search.sampling.proposals import Proposer, SpaceExhausted, check_limits
+from nas.search.run.identity import begin, identity_of
+from nas.search.run.storage import Study, open_study
+from nas.search.sampling.proposals import Proposer, SpaceExhausted
 from nas.search.scoring.scorer import Scorer
+from nas.search.trial import TRAINED, Status, Trial
 
 MOST_FAILURES = 5
 
 Ending = Literal["trials", "minutes", "exhausted", "failing", "interrupted"]
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """An experiment whose every part was found, read and checked.
-
-    `tables` are those of the devices, the main one first. `left_out` are references that some table does not cover,
-    with the table's name.
-    """
-
-    experiment: Experiment
-    space: SearchSpace
-    tables: tuple[LatencyTable, ...]
-    dataset: Dataset
-    evaluator: Evaluator
-    references: tuple[CostedNetwork, ...]
-    left_out: Mapping[str, str]
-    setting: Setting
 
 
 @dataclass(frozen=True)
@@ -65,37 +41,6 @@ class Outcome:
     ending: Ending
 
 
-def prepare(experiment: Experiment, *, progress: bool = False) -> Prepared:
-    """Find and check everything that an experiment names, before anything is trained or written.
-
-    Raises NasError for whatever is missing or wrong.
-    """
-    space = load_space(experiment.space)
-    tables = _tables(experiment, space)
-    resolve_precision(experiment.training.precision, resolve_device(experiment.training.device))
-    check_storage(experiment.storage)
-    named = {name: reference(name) for name in experiment.references}
-    check_limits(space, tables, experiment.limits)
-    dataset = load_dataset(
-        experiment.data,
-        image_size=experiment.proxy.resolution,
-        seed=experiment.seed,
-        max_images=experiment.max_images,
-        progress=progress,
-    )
-    left_out = {name: table for name, network in named.items() if (table := _not_covering(network, tables))}
-    return Prepared(
-        experiment=experiment,
-        space=space,
-        tables=tables,
-        dataset=dataset,
-        evaluator=ShortTraining(dataset, experiment.training, experiment.proxy, space.largest_resolution),
-        references=tuple(cost(name, network, *tables) for name, network in named.items() if name not in left_out),
-        left_out=left_out,
-        setting=_setting(experiment, space, tables, dataset),
-    )
-
-
 def search(
     prepared: Prepared,
     run: RunDirectory,
@@ -104,7 +49,7 @@ def search(
     on_begin: Callable[[Sequence[Trial]], None] = lambda _: None,
     on_trial: Callable[[Trial], None] = lambda _: None,
 ) -> Outcome:
-    """Run, or go on with, a search in the directory `run`, which the caller holds (`run_directory.claimed`).
+    """Run, or go on with, a search in the directory `run`, which the caller holds (`claimed`).
 
     Ctrl-C ends it with what there is. `on_begin` is told the trials that were there before, `on_trial` each that ends.
     Raises NasError for a directory that belongs to another experiment.
@@ -114,10 +59,10 @@ def search(
     used = {"space": prepared.space.units()}
     used |= {network.name: units(deployed(network.architecture)) for network in prepared.references}
     data = data_identity(prepared.dataset)
-    identity = run_directory.identity_of(experiment, format_, prepared.tables, used, data)
-    run_directory.begin(run, experiment, identity, prepared.tables)
+    identity = identity_of(experiment, format_, prepared.tables, used, data)
+    begin(run, experiment, identity, prepared.tables)
     study = open_study(run, experiment.storage, experiment.objectives)
-    run_directory.save_setting(run, prepared.setting)
+    kept.save_setting(run, prepared.setting)
     on_begin(study.trials())
     session = _Session(prepared, run, study, progress, on_trial)
     try:
@@ -146,8 +91,8 @@ class _Session:
         self._progress = progress
         self._on_trial = on_trial
         self._scorer = _scorer(prepared, run, progress)
-        self.references = run_directory.load_references(run)
-        self.repeats = run_directory.load_repeats(run)
+        self.references = kept.load_references(run)
+        self.repeats = kept.load_repeats(run)
         completed = [trial for trial in study.trials() if trial.status == "complete"]
         self._front = self._front_of(completed)
         self._trained = sum(trial.status in TRAINED for trial in study.trials())
@@ -198,7 +143,7 @@ class _Session:
                 continue
             self._scores[self._proxy(network.architecture)] = (score, network.name)
             self.references.append(replace(network, score=score))
-            run_directory.save_references(self._run, self.references)
+            kept.save_references(self._run, self.references)
             self._progress.say(f"{network.name}: {score.top1:.1f} % at {network.latency.latency_ms:.1f} ms")
 
     def repeat_front(self) -> None:
@@ -218,7 +163,7 @@ class _Session:
                 self._progress.say(f"{trial.network.name} failed with seed {seed}: {error}")
                 continue
             self.repeats[fingerprint] = (*known, score)
-            run_directory.save_repeats(self._run, self.repeats)
+            kept.save_repeats(self._run, self.repeats)
 
     def _train(self, number: int, network: CostedNetwork) -> Trial:
         """What becomes of a network that is new and within the limits."""
@@ -231,7 +176,7 @@ class _Session:
             reason = f"same proxy as {earlier}, which was trained for both"
             trial = Trial(number, "complete", replace(network, score=score), reason, time.monotonic() - started)
             earlier_number = earlier.removeprefix("trial ")
-            known = run_directory.load_weights(self._run, int(earlier_number)) if earlier_number.isdigit() else None
+            known = kept.load_weights(self._run, int(earlier_number)) if earlier_number.isdigit() else None
             return self._join_front(trial, known)
         try:
             earned = self._scorer.earn(number, network, self._study.trials())
@@ -250,9 +195,9 @@ class _Session:
         self._front = self._front_of([*self._front, trial])
         if trial not in self._front or weights is None:
             return trial
-        run_directory.keep_weights_of(self._run, self._front)
+        kept.keep_weights_of(self._run, self._front)
         try:
-            run_directory.save_weights(self._run, trial.number, weights)
+            kept.save_weights(self._run, trial.number, weights)
         except RunFailedError as error:
             note = f"its weights are not kept: {error}"
             self._progress.say(f"{trial.network.name}: {note}")
@@ -285,71 +230,3 @@ def _scorer(prepared: Prepared, run: RunDirectory, progress: SearchProgress) -> 
         cache=ScoreCache(place_of(experiment.score_cache), progress.say),
         checkpoints=run.checkpoints,
     )
-
-
-def _tables(experiment: Experiment, space: SearchSpace) -> tuple[LatencyTable, ...]:
-    """The latency tables, the main one first, with all that objectives and limits ask of them."""
-    tables = tuple(load_table(device) for device in (experiment.device, *experiment.further_devices))
-    for table in tables:
-        table.require(space.units())
-    by_name = {"": tables[0], **{table.name: table for table in tables[1:]}}
-    for name in (*experiment.objectives, *experiment.limits.given()):
-        quantity, device = split_name(name)
-        if quantity == "energy_mj":
-            required_power(by_name[device].name, by_name[device].conditions.power)
-    return tables
-
-
-def _not_covering(network: Architecture, tables: Sequence[LatencyTable]) -> str:
-    """The first table that misses a unit of the network; empty where none does."""
-    wanted = units(deployed(network))
-    return next((table.name for table in tables if table.missing(wanted)), "")
-
-
-def _setting(experiment: Experiment, space: SearchSpace, tables: Sequence[LatencyTable], dataset: Dataset) -> Setting:
-    main, *others = tables
-    resolutions = space.format.resolution
-    span = f"{min(resolutions)} to {max(resolutions)}" if len(resolutions) > 1 else str(resolutions[0])
-    epochs = experiment.training.epochs
-    branched = any("branches" in STAGE_OPERATORS[op] for stage in space.format.stages for op in stage.operators)
-    candidate = "the candidate itself" + (", each block's branches one convolution" if branched else "")
-    largest = cost("", space.decode(space.largest_parameters()), *tables)
-    return Setting(
-        space=space.name,
-        space_size=space.size,
-        device=main.name,
-        device_conditions=main.conditions.model_dump(mode="json"),
-        dataset=experiment.data,
-        trained=f"the candidate's proxy for {epochs} {'epoch' if epochs == 1 else 'epochs'} on {dataset.name}: "
-        f"{experiment.proxy.resolution} px for {space.largest_resolution} px (smaller ones in proportion), "
-        f"{len(dataset.classes)} classes, early strides 1 so that the image shrinks at most "
-        f"{experiment.proxy.max_stride} times",
-        deployed=f"{candidate}: {span} px, {space.format.classes} classes, on "
-        f"{', '.join(table.conditions.device for table in tables)}",
-        limits=experiment.limits.given(),
-        budgets=experiment.all_budgets(),
-        reference_point=_reference_point(experiment, largest, len(dataset.classes)),
-        experiment=experiment.model_dump(mode="json"),
-        objectives=experiment.objectives,
-        devices={table.name: table.conditions.model_dump(mode="json") for table in others},
-        further=_further(experiment, largest),
-    )
-
-
-def _reference_point(experiment: Experiment, largest: CostedNetwork, classes: int) -> tuple[float, ...]:
-    """Top-1 by chance, and of each other objective what the largest member has, or the limit where that is less."""
-    limits = experiment.limits.given()
-
-    def worst(name: str) -> float:
-        value = largest.values[name]
-        return min(value, limits.get(name, value), key=lambda amount: loss_of(name, amount))
-
-    return tuple(100 / classes if name == LEARNED else worst(name) for name in experiment.objectives)
-
-
-def _further(experiment: Experiment, network: CostedNetwork) -> tuple[str, ...]:
-    """What is shown of each network besides the usual: other devices, energy, and what the experiment names."""
-    named = (*experiment.objectives, *experiment.limits.given())
-    latencies = [on_device("latency_ms", device) for device in network.elsewhere]
-    usual = (LEARNED, "latency_ms", "params", "macs", "peak_activation_bytes")
-    return tuple(name for name in dict.fromkeys([*latencies, *network.energy_mj, *named]) if name not in usual)

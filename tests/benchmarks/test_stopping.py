@@ -11,7 +11,7 @@ import pytest
 from nas.accuracy.data.load import load_dataset
 from nas.accuracy.evaluators.score_cache import ScoreCache
 from nas.accuracy.evaluators.short_training import ShortTraining
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.benchmarks.stopping import (
     Candidate,
     compare,

@@ -6,7 +6,8 @@ from functools import cache
 
 from nas.accuracy.data.dataset import Dataset
 from nas.accuracy.data.load import load_dataset
-from nas.accuracy.training.train import TrainingSettings, train
+from nas.accuracy.training.settings import TrainingSettings
+from nas.accuracy.training.train import train
 from nas.deploy.trained import Preprocessing, TrainedNetwork
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas.accuracy.data.load import load_dataset
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.tuning import tune
 from nas.deploy.trained import Preprocessing, TrainedNetwork
 from nas.networks.architecture import Architecture, Block

@@ -7,19 +7,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.accuracy.evaluators.short_training import Score
+from nas.accuracy.score import Score
 from nas.deploy.find import find_network
 from nas.deploy.trained import save_trained
 from nas.errors import NasError
+from nas.files import write_json
 from nas.latency.modelling.extend import with_modelled
 from nas.latency.table import load_table
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.operators import units
 from nas.networks.references import reference
-from nas.search.result import SearchResult, Setting, Trial, cost
-from nas.search.run import directory as run_directory
-from nas.search.run.directory import RunDirectory, save_weights, write_json
+from nas.search.costing import cost
+from nas.search.result import SearchResult, Setting
+from nas.search.run.directory import RunDirectory
+from nas.search.run.kept import save_weights
+from nas.search.trial import Trial
 from tests.deploy.digits_network import DIGITS
 
 NAMES = ("mobilenet_v3_small_075", "mobilenet_v3_small", "mobilenet_v3_large_075", "mobilenet_v3_large")
@@ -50,7 +53,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         reference_point=(0.0, 200.0),
         experiment={},
     )
-    monkeypatch.setattr(run_directory, "load_result", lambda _: SearchResult(setting, trials))
+    monkeypatch.setattr("nas.search.run.load.load_result", lambda _: SearchResult(setting, trials))
     folder = RunDirectory(tmp_path / "run")
     folder.path.mkdir()
     write_json(folder.identity, {})

@@ -9,13 +9,15 @@ from functools import cache
 
 import numpy as np
 
-from nas.accuracy.evaluators.short_training import Score
+from nas.accuracy.score import Score
 from nas.latency.energy import Power
 from nas.latency.table import LatencyTable, load_table
 from nas.networks.architecture import Architecture, Block
 from nas.networks.references import reference
 from nas.networks.space.search_space import SearchSpace, load_space
-from nas.search.result import CostedNetwork, SearchResult, Setting, Status, Trial, cost
+from nas.search.costing import CostedNetwork, cost
+from nas.search.result import SearchResult, Setting
+from nas.search.trial import Status, Trial
 
 
 @cache

@@ -24,8 +24,10 @@ from nas.networks.references import find_network
 from nas.report.__main__ import main
 from nas.report.files import append_trial, load_pareto
 from nas.report.write import write_report
-from nas.search.result import CostedNetwork, SearchResult, Trial
+from nas.search.costing import CostedNetwork
+from nas.search.result import SearchResult
 from nas.search.results.portfolio import picks_of
+from nas.search.trial import Trial
 from tests.report.searches import portfolio, references, score, search, setting, small_architecture, trial
 
 
@@ -245,9 +247,8 @@ def test_the_command_writes_the_report_of_a_run(
         asked.append(number)
         return trained(result.trials[number])
 
-    run_directory = sys.modules["nas.search.run.directory"]
-    monkeypatch.setattr(run_directory, "load_result", lambda _path: result)
-    monkeypatch.setattr(run_directory, "load_weights", load_weights)
+    monkeypatch.setattr("nas.search.run.load.load_result", lambda _path: result)
+    monkeypatch.setattr("nas.search.run.kept.load_weights", load_weights)
     assert main([str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(Path(line).is_file() for line in lines)
@@ -274,7 +275,7 @@ def test_a_failure_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(path: Path) -> SearchResult:
         raise OtherError("no")
 
-    monkeypatch.setattr(sys.modules["nas.search.run.directory"], "load_result", fail)
+    monkeypatch.setattr("nas.search.run.load.load_result", fail)
     assert main(["somewhere"]) == 1
 
 
@@ -289,11 +290,10 @@ def test_ctrl_c_and_many_problems_end_as_in_every_command(
     def fail(path: Path) -> SearchResult:
         raise ConfigError(["one", "two"])
 
-    run_directory = sys.modules["nas.search.run.directory"]
-    monkeypatch.setattr(run_directory, "load_result", stop)
+    monkeypatch.setattr("nas.search.run.load.load_result", stop)
     assert main(["somewhere"]) == 130
     capsys.readouterr()
-    monkeypatch.setattr(run_directory, "load_result", fail)
+    monkeypatch.setattr("nas.search.run.load.load_result", fail)
     assert main(["somewhere"]) == 2
     assert capsys.readouterr().err == "error: one\nerror: two\n"
 

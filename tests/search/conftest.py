@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from nas.accuracy.evaluators.short_training import Evaluation, Score
+from nas.accuracy.evaluators.short_training import Evaluation
+from nas.accuracy.score import Score
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.accuracy.training.training_identity import TrainingIdentity
 from nas.latency.energy import Power
@@ -19,9 +20,10 @@ from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs
 from nas.networks.space.search_space import read_space
 from nas.search.experiment import resolve_experiment
+from nas.search.prepare import Prepared, prepare
 from nas.search.results.progress import SearchProgress
 from nas.search.run.directory import RunDirectory, claimed
-from nas.search.study import Outcome, Prepared, prepare, search
+from nas.search.study import Outcome, search
 
 SMALL_SPACE = """\
 name: small

@@ -11,7 +11,8 @@ import numpy as np
 import optuna
 import pytest
 
-from nas.accuracy.evaluators.short_training import Evaluation, Score
+from nas.accuracy.evaluators.short_training import Evaluation
+from nas.accuracy.score import Score
 from nas.config import parse_document
 from nas.errors import ConfigError, NasError
 from nas.networks.architecture import Architecture
@@ -23,7 +24,8 @@ from nas.search.__main__ import main
 from nas.search.experiment import resolve_experiment
 from nas.search.result import SearchResult
 from nas.search.results.summary import print_summary
-from nas.search.run.directory import RunDirectory, load_result
+from nas.search.run.directory import RunDirectory
+from nas.search.run.load import load_result
 from tests.search.conftest import FakeEvaluator, Searcher, SteppingEvaluator
 
 HALVING = {"stopping": "halving", "training__epochs": 9, "trials": 24}

@@ -18,15 +18,18 @@ import torch
 
 from nas.accuracy.evaluators.short_training import Evaluation
 from nas.errors import NasError, RunFailedError
+from nas.files import write_json
 from nas.latency.table import LatencyTable, Row, load_table, save_table
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed, has_branches
 from nas.networks.operators import estimate_costs, units
 from nas.networks.references import reference
 from nas.networks.space.search_space import load_space
-from nas.search.result import Trial
-from nas.search.run.directory import RunDirectory, load_result, load_weights, save_weights, write_json
+from nas.search.run.directory import RunDirectory
+from nas.search.run.kept import load_weights, save_weights
+from nas.search.run.load import load_result
 from nas.search.run.storage import open_study
+from nas.search.trial import Trial
 from tests.search.conftest import FakeEvaluator, Searcher
 
 
@@ -547,10 +550,9 @@ def test_optuna_reads_the_journal_with_its_own_tools(searcher: Searcher) -> None
 def test_references_are_trained_once_and_costed_by_the_same_table(
     searcher: Searcher, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import nas.search.study as study
 
     space = load_space("small")
-    monkeypatch.setattr(study, "reference", lambda _: space.decode(space.largest_parameters()))
+    monkeypatch.setattr("nas.search.prepare.reference", lambda _: space.decode(space.largest_parameters()))
     evaluator = FakeEvaluator()
     first = searcher(evaluator, trials=3, references=["known"]).result
     assert [network.name for network in first.references] == ["known"]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pooch
 
-from nas.accuracy.evaluators.short_training import Score
+from nas.accuracy.score import Score
 from nas.accuracy.training.training_identity import TrainingIdentity
 from nas.errors import NasError
 from nas.files import shown

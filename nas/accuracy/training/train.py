@@ -14,50 +14,23 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from nas.accuracy.data.augment import augment, normalised
 from nas.accuracy.data.dataset import Dataset, Split
 from nas.accuracy.training.batchnorm import recalibrate
-from nas.accuracy.training.devices import Device, Precision, placed, resolve_device, resolve_precision
+from nas.accuracy.training.devices import placed, resolve_device, resolve_precision
 from nas.accuracy.training.failures import STEPS_BETWEEN_CHECKS, check_losses
 from nas.accuracy.training.memory import keep_freed_memory
 from nas.accuracy.training.optimisation import scaled_learning_rate, set_learning_rate, split_by_decay
 from nas.accuracy.training.randomness import derived_seed, seeded
 from nas.accuracy.training.scores import score
-from nas.config import Settings
+from nas.accuracy.training.settings import TrainingSettings
 
 _BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-
-class TrainingSettings(Settings):
-    """How networks are trained.
-
-    `learning_rate` is the highest, for a batch of 256 images: it grows in proportion to `batch_size`
-    (arXiv:1706.02677, section 2.1). It rises in a line for `warmup_epochs`, or half of the training where that is
-    shorter. `weight_decay` leaves biases and batch normalisation alone. `crop_padding` is a share of the image's side:
-    0.125 moves an image of 32 pixels by up to 4. `mirror` auto mirrors images where that keeps their class.
-    `precision` auto is bfloat16 where the device computes it fast (AMX, recent GPUs), float16 on other GPUs, else
-    float32.
-    """
-
-    epochs: int = Field(strict=True, default=3, ge=1, le=10_000)
-    batch_size: int = Field(strict=True, default=32, ge=2, le=65_536)
-    learning_rate: float = Field(strict=True, default=0.4, gt=0, le=100, allow_inf_nan=False)
-    momentum: float = Field(strict=True, default=0.9, ge=0, lt=1)
-    nesterov: bool = True
-    weight_decay: float = Field(strict=True, default=1e-4, ge=0, le=1)
-    warmup_epochs: float = Field(strict=True, default=1.0, ge=0, le=1000)
-    label_smoothing: float = Field(strict=True, default=0.1, ge=0, lt=1)
-    crop_padding: float = Field(strict=True, default=0.125, ge=0, lt=0.5)
-    mirror: Literal["auto", "always", "never"] = "auto"
-    precision: Precision = "auto"
-    device: Device = "auto"
 
 
 @dataclass(frozen=True)

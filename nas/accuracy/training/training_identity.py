@@ -16,7 +16,7 @@ import torch
 
 from nas.accuracy.data.dataset import Dataset
 from nas.accuracy.training.devices import resolve_device, resolve_precision
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 
 # To be raised with every change after which the same settings and seed train other weights or score them otherwise: in
 # train.py and what it is made of (augment.py, batchnorm.py, dataset.py, optimisation.py, randomness.py, scores.py), or

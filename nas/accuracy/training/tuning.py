@@ -16,7 +16,8 @@ from nas.accuracy.training.failures import TrainingFailedError
 from nas.accuracy.training.memory import keep_freed_memory
 from nas.accuracy.training.optimisation import scaled_learning_rate, set_learning_rate
 from nas.accuracy.training.randomness import seeded
-from nas.accuracy.training.train import TrainingSettings, build_optimiser
+from nas.accuracy.training.settings import TrainingSettings
+from nas.accuracy.training.train import build_optimiser
 
 
 def tune(

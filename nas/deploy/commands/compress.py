@@ -155,7 +155,7 @@ def _quantised(arguments: argparse.Namespace, model: ModelProto, manifest: Manif
 
 def _trained(arguments: argparse.Namespace, model: ModelProto, manifest: Manifest) -> Made:
     """The model by quantisation-aware training."""
-    from nas.accuracy.training.train import TrainingSettings
+    from nas.accuracy.training.settings import TrainingSettings
     from nas.deploy.inference.images import check_labels
     from nas.deploy.quantisation.compress import compared
     from nas.deploy.quantisation.fake_quantised import check_torchao

@@ -15,7 +15,7 @@ from nas.errors import NasError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nas.accuracy.training.train import TrainingSettings
+    from nas.accuracy.training.settings import TrainingSettings
     from nas.deploy.pruning.narrowing import Start
     from nas.deploy.pruning.prune import Facts
     from nas.deploy.pruning.table_latency import TableLatency

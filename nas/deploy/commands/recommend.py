@@ -79,7 +79,7 @@ def _candidates(run: Path | None, table: LatencyTable) -> tuple[list[Candidate],
 
     latency_ms = latency_on(table)
     if run is not None:
-        from nas.search.run.directory import load_result
+        from nas.search.run.load import load_result
 
         result = load_result(run)
         if not result.completed:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nas.errors import NasError
 
 if TYPE_CHECKING:
-    from nas.accuracy.training.train import TrainingSettings
+    from nas.accuracy.training.settings import TrainingSettings
     from nas.deploy.pruning.narrowing import Start
     from nas.deploy.pruning.netadapt import NetAdaptPath, Point
     from nas.deploy.pruning.table_latency import TableLatency
@@ -84,7 +84,7 @@ def check_start_options(arguments: argparse.Namespace) -> None:
 
 def training_settings(arguments: argparse.Namespace) -> TrainingSettings:
     """How a narrower network is trained. Raises ConfigError with every option that cannot be."""
-    from nas.accuracy.training.train import TrainingSettings
+    from nas.accuracy.training.settings import TrainingSettings
     from nas.config import Document, check
 
     options = {"epochs": "--epochs", "batch_size": "--batch-size", "learning_rate": "--rate"}

@@ -158,7 +158,7 @@ def _evaluator(arguments: argparse.Namespace) -> tuple[Callable[[int], ShortTrai
         return None, 1, ""
     from nas.accuracy.data.load import load_dataset
     from nas.accuracy.evaluators.short_training import ShortTraining
-    from nas.accuracy.training.train import TrainingSettings
+    from nas.accuracy.training.settings import TrainingSettings
     from nas.networks.proxy import ProxySettings
 
     training, proxy = TrainingSettings(), ProxySettings()

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from nas.deploy.export.export import OnnxCheck, deployed_network, export_onnx
 from nas.errors import NasError
+from nas.files import write_json, writing
 from nas.networks.architecture import Architecture
 from nas.networks.describe import describe
 from nas.networks.onnx_graph import INPUT_NAME
-from nas.search.result import SearchResult, Trial
+from nas.search.result import SearchResult
 from nas.search.results.portfolio import Pick, picks_of
 from nas.search.results.wording import count
-from nas.search.run.directory import write_json, writing
+from nas.search.trial import Trial
 
 FOLDER = "picks"
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nas.accuracy.data.dataset import Split
 from nas.accuracy.training.batchnorm import recalibrate
 from nas.accuracy.training.scores import score
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.tuning import tune
 from nas.deploy.find import FoundNetwork
 from nas.deploy.finish.finish import Images, check_classes, finished_architecture, load_images, start_network

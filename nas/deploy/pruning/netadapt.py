@@ -29,7 +29,7 @@ from nas.accuracy.training.batchnorm import recalibrate
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.accuracy.training.scores import score
 from nas.accuracy.training.sealed_file import read_sealed, write_sealed
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.training_identity import data_identity
 from nas.accuracy.training.tuning import tune
 from nas.config import Settings

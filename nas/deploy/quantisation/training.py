@@ -21,7 +21,7 @@ from torch import Tensor
 from nas.accuracy.data.dataset import Dataset
 from nas.accuracy.data.load import load_dataset
 from nas.accuracy.training.failures import TrainingFailedError
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.tuning import tune
 from nas.deploy.inference.images import Images
 from nas.deploy.quantisation.fake_quantised import FakeQuantisedNetwork, check_torchao, fake_quantised

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.search.costing import CostedNetwork
 from nas.search.quantities import LEARNED, loss_of, on_device, quantity_of, split_name
-from nas.search.result import CostedNetwork, SearchResult, Trial
+from nas.search.result import SearchResult
 from nas.search.results.pareto import standings
+from nas.search.trial import Trial
 
 
 @dataclass(frozen=True)

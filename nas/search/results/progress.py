@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from nas.search.costing import CostedNetwork
 from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED
-from nas.search.result import TRAINED, CostedNetwork, Trial
 from nas.search.results.wording import with_device, written
+from nas.search.trial import TRAINED, Trial
 
 # How often a plain line is printed, as a share of all trials.
 _PLAIN_STEP = 0.05

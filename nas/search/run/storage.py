@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.errors import NasError
 from nas.files import shown
 from nas.search.quantities import quantity_of
-from nas.search.result import Trial
+from nas.search.trial import Trial
 
 if TYPE_CHECKING:
     from nas.search.run.directory import RunDirectory

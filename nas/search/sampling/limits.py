@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from nas.search.costing import CostedNetwork
 from nas.search.experiment import Limits
 from nas.search.quantities import loss_of, quantity_of
-from nas.search.result import CostedNetwork
 
 
 def violations(network: CostedNetwork, limits: Limits) -> dict[str, float]:

@@ -21,15 +21,16 @@ from nas.errors import NasError
 from nas.latency.table import LatencyTable
 from nas.networks.architecture import Architecture
 from nas.networks.space.search_space import Parameters, SearchSpace
+from nas.search.costing import CostedNetwork, cost
 from nas.search.experiment import Experiment, Limits
 from nas.search.quantities import LEARNED
-from nas.search.result import TRAINED, CostedNetwork, Status, Trial, cost
 from nas.search.run.storage import Study
 from nas.search.sampling.front_sampler.proposal import SpaceExhaustedError
 from nas.search.sampling.front_sampler.sampler import PREDICTED, FrontSampler
 from nas.search.sampling.limits import broken, excess
 from nas.search.sampling.samplers import build_sampler
 from nas.search.sampling.space_problem import problem_of
+from nas.search.trial import TRAINED, Status, Trial
 
 # Draws of the sampler that may fail before one is repaired.
 MOST_DRAWS = 5

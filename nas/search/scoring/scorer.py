@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.accuracy.evaluators.score_cache import ScoreCache
-from nas.accuracy.evaluators.short_training import Evaluation, Evaluator, ResumableEvaluator, Score
+from nas.accuracy.evaluators.short_training import Evaluation, Evaluator, ResumableEvaluator
+from nas.accuracy.score import Score
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
+from nas.search.costing import CostedNetwork
 from nas.search.quantities import LEARNED
-from nas.search.result import CostedNetwork, Trial
 from nas.search.scoring.rungs import Standing, StoppingSettings, bracket_of, brackets, decide
+from nas.search.trial import Trial
 
 if TYPE_CHECKING:
     from torch import Tensor

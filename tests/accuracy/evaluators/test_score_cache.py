@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.accuracy.evaluators.score_cache import ScoreCache, place_of
-from nas.accuracy.evaluators.short_training import Score
+from nas.accuracy.score import Score
 from nas.accuracy.training.training_identity import TrainingIdentity
 
 TRAINING = TrainingIdentity("f00d", {"digest": "1"}, {"version": 1}, budget=9, seed=0)

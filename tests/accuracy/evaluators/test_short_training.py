@@ -12,11 +12,12 @@ import torch
 
 from nas.accuracy.data.load import load_dataset
 from nas.accuracy.evaluators import short_training as evaluate_module
-from nas.accuracy.evaluators.short_training import Evaluator, ResumableEvaluator, Score, ShortTraining
+from nas.accuracy.evaluators.short_training import Evaluator, ResumableEvaluator, ShortTraining
+from nas.accuracy.score import Score
 from nas.accuracy.training import train as train_module
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.accuracy.training.scores import score
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network

@@ -8,7 +8,7 @@ import torch
 from nas.accuracy.full_training.fine_tuning import Tuning
 from nas.accuracy.full_training.recipes import learning_rate_at
 from nas.accuracy.full_training.train import train_to_the_end
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.tuning import tune
 from nas.errors import NasError
 from tests.accuracy.helpers import BARE, random_dataset, small_network

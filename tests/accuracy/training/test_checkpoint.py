@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from nas.accuracy.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.train import (
-    TrainingSettings,
     TrainingState,
     advance,
     begin_training,

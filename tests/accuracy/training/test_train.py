@@ -16,7 +16,8 @@ from nas.accuracy.data.load import load_dataset
 from nas.accuracy.training import train as train_module
 from nas.accuracy.training.batchnorm import recalibrate
 from nas.accuracy.training.failures import TrainingFailedError
-from nas.accuracy.training.train import Epoch, TrainingSettings, build_optimiser, learning_rate_at, train
+from nas.accuracy.training.settings import TrainingSettings
+from nas.accuracy.training.train import Epoch, build_optimiser, learning_rate_at, train
 from tests.accuracy.helpers import random_dataset, tiny_network
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nas.accuracy.data.dataset import Dataset, Split
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.training_identity import TrainingIdentity, data_identity, recipe_of
 from tests.accuracy.helpers import random_dataset
 

@@ -12,7 +12,7 @@ import torch
 
 from nas.accuracy.data.dataset import Dataset
 from nas.accuracy.data.load import load_dataset
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.benchmarks.netadapt import Outcome, summary, uniform_at
 from nas.deploy.__main__ import main
 from nas.deploy.pruning.netadapt import NetAdaptPath, NetAdaptSettings, Point, netadapt, proposals

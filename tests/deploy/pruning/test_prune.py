@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nas.accuracy.data.load import load_dataset
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.tuning import tune
 from nas.deploy.__main__ import main
 from nas.deploy.pruning.narrowing import Start

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from nas.accuracy.training.failures import TrainingFailedError
-from nas.accuracy.training.train import TrainingSettings
+from nas.accuracy.training.settings import TrainingSettings
 from nas.deploy.quantisation import training as quantise_training
 from nas.deploy.quantisation.compress import session_runner, top1_of
 from nas.deploy.quantisation.fake_quantised import FakeQuantisedNetwork, fake_quantised

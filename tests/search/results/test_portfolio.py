@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.accuracy.evaluators.short_training import Score
+from nas.accuracy.score import Score
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import Costs
-from nas.search.result import CostedNetwork, SearchResult, Setting, Trial
+from nas.search.costing import CostedNetwork
+from nas.search.result import SearchResult, Setting
 from nas.search.results.comparison import better_line, beyond_line, unmet_lines
 from nas.search.results.portfolio import best_on_worst_device, joint_budgets, picks_of, references_beyond, unmet_budgets
+from nas.search.trial import Trial
 
 TWO_DEVICES = ("top1", "latency_ms", "latency_ms@b")
 NETWORK = Architecture(16, 4, (Block("conv", 8, kernel_size=3, stride=2), Block("pool"), Block("linear", 4)))

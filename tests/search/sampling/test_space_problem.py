@@ -13,8 +13,8 @@ from nas.latency.modelling.extend import with_modelled
 from nas.latency.table import load_table
 from nas.networks.references import reference
 from nas.networks.space.search_space import load_space
+from nas.search.costing import cost
 from nas.search.experiment import Experiment, Limits
-from nas.search.result import cost
 from nas.search.sampling.limits import excess
 from nas.search.sampling.space_problem import problem_of
 

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from nas.accuracy.evaluators.score_cache import ScoreCache
-from nas.accuracy.evaluators.short_training import Evaluation, Score
+from nas.accuracy.evaluators.short_training import Evaluation
+from nas.accuracy.score import Score
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.errors import NasError
 from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import estimate_costs
-from nas.search.result import CostedNetwork, Trial
+from nas.search.costing import CostedNetwork
 from nas.search.scoring.rungs import StoppingSettings
 from nas.search.scoring.scorer import FROM_CACHE, Scorer
+from nas.search.trial import Trial
 from tests.search.conftest import SteppingEvaluator
 
 BUDGET = 9
