@@ -23,7 +23,7 @@ from nas.networks.references import REFERENCES
 from nas.networks.references import find_network as find_architecture
 
 if TYPE_CHECKING:
-    from nas.search.result import SearchResult
+    from nas.search.results.result import SearchResult
     from nas.search.trial import Trial
 
 NETWORK_HELP = "a trained network's folder, a run's directory (--pick), an architecture's .json, or a published name"

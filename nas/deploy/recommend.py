@@ -14,7 +14,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import estimate_costs
 from nas.search.costing import CostedNetwork
-from nas.search.result import SearchResult
+from nas.search.results.result import SearchResult
 
 _FLOAT_BYTES = 4
 # In percentage points: differences of short training below this are taken for none.

@@ -11,8 +11,8 @@ from functools import cached_property
 
 from nas.search.costing import CostedNetwork
 from nas.search.quantities import LEARNED, label_of, quantity_of, split_name
-from nas.search.result import SearchResult, front_among
 from nas.search.results.noise import Certainty
+from nas.search.results.result import SearchResult, front_among
 from nas.search.results.wording import bound, read_in, short
 from nas.search.trial import Trial
 

@@ -14,7 +14,7 @@ from nas.networks.describe import describe
 from nas.report.charts import Chart
 from nas.report.labels import obstacles, place_labels
 from nas.search.costing import CostedNetwork
-from nas.search.result import SearchResult
+from nas.search.results.result import SearchResult
 from nas.search.results.wording import megabytes, millions, percent, short, with_device, written
 from nas.search.trial import Trial
 

@@ -18,8 +18,8 @@ from nas.files import read_json, shown, write_json, write_text, writing
 from nas.networks.describe import describe
 from nas.report.passwords import without_passwords
 from nas.search.costing import CostedNetwork
-from nas.search.result import SearchResult, Setting
 from nas.search.results.noise import Certainty
+from nas.search.results.result import SearchResult, Setting
 from nas.search.trial import Trial
 
 # published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration. Where a search has

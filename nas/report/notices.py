@@ -13,7 +13,7 @@ from nas.latency.energy import Power, battery_hours, inferences_per_charge
 from nas.latency.table import SOURCES, Source
 from nas.latency.verdict import validated
 from nas.search.costing import CostedNetwork
-from nas.search.result import SearchResult, mean_share
+from nas.search.results.result import SearchResult, mean_share
 from nas.search.results.wording import count, percent, share
 from nas.search.trial import STATUSES, Status, Trial
 

@@ -20,8 +20,8 @@ from nas.report.charts import charts_of
 from nas.report.figures import chart_figure, hypervolume_figure, prediction_figure
 from nas.report.passwords import without_passwords
 from nas.search.quantities import label_of, quantity_of
-from nas.search.result import SearchResult
 from nas.search.results import comparison, wording
+from nas.search.results.result import SearchResult
 
 
 def save_page(path: Path, result: SearchResult, picks: list[ExportedPick]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from nas.search.result import Setting
+from nas.search.results.result import Setting
 
 # `://user:password@`, up to the last @: a password may hold one. Some drivers take it after the ? instead.
 _PASSWORD = re.compile(r"(://[^:/]*:).*(?=@)|([?&]pass(?:word|wd)?=)[^&]*")

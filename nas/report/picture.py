@@ -15,7 +15,7 @@ from nas import palette
 from nas.files import write_bytes
 from nas.report.charts import Chart, charts_of
 from nas.report.labels import obstacles, place_labels
-from nas.search.result import SearchResult
+from nas.search.results.result import SearchResult
 from nas.search.results.wording import short
 from nas.search.trial import Trial
 

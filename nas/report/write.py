@@ -12,7 +12,7 @@ from nas.files import writing
 from nas.report.files import save_pareto, write_trials
 from nas.report.page import save_page
 from nas.report.picture import save_picture
-from nas.search.result import SearchResult
+from nas.search.results.result import SearchResult
 from nas.search.trial import Trial
 
 

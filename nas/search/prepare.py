@@ -20,7 +20,7 @@ from nas.networks.space.search_space import SearchSpace, load_space
 from nas.search.costing import CostedNetwork, cost
 from nas.search.experiment import Experiment
 from nas.search.quantities import LEARNED, loss_of, on_device, split_name
-from nas.search.result import Setting
+from nas.search.results.result import Setting
 from nas.search.run.storage import check_storage
 from nas.search.sampling.proposals import check_limits
 

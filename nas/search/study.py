@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from nas.accuracy.evaluators.score_cache import ScoreCache, place_of
 from nas.accuracy.score import Score
@@ -18,8 +18,8 @@ from nas.networks.deployed import deployed
 from nas.networks.operators import units
 from nas.search.costing import CostedNetwork
 from nas.search.prepare import Prepared
-from nas.search.result import SearchResult, front_among
 from nas.search.results.progress import SearchProgress
+from nas.search.results.result import Ending, Outcome, SearchResult, front_among
 from nas.search.run import kept
 from nas.search.run.directory import RunDirectory
 from nas.search.run.identity import begin, identity_of
@@ -29,16 +29,6 @@ from nas.search.scoring.scorer import Scorer
 from nas.search.trial import TRAINED, Status, Trial
 
 MOST_FAILURES = 5
-
-Ending = Literal["trials", "minutes", "exhausted", "failing", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A search's result, and why it ended."""
-
-    result: SearchResult
-    ending: Ending
 
 
 def search(

@@ -19,7 +19,7 @@ from nas.networks.build import build_network
 from nas.networks.operators import units
 from nas.networks.references import reference
 from nas.search.costing import cost
-from nas.search.result import SearchResult, Setting
+from nas.search.results.result import SearchResult, Setting
 from nas.search.run.directory import RunDirectory
 from nas.search.run.kept import save_weights
 from nas.search.trial import Trial

@@ -16,7 +16,7 @@ from nas.networks.architecture import Architecture, Block
 from nas.networks.references import reference
 from nas.networks.space.search_space import SearchSpace, load_space
 from nas.search.costing import CostedNetwork, cost
-from nas.search.result import SearchResult, Setting
+from nas.search.results.result import SearchResult, Setting
 from nas.search.trial import Status, Trial
 
 

@@ -18,7 +18,7 @@ from nas.report.notices import (
     provenance_tables,
     standard_error,
 )
-from nas.search.result import SearchResult
+from nas.search.results.result import SearchResult
 from nas.search.results.summary import latency_basis
 from nas.search.results.wording import large, millions, share
 from nas.search.trial import Trial

@@ -15,8 +15,8 @@ from plotly.offline import get_plotlyjs
 from nas.deploy.export.picks import ExportedPick
 from nas.report import figures
 from nas.report.page import page
-from nas.search.result import SearchResult
 from nas.search.results.portfolio import Pick, picks_of
+from nas.search.results.result import SearchResult
 from tests.report.searches import large_search, portfolio, references, search, setting, trial, with_top1
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'"

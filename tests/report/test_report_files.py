@@ -11,7 +11,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.report.files import COLUMNS, ParetoFront, append_trial, load_pareto, save_pareto, write_trials
-from nas.search.result import SearchResult
+from nas.search.results.result import SearchResult
 from nas.search.trial import Trial
 from tests.report.searches import portfolio, search, setting, trial
 

@@ -25,8 +25,8 @@ from nas.report.__main__ import main
 from nas.report.files import append_trial, load_pareto
 from nas.report.write import write_report
 from nas.search.costing import CostedNetwork
-from nas.search.result import SearchResult
 from nas.search.results.portfolio import picks_of
+from nas.search.results.result import SearchResult
 from nas.search.trial import Trial
 from tests.report.searches import portfolio, references, score, search, setting, small_architecture, trial
 

@@ -22,8 +22,9 @@ from nas.networks.space.search_space import read_space
 from nas.search.experiment import resolve_experiment
 from nas.search.prepare import Prepared, prepare
 from nas.search.results.progress import SearchProgress
+from nas.search.results.result import Outcome
 from nas.search.run.directory import RunDirectory, claimed
-from nas.search.study import Outcome, search
+from nas.search.study import search
 
 SMALL_SPACE = """\
 name: small

@@ -22,7 +22,7 @@ from nas.report.page import page
 from nas.report.write import write_report
 from nas.search.__main__ import main
 from nas.search.experiment import resolve_experiment
-from nas.search.result import SearchResult
+from nas.search.results.result import SearchResult
 from nas.search.results.summary import print_summary
 from nas.search.run.directory import RunDirectory
 from nas.search.run.load import load_result

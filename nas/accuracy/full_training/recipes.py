@@ -14,8 +14,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from nas.accuracy.training.devices import Device, Precision
 from nas.accuracy.training.optimisation import REFERENCE_BATCH, scaled_learning_rate
+from nas.accuracy.training.settings import Device, Precision
 from nas.config import Settings, parse_value
 from nas.errors import ConfigError, NasError, nearest_first, unknown_name
 

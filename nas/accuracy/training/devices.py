@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from nas.accuracy.training.settings import Device, Precision
 from nas.errors import NasError
-
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 # Images on an accelerator may take this share of its free memory; otherwise they stay and batches are sent.
 _IMAGES_SHARE = 0.25

@@ -1,4 +1,4 @@
-"""The settings of a training; a value without torch."""
+"""The settings of a short training; a value without torch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from nas.accuracy.training.devices import Device, Precision
 from nas.config import Settings
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class TrainingSettings(Settings):

@@ -22,8 +22,8 @@ from nas.files import write_json, writing
 from nas.networks.architecture import Architecture
 from nas.networks.describe import describe
 from nas.networks.onnx_graph import INPUT_NAME
-from nas.search.result import SearchResult
 from nas.search.results.portfolio import Pick, picks_of
+from nas.search.results.result import SearchResult
 from nas.search.results.wording import count
 from nas.search.trial import Trial
 

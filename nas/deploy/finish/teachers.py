@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from nas.accuracy.data.dataset import Dataset
 from nas.accuracy.full_training.distillation import Teacher, TeacherLogits
-from nas.accuracy.training.devices import Device, resolve_device
+from nas.accuracy.training.devices import resolve_device
+from nas.accuracy.training.settings import Device
 from nas.deploy.export.manifest import load_manifest, manifest_path, sha256_of
 from nas.deploy.trained import Preprocessing, load_trained
 from nas.errors import NasError, RunFailedError

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from nas.search.costing import CostedNetwork
 from nas.search.quantities import loss_of, split_name
-from nas.search.result import SearchResult
 from nas.search.results.portfolio import Pick, references_beyond, references_within, unmet_budgets, within
+from nas.search.results.result import SearchResult
 from nas.search.results.wording import count, with_device, written
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from nas.search.costing import CostedNetwork
 from nas.search.quantities import LEARNED, loss_of, on_device, quantity_of, split_name
-from nas.search.result import SearchResult
 from nas.search.results.pareto import standings
+from nas.search.results.result import SearchResult
 from nas.search.trial import Trial
 
 

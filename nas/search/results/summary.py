@@ -14,14 +14,14 @@ from nas.latency.verdict import validated
 from nas.networks.describe import describe
 from nas.search.costing import CostedNetwork
 from nas.search.quantities import split_name
-from nas.search.result import SearchResult, Setting, mean_share
 from nas.search.results.comparison import better_line, beyond_line, unmet_lines
 from nas.search.results.portfolio import picks_of
+from nas.search.results.result import SearchResult, Setting, mean_share
 from nas.search.results.wording import amount, read_in
 from nas.search.trial import STATUSES
 
 if TYPE_CHECKING:
-    from nas.search.study import Ending
+    from nas.search.results.result import Ending
 
 _NUMBERS = ("top-1 %", "ms", "published", "params M", "MACs M")
 

@@ -12,7 +12,7 @@ from nas.accuracy.score import Score
 from nas.errors import NasError
 from nas.files import read_json, shown, write_json
 from nas.search.costing import CostedNetwork
-from nas.search.result import Setting
+from nas.search.results.result import Setting
 from nas.search.run.directory import RunDirectory
 from nas.search.trial import Trial
 

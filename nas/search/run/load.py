@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nas.errors import NasError
 from nas.files import read_json, shown
-from nas.search.result import SearchResult, Setting
+from nas.search.results.result import SearchResult, Setting
 from nas.search.run.directory import RunDirectory
 from nas.search.run.identity import read_identity
 from nas.search.run.kept import load_references, load_repeats, shape_of

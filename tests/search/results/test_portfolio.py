@@ -13,9 +13,9 @@ from nas.latency.table import LatencyEstimate
 from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import Costs
 from nas.search.costing import CostedNetwork
-from nas.search.result import SearchResult, Setting
 from nas.search.results.comparison import better_line, beyond_line, unmet_lines
 from nas.search.results.portfolio import best_on_worst_device, joint_budgets, picks_of, references_beyond, unmet_budgets
+from nas.search.results.result import SearchResult, Setting
 from nas.search.trial import Trial
 
 TWO_DEVICES = ("top1", "latency_ms", "latency_ms@b")

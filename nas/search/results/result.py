@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, loss_of
 from nas.search.results.noise import Certainty, Repeated, certainties
 from nas.search.results.pareto import added_volume, front_of, knee_of
 from nas.search.trial import Trial
+
+Ending = Literal["trials", "minutes", "exhausted", "failing", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -184,3 +186,11 @@ def front_among(trials: Sequence[Trial], objectives: Sequence[str]) -> tuple[Tri
 def mean_share(trials: Sequence[Trial], source: Source, device: str = "") -> float:
     """The mean part, 0 to 1, of these trials' latency on a device that rests on figures from `source`."""
     return float(np.mean([trial.network.latency_on(device).share(source) for trial in trials])) if trials else 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A search's result, and why it ended."""
+
+    result: SearchResult
+    ending: Ending
