@@ -20,30 +20,34 @@ import numpy as np
 import torch
 
 from nas import console
-from nas.accuracy.evaluators.short_training import Evaluation
-from nas.accuracy.score import Score
+from nas.accuracy.evaluators.evaluator import Evaluation, Untrained
+from nas.accuracy.score import SHORT, TOP1, Score
 from nas.benchmarks.oracles import Made, made_accuracy
 from nas.errors import NasError
 from nas.files import check_writable, shown
 from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs
 from nas.networks.space.search_space import SearchSpace
-from nas.report.files import append_trial
+from nas.report.files import TrialsFile
 from nas.report.write import write_report
+from nas.search.driver import search
 from nas.search.experiment import resolve_experiment
+from nas.search.listener import Listeners
 from nas.search.prepare import Prepared, prepare
 from nas.search.results.progress import SearchProgress
 from nas.search.run.directory import RunDirectory, claimed
 from nas.search.sampling.front_sampler.grid import Grid, Rows
 from nas.search.sampling.space_rows import rows_of
-from nas.search.study import search
 
 
-class MadeUpEvaluator:
+class MadeUpEvaluator(Untrained):
     """Scores members of a space by made-up accuracies, at once; keeps the seconds between two calls.
 
     `weighs` says whether zeros are given as weights, as many as the network has.
     """
+
+    rung = SHORT
+    metric = TOP1
 
     def __init__(self, space: SearchSpace, *, weighs: bool) -> None:
         rows = rows_of(space)
@@ -61,10 +65,6 @@ class MadeUpEvaluator:
         weights = {"all": torch.zeros(estimate_costs(architecture).params)} if self._weighs else None
         self._ended_at = time.perf_counter()
         return Evaluation(score, weights)
-
-    def proxy_of(self, architecture: Architecture) -> Architecture:
-        """Each network stands for itself."""
-        return architecture
 
     def _row(self, architecture: Architecture) -> Rows:
         return np.array([self._grid.row(self._space.encode(architecture))], dtype=np.int64)
@@ -102,7 +102,7 @@ def _measured(prepared: Prepared, folder: Path, *, report: bool) -> Overhead:
     prepared = replace(prepared, evaluator=evaluator, setting=setting)
     with SearchProgress(prepared.experiment.trials, quiet=not report) as progress, claimed(run):
         started = time.perf_counter()
-        outcome = search(prepared, run, progress, on_trial=lambda trial: append_trial(run.path / "trials.csv", trial))
+        outcome = search(prepared, run, Listeners(progress, TrialsFile(run.path, prepared.setting)))
         found = Overhead(evaluator.outside, time.perf_counter() - started)
         if not report:
             return found

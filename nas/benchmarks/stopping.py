@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from nas import console
 from nas.accuracy.data.load import load_dataset
 from nas.accuracy.evaluators.score_cache import FILE_NAME, ScoreCache
-from nas.accuracy.evaluators.short_training import ResumableEvaluator, ShortTraining
+from nas.accuracy.evaluators.short_training import ShortTraining
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.accuracy.training.settings import TrainingSettings
 from nas.files import check_writable, shown, write_files
@@ -120,13 +120,13 @@ def draw(
 
 
 def record(
-    evaluator: ResumableEvaluator, architecture: Architecture, at: Sequence[int], seed: int, cache: ScoreCache
+    evaluator: ShortTraining, architecture: Architecture, at: Sequence[int], seed: int, cache: ScoreCache
 ) -> dict[int, float]:
     """Top-1 after each of the epochs `at`, of which the last is the budget; what `cache` has is not trained again.
 
     Empty where training fails.
     """
-    training = evaluator.training_of(architecture, at[-1], seed)
+    training = evaluator.identity(architecture, at[-1], seed)
     known = {epochs: cache.get(training, epochs) for epochs in at}
     top1 = {epochs: score.top1 for epochs, score in known.items() if score is not None}
     if len(top1) == len(at):

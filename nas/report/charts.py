@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nas.search.costing import CostedNetwork
-from nas.search.quantities import LEARNED, label_of, quantity_of, split_name
+from nas.search.quantities import label_of, quantity_of, split_name
 from nas.search.results.noise import Certainty
 from nas.search.results.result import SearchResult, front_among
 from nas.search.results.wording import bound, read_in, short
@@ -40,7 +40,7 @@ class Chart:
     @property
     def is_whole(self) -> bool:
         """Whether there is no other objective: then the front is one line here."""
-        return set(self.result.setting.objectives) == {LEARNED, self.name}
+        return set(self.result.setting.objectives) == {self.result.setting.learned, self.name}
 
     @cached_property
     def dominated(self) -> tuple[Trial, ...]:
@@ -62,7 +62,7 @@ class Chart:
     @cached_property
     def steps(self) -> tuple[Trial, ...]:
         """The networks that no other beats in what this chart shows, from left to right."""
-        found = front_among(self.result.completed, (LEARNED, self.name))
+        found = front_among(self.result.completed, (self.result.setting.learned, self.name))
         return tuple(sorted(found, key=lambda trial: self.x(trial.network)))
 
     @property

@@ -13,14 +13,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nas.accuracy.score import TOP1
 from nas.errors import NasError
 from nas.files import read_json, shown, write_json, write_text, writing
 from nas.networks.describe import describe
 from nas.report.passwords import without_passwords
 from nas.search.costing import CostedNetwork
+from nas.search.listener import SilentSearch
 from nas.search.results.noise import Certainty
 from nas.search.results.result import SearchResult, Setting
 from nas.search.trial import Trial
+
+TRIALS = "trials.csv"
 
 # published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration. Where a search has
 # more values (`Setting.further`), their columns, by their own names, stand before the last.
@@ -109,12 +113,12 @@ def load_pareto(path: Path) -> ParetoFront:
         raise NasError(f"{shown(path)} is not a front: {type(error).__name__}: {error}") from error
 
 
-def write_trials(path: Path, trials: Iterable[Trial], further: Sequence[str] = ()) -> None:
-    """Write trials.csv, whole or not at all; `further` names the values besides the usual."""
-    write_text(path, _lines([_columns(further), *(_row(trial, further) for trial in trials)]))
+def write_trials(path: Path, trials: Iterable[Trial], further: Sequence[str] = (), learned: str = TOP1) -> None:
+    """Write trials.csv, whole or not at all; `further` names the values besides the usual, `learned` the metric."""
+    write_text(path, _lines([_columns(further, learned), *(_row(trial, further) for trial in trials)]))
 
 
-def append_trial(path: Path, trial: Trial, further: Sequence[str] = ()) -> None:
+def append_trial(path: Path, trial: Trial, further: Sequence[str] = (), learned: str = TOP1) -> None:
     """Add one row to trials.csv; many appended rows are the file that `write_trials` writes.
 
     A row torn by a killed process is cut off first. Raises NasError when the file has other columns, and RunFailedError
@@ -123,7 +127,7 @@ def append_trial(path: Path, trial: Trial, further: Sequence[str] = ()) -> None:
     with writing(path), path.open("a+b") as file:
         _cut_torn_row(file)
         file.seek(0)
-        header = _lines([_columns(further)]).encode()
+        header = _lines([_columns(further, learned)]).encode()
         first = file.readline()
         if first not in (b"", header):
             raise NasError(
@@ -132,6 +136,23 @@ def append_trial(path: Path, trial: Trial, further: Sequence[str] = ()) -> None:
             )
         # One write, so that what another process reads has no half row.
         file.write((b"" if first else header) + _lines([_row(trial, further)]).encode())
+
+
+class TrialsFile(SilentSearch):
+    """A listener that keeps trials.csv in a run's directory: a row for each trial, as they end."""
+
+    def __init__(self, folder: Path, setting: Setting) -> None:
+        self._path = folder / TRIALS
+        self._further = setting.further
+        self._learned = setting.learned
+
+    def begins(self, trials: Sequence[Trial]) -> None:
+        """Write the file anew, with what was there before."""
+        write_trials(self._path, trials, self._further, self._learned)
+
+    def ended(self, trial: Trial, done: int, front: Sequence[Trial]) -> None:  # noqa: ARG002
+        """Add a row."""
+        append_trial(self._path, trial, self._further, self._learned)
 
 
 def _cut_torn_row(file: BinaryIO) -> None:
@@ -148,8 +169,9 @@ def _cut_torn_row(file: BinaryIO) -> None:
         file.truncate(whole)
 
 
-def _columns(further: Sequence[str]) -> tuple[str, ...]:
-    return (*COLUMNS[:-1], *further, COLUMNS[-1])
+def _columns(further: Sequence[str], learned: str) -> tuple[str, ...]:
+    columns = (*COLUMNS[:-1], *further, COLUMNS[-1])
+    return tuple(column.replace(TOP1, learned) for column in columns)
 
 
 def _row(trial: Trial, further: Sequence[str]) -> tuple[str, ...]:
@@ -158,7 +180,7 @@ def _row(trial: Trial, further: Sequence[str]) -> tuple[str, ...]:
         str(trial.number),
         trial.status,
         " ".join(trial.reason.split()),
-        f"{score.top1:.6g}" if score else "",
+        f"{score.value:.6g}" if score else "",
         f"{network.latency.latency_ms:.6g}",
         *(f"{network.latency.by_source.get(source, 0.0):.6g}" for source in ("published", "modelled", "measured")),
         str(network.costs.params),

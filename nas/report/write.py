@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas.deploy.export.picks import FOLDER, WeightsOf, write_picks
 from nas.files import writing
-from nas.report.files import save_pareto, write_trials
+from nas.report.files import TRIALS, save_pareto, write_trials
 from nas.report.page import save_page
 from nas.report.picture import save_picture
 from nas.search.results.result import SearchResult
@@ -29,12 +29,12 @@ def write_report(result: SearchResult, folder: Path, *, weights: WeightsOf = no_
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_trials(folder / "trials.csv", result.trials, result.setting.further)
+    write_trials(folder / TRIALS, result.trials, result.setting.further, result.setting.learned)
     save_pareto(folder / "pareto.json", result)
     save_picture(folder / "pareto.png", result)
     picks = write_picks(result, folder / FOLDER, weights)
     save_page(folder / "report.html", result, picks)
-    files = [folder / name for name in ("report.html", "pareto.png", "pareto.json", "trials.csv")]
+    files = [folder / name for name in ("report.html", "pareto.png", "pareto.json", TRIALS)]
     for exported in picks:
         files.append(folder / FOLDER / f"{exported.pick.slug}.json")
         files += [folder / FOLDER / exported.export.file] if exported.export else []

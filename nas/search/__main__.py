@@ -91,20 +91,20 @@ def _parser() -> argparse.ArgumentParser:
 def _search(arguments: argparse.Namespace) -> int:
     experiment = _experiment(arguments)
 
-    from nas.report.files import append_trial, write_trials
+    from nas.report.files import TrialsFile
     from nas.report.write import write_report
+    from nas.search.driver import search
+    from nas.search.listener import Listeners
     from nas.search.prepare import prepare
     from nas.search.results.progress import SearchProgress
     from nas.search.results.summary import print_summary
     from nas.search.run.directory import RunDirectory, claimed
     from nas.search.run.kept import load_weights
-    from nas.search.study import search
 
     run = RunDirectory(arguments.run or _default_run(experiment))
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     prepared = prepare(experiment, progress=sys.stderr.isatty() and not arguments.quiet)
-    further = prepared.setting.further
     with claimed(run):
         with SearchProgress(
             experiment.trials,
@@ -113,13 +113,7 @@ def _search(arguments: argparse.Namespace) -> int:
             objectives=experiment.objectives,
         ) as progress:
             _announce(progress, prepared, run)
-            outcome = search(
-                prepared,
-                run,
-                progress,
-                on_begin=lambda trials: write_trials(run.path / "trials.csv", trials, further),
-                on_trial=lambda trial: append_trial(run.path / "trials.csv", trial, further),
-            )
+            outcome = search(prepared, run, Listeners(progress, TrialsFile(run.path, prepared.setting)))
         files = write_report(outcome.result, run.path, weights=lambda trial: load_weights(run, trial.number))
     if arguments.json:
         print((run.path / "pareto.json").read_text(encoding="utf-8"), end="")
@@ -186,12 +180,12 @@ def _announce(progress: SearchProgress, prepared: Prepared, run: RunDirectory) -
     from nas.search.results.wording import large
 
     setting = prepared.setting
-    progress.say(f"{setting.space}: {large(setting.space_size)} networks; run: {run.path}")
-    progress.say(f"top-1 is of {setting.trained}; latency is of {setting.deployed}.")
+    progress.message(f"{setting.space}: {large(setting.space_size)} networks; run: {run.path}")
+    progress.message(f"top-1 is of {setting.trained}; latency is of {setting.deployed}.")
     if setting.objectives != DEFAULT_OBJECTIVES:
-        progress.say(f"the front is of {', '.join(label_of(name) for name in setting.objectives)}.")
+        progress.message(f"the front is of {', '.join(label_of(name) for name in setting.objectives)}.")
     for name, table in prepared.left_out.items():
-        progress.say(f"{name} is left out: the table {table} does not have all of its units")
+        progress.message(f"{name} is left out: the table {table} does not have all of its units")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from nas.accuracy.score import Score
+from nas.accuracy.score import TOP1, Score
 from nas.latency.energy import energy_mj, frames_per_second
 from nas.latency.table import LatencyEstimate, LatencyTable
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
-from nas.networks.operators import Costs, estimate_costs
-from nas.search.quantities import LEARNED, loss_of, on_device
+from nas.networks.operators import Costs, estimate_costs, units
+from nas.search.quantities import LEARNED, loss_of, on_device, quantity_of
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,12 @@ class CostedNetwork:
         return found
 
     def value(self, name: str) -> float:
-        """What it has of the objective `name`. Raises ValueError for top-1 where there is no score."""
-        return self.top1 if name == LEARNED else self.values[name]
+        """What it has of the objective `name`. Raises ValueError for a metric that it has no score of."""
+        if name not in LEARNED:
+            return self.values[name]
+        if self.score is None or self.score.metric != name:
+            raise ValueError(f"{self.name} has no score of the metric {name}")
+        return self.score.value
 
     def losses(self, objectives: Sequence[str]) -> tuple[float, ...]:
         """Its values as points to minimise, each at best 0 (`quantities.loss_of`)."""
@@ -60,11 +64,16 @@ class CostedNetwork:
         return self.elsewhere.get(device, self.latency)
 
     @property
-    def top1(self) -> float:
-        """The score's top-1 in percent. Raises ValueError where there is no score."""
+    def learned(self) -> float:
+        """The score's value, in the unit of its metric. Raises ValueError where there is no score."""
         if self.score is None:
             raise ValueError(f"{self.name} has no score")
-        return self.score.top1
+        return self.score.value
+
+    @property
+    def top1(self) -> float:
+        """The score's top-1 in percent. Raises ValueError where there is none, or the score is of another metric."""
+        return self.value(TOP1)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -94,6 +103,46 @@ class CostedNetwork:
             elsewhere={device: LatencyEstimate(**estimate) for device, estimate in data["elsewhere"].items()},
             energy_mj=dict(data["energy_mj"]),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Costing:
+    """What networks cost on the devices of a search, and which of them break its limits.
+
+    `tables` are those of the devices, the main one first. `limits` are by the names of quantities
+    (nas/search/quantities.py): what a network must not exceed, or of fps must reach.
+    """
+
+    tables: tuple[LatencyTable, ...]
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    def cost(self, name: str, architecture: Architecture) -> CostedNetwork:
+        """The network with the costs of its deployed form. Raises NasError where a table misses one of its units."""
+        return cost(name, architecture, *self.tables)
+
+    def uncovered_by(self, architecture: Architecture) -> str:
+        """The name of the first table that misses a unit of the network; empty where none does."""
+        deployed_units = units(deployed(architecture))
+        return next((table.name for table in self.tables if table.missing(deployed_units)), "")
+
+    def violations(self, network: CostedNetwork) -> dict[str, float]:
+        """By limit, the relative excess: 0.1 is a tenth beyond; at most 0 is met."""
+        return {
+            name: loss_of(name, network.values[name]) / loss_of(name, limit) - 1 for name, limit in self.limits.items()
+        }
+
+    def broken(self, network: CostedNetwork) -> str:
+        """The limits that a network breaks, in words; empty when it meets all."""
+        return "; ".join(
+            f"{name} {network.values[name]:.6g} is "
+            f"{'below' if quantity_of(name).larger_is_better else 'above'} {limit:.6g}"
+            for name, limit in self.limits.items()
+            if loss_of(name, network.values[name]) > loss_of(name, limit)
+        )
+
+    def excess(self, network: CostedNetwork) -> float:
+        """How far a network is beyond its limits: the sum of the relative excesses."""
+        return sum(max(0.0, violation) for violation in self.violations(network).values())
 
 
 def cost(name: str, architecture: Architecture, table: LatencyTable, *others: LatencyTable) -> CostedNetwork:

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictStr, model_validator
 
+from nas.accuracy.evaluators.registry import check_evaluator
+from nas.accuracy.score import SHORT
 from nas.accuracy.training.settings import TrainingSettings
 from nas.config import Document, Settings, check, with_overrides
 from nas.errors import NasError
@@ -23,7 +25,11 @@ from nas.search.scoring.rungs import StoppingSettings, brackets
 SamplerName = Literal["front", "nsga2", "nsga3", "tpe", "gp", "random"]
 
 # What may differ between two commands that belong to the same run: how long it goes on, and what is picked.
-CHANGEABLE = frozenset({"trials", "minutes", "repeats", "score_cache", "budgets", "budgets_ms"})
+CHANGEABLE = frozenset({"trials", "minutes", "repeats", "score_cache", "budgets", "budgets_ms", "workers"})
+
+# Keys that earlier versions did not have, and their defaults: those are not written, so that a run that an earlier
+# version began is recognised.
+ADDED: Mapping[str, Any] = {"evaluator": SHORT, "workers": 1}
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMG]?)", re.ASCII)
 _FACTORS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
@@ -114,6 +120,8 @@ class Experiment(Settings):
     trials: Count = 24
     minutes: Positive | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
+    evaluator: Annotated[StrictStr, AfterValidator(check_evaluator)] = SHORT
+    workers: Annotated[Count, Field(le=1000)] = 1
     sampler: SamplerName = "front"
     population: Annotated[Count, Field(ge=2)] = 12
     limits: Limits = Limits()
@@ -148,6 +156,10 @@ class Experiment(Settings):
             raise ValueError("\n".join(problems))
         return self
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: what a run's directory holds, and what its identity is made of."""
+        return self.model_dump(mode="json", exclude={name for name in ADDED if getattr(self, name) == ADDED[name]})
+
     @property
     def further_devices(self) -> tuple[str, ...]:
         """The latency tables besides `device`, as they are looked up: those listed, and those behind an @."""
@@ -172,8 +184,9 @@ def _of_objectives(objectives: tuple[str, ...]) -> list[str]:
     named = f"but got {', '.join(objectives) or 'none'}"
     if len(set(objectives)) < len(objectives):
         return [f"objectives must be named once each, {named}"]
-    if LEARNED not in objectives or len(objectives) < 2:
-        return [f"objectives must be {LEARNED} and at least one that is known before training, {named}"]
+    learned = [name for name in objectives if name in LEARNED]
+    if len(learned) != 1 or len(objectives) < 2:
+        return [f"objectives must be {' or '.join(LEARNED)} and at least one that is known before training, {named}"]
     return []
 
 

@@ -1,7 +1,7 @@
 """What of a network can a search aim at, or be limited in?
 
 A name is one of QUANTITIES, such as `latency_ms`; what depends on the device is that of the main one, or of another:
-`latency_ms@note10_lut`. Top-1 is learned by training; everything else is known before it.
+`latency_ms@note10_lut`. Top-1, or another score that an evaluator gives, is learned; everything else is known before.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from nas.accuracy.score import TOP1
 from nas.errors import nearest_first
 from nas.files import NAME_PATTERN
 
@@ -22,10 +23,12 @@ class Quantity:
     unit: str
     larger_is_better: bool = False
     of_device: bool = False
+    learned: bool = False
 
 
 QUANTITIES = {
-    "top1": Quantity("top-1", "%", larger_is_better=True),
+    "top1": Quantity("top-1", "%", larger_is_better=True, learned=True),
+    "score": Quantity("score", "", larger_is_better=True, learned=True),
     "latency_ms": Quantity("latency", "ms", of_device=True),
     "fps": Quantity("frames a second", "fps", larger_is_better=True, of_device=True),
     "energy_mj": Quantity("energy", "mJ", of_device=True),
@@ -33,8 +36,9 @@ QUANTITIES = {
     "macs": Quantity("MACs", "MACs"),
     "peak_activation_bytes": Quantity("peak memory", "bytes"),
 }
-LEARNED = "top1"
-DEFAULT_OBJECTIVES = (LEARNED, "latency_ms")
+# What evaluators give, by the names of their metrics (`Score.metric`). A search has one of them as an objective.
+LEARNED = tuple(name for name, quantity in QUANTITIES.items() if quantity.learned)
+DEFAULT_OBJECTIVES = (TOP1, "latency_ms")
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -53,6 +57,11 @@ def quantity_of(name: str) -> Quantity:
     return QUANTITIES[split_name(name)[0]]
 
 
+def learned_of(objectives: Iterable[str]) -> str:
+    """The objective that is learned: the metric of the scores."""
+    return next(name for name in objectives if name in LEARNED)
+
+
 def label_of(name: str) -> str:
     """The name in words: `latency on note10_lut`."""
     device = split_name(name)[1]
@@ -64,7 +73,7 @@ def check_name(name: str, known: Iterable[str] = tuple(QUANTITIES)) -> str:
     known = tuple(known)
     quantity, device = split_name(name)
     if quantity not in known:
-        problem = f"{LEARNED} is known only after training" if quantity == LEARNED else f"unknown name {name!r}"
+        problem = f"{quantity} is known only after training" if quantity in LEARNED else f"unknown name {name!r}"
         of_device = ", ".join(name for name in known if QUANTITIES[name].of_device)
         raise ValueError(
             f"{problem}. Known, nearest first: {', '.join(nearest_first(quantity, known))}; "
@@ -79,14 +88,17 @@ def check_name(name: str, known: Iterable[str] = tuple(QUANTITIES)) -> str:
 
 def check_known_name(name: str) -> str:
     """As `check_name`, for what is known before training."""
-    return check_name(name, [quantity for quantity in QUANTITIES if quantity != LEARNED])
+    return check_name(name, [quantity for quantity in QUANTITIES if quantity not in LEARNED])
 
 
 def loss_of(name: str, value: float) -> float:
     """A value as something to minimise that is at best 0: the error for top-1, milliseconds a frame for fps.
 
-    The order stays, and so does the front; a hypervolume becomes a part of a box that ends at 0.
+    The order stays, and so does the front; a hypervolume becomes a part of a box that ends at 0. A score, which has no
+    best, is negated: it has no such box.
     """
-    if name == LEARNED:
+    if name == TOP1:
         return 100 - value
+    if name in LEARNED:
+        return -value
     return 1000 / value if quantity_of(name).larger_is_better else value

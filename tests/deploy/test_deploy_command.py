@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from nas.accuracy.evaluators.short_training import Evaluation, ShortTraining
+from nas.accuracy.evaluators.evaluator import Evaluation
+from nas.accuracy.evaluators.short_training import ShortTraining
 from nas.accuracy.score import Score
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.deploy.__main__ import main

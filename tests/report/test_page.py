@@ -91,7 +91,7 @@ def test_references_that_are_better_and_budgets_that_nothing_meets_are_told() ->
     best = max(plain.front, key=lambda one: one.network.top1).network
     assert best.score is not None
     fast = replace(best.latency, latency_ms=1.5)
-    known = replace(best, name="known", latency=fast, score=replace(best.score, top1=99.0))
+    known = replace(best, name="known", latency=fast, score=replace(best.score, value=99.0))
     result = replace(plain, references=(known,), setting=setting(budgets_ms=(2.0, 60.0)))
     text = " ".join(" ".join(render(result).words).split())
     assert "Networks on the line are beaten by no other network of the search in both" in text

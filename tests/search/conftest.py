@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from nas.accuracy.evaluators.short_training import Evaluation
-from nas.accuracy.score import Score
+from nas.accuracy.evaluators.evaluator import Evaluation, Untrained
+from nas.accuracy.score import SHORT, TOP1, Score
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.accuracy.training.training_identity import TrainingIdentity
 from nas.latency.energy import Power
@@ -19,12 +19,11 @@ from nas.latency.table import Citation, LatencyTable, Row, TableFormat, save_tab
 from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs
 from nas.networks.space.search_space import read_space
+from nas.search.driver import search
 from nas.search.experiment import resolve_experiment
 from nas.search.prepare import Prepared, prepare
-from nas.search.results.progress import SearchProgress
 from nas.search.results.result import Outcome
 from nas.search.run.directory import RunDirectory, claimed
-from nas.search.study import search
 
 SMALL_SPACE = """\
 name: small
@@ -56,8 +55,12 @@ head:
 
 
 @dataclass
-class FakeEvaluator:
+class FakeEvaluator(Untrained):
     """Scores a network by its size; keeps what it was asked, and fails where it is told to."""
+
+    rung = SHORT
+    metric = TOP1
+    chance = 10.0
 
     fails: Callable[[int], bool] = lambda _: False
     interrupts_at: int | None = None
@@ -74,12 +77,13 @@ class FakeEvaluator:
         top1 = 100 * macs / (macs + 5e5)
         return Evaluation(Score(top1, budget, seed, 0.5, "fake", architecture.resolution, 100, 50))
 
-    def proxy_of(self, architecture: Architecture) -> Architecture:
-        return architecture
 
-
-class SteppingEvaluator(ABC):
+class SteppingEvaluator(Untrained, ABC):
     """Can stop on the way: its checkpoint is the number of epochs that are done. What they come to is left open."""
+
+    rung = SHORT
+    metric = TOP1
+    chance = 10.0
 
     @abstractmethod
     def train(self, architecture: Architecture, start: int, until: int, budget: int, seed: int) -> Evaluation:
@@ -98,11 +102,8 @@ class SteppingEvaluator(ABC):
             checkpoint.write_text(str(until))
         return evaluation
 
-    def training_of(self, architecture: Architecture, budget: int, seed: int) -> TrainingIdentity:
+    def identity(self, architecture: Architecture, budget: int, seed: int) -> TrainingIdentity:
         return TrainingIdentity(architecture.fingerprint, {}, {}, budget, seed)
-
-    def proxy_of(self, architecture: Architecture) -> Architecture:
-        return architecture
 
 
 @pytest.fixture
@@ -137,8 +138,8 @@ class Searcher:
 
     def __call__(self, evaluator: FakeEvaluator | None = None, **overrides: Any) -> Outcome:
         prepared = self.prepared(evaluator or FakeEvaluator(), **overrides)
-        with SearchProgress(prepared.experiment.trials, quiet=True) as progress, claimed(self.run):
-            return search(prepared, self.run, progress)
+        with claimed(self.run):
+            return search(prepared, self.run)
 
 
 @pytest.fixture

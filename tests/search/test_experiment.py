@@ -96,8 +96,8 @@ def test_a_difference_is_short_enough_to_read() -> None:
     ("overrides", "said"),
     [
         ({"objectives": ["top1", "latncy"]}, "unknown name 'latncy'. Known, nearest first: latency_ms"),
-        ({"objectives": ["top1"]}, "objectives must be top1 and at least one"),
-        ({"objectives": ["params", "macs"]}, "objectives must be top1 and at least one"),
+        ({"objectives": ["top1"]}, "objectives must be top1 or score and at least one"),
+        ({"objectives": ["params", "macs"]}, "objectives must be top1 or score and at least one"),
         ({"objectives": "top1,macs,macs"}, "named once each"),
         ({"objectives": "top1,latency_ms@pixel_lut"}, "pixel_lut is the main device"),
         ({"devices": ["a/b.yaml", "b"]}, "devices must differ in name, but b stands twice"),

@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
-from nas.accuracy.evaluators.short_training import Evaluation
+from nas.accuracy.evaluators.evaluator import Evaluation
 from nas.accuracy.score import Score
 from nas.config import parse_document
 from nas.errors import ConfigError, NasError
@@ -226,6 +226,6 @@ def test_short_forms_are_understood() -> None:
 def test_an_evaluator_that_cannot_stop_is_refused(searcher: Searcher) -> None:
     """Before anything is trained."""
     evaluator = FakeEvaluator()
-    with pytest.raises(NasError, match="stopping must be none with FakeEvaluator"):
+    with pytest.raises(NasError, match="stopping must be none with the evaluator short"):
         searcher(evaluator, stopping="halving", training__epochs=9)
     assert evaluator.asked == []

@@ -1,17 +1,16 @@
-"""How good is an architecture, and what was spent to know it?"""
+"""ShortTraining: each candidate's proxy is trained from scratch for a few epochs, and scored on held-out images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-from torch import Tensor
+from typing import Any, ClassVar
 
 from nas.accuracy.data.dataset import Dataset
-from nas.accuracy.score import Score
+from nas.accuracy.evaluators.evaluator import Evaluation
+from nas.accuracy.evaluators.registry import Task
+from nas.accuracy.score import SHORT, TOP1, Score
 from nas.accuracy.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from nas.accuracy.training.failures import memory_as_failure
 from nas.accuracy.training.settings import TrainingSettings
@@ -19,6 +18,7 @@ from nas.accuracy.training.train import TrainingState, advance, begin_training, 
 from nas.accuracy.training.training_identity import TrainingIdentity, data_identity, recipe_of
 from nas.errors import NasError
 from nas.files import shown
+from nas.listener import Listener
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.proxy import ProxySettings, proxy_architecture
@@ -27,52 +27,9 @@ from nas.networks.proxy import ProxySettings, proxy_architecture
 _KEPT_RESOLUTIONS = 4
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """A score and, where a network was trained to its end, the weights of the network (its state_dict, on the CPU).
-
-    `note` says what was out of the ordinary, such as a damaged checkpoint.
-    """
-
-    score: Score
-    weights: Mapping[str, Tensor] | None = None
-    note: str = ""
-
-
-class Evaluator(Protocol):
-    """Anything that scores architectures."""
-
-    def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
-        """The score of `architecture` after `budget` epochs, the same for the same three arguments.
-
-        Raises TrainingFailedError with the reason where this architecture cannot be scored; others still can.
-        """
-        ...
-
-    def proxy_of(self, architecture: Architecture) -> Architecture:
-        """The network that is trained in the place of `architecture`; two with one proxy have one score."""
-        ...
-
-
-@runtime_checkable
-class ResumableEvaluator(Evaluator, Protocol):
-    """An evaluator that can stop on the way and go on later, and says what its scores depend on."""
-
-    def advance(
-        self, architecture: Architecture, budget: int, seed: int, *, until: int, checkpoint: Path
-    ) -> Evaluation:
-        """The score after `until` of `budget` epochs, going on from `checkpoint` where there is such a file.
-
-        Below `budget` the score is partial, and `checkpoint` then holds what is needed to go on; asked again for
-        epochs that it was asked for before, it answers from there. At `budget` the score and the weights are those of
-        `evaluate`, bit for bit, on however many steps it was reached; the checkpoint is left for the caller to delete.
-        A checkpoint that is damaged or of another training is not used: training begins anew, and the note says so.
-        """
-        ...
-
-    def training_of(self, architecture: Architecture, budget: int, seed: int) -> TrainingIdentity:
-        """All that the score of these three arguments depends on, for a cache that outlives the run."""
-        ...
+def short_training(task: Task) -> ShortTraining:
+    """The evaluator `short` for a task."""
+    return ShortTraining(task.dataset, task.training, task.proxy, task.space.largest_resolution)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +46,26 @@ class ShortTraining:
     largest_resolution: int
     _resized: dict[int, Dataset] = field(default_factory=dict, init=False, repr=False)
 
+    rung: ClassVar[str] = SHORT
+    metric: ClassVar[str] = TOP1
+
+    @property
+    def chance(self) -> float:
+        """Top-1 in percent of a network that guesses."""
+        return 100 / len(self.dataset.classes)
+
+    def begin(self, folder: Path, listener: Listener) -> None:
+        """Nothing: each network is trained by itself."""
+
+    def describe(self, budget: int) -> str:
+        """The proxy, its images and its epochs."""
+        return (
+            f"the candidate's proxy for {budget} {'epoch' if budget == 1 else 'epochs'} on {self.dataset.name}: "
+            f"{self.proxy.resolution} px for {self.largest_resolution} px (smaller ones in proportion), "
+            f"{len(self.dataset.classes)} classes, early strides 1 so that the image shrinks at most "
+            f"{self.proxy.max_stride} times"
+        )
+
     def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
         """Train for `budget` epochs; `seed` decides the first weights, the order of the images and the crops."""
         return self._train(architecture, budget, seed, until=budget, checkpoint=None)
@@ -99,7 +76,7 @@ class ShortTraining:
         """Train until `until` epochs are done, with the learning rates of `budget`."""
         return self._train(architecture, budget, seed, until=until, checkpoint=checkpoint)
 
-    def training_of(self, architecture: Architecture, budget: int, seed: int) -> TrainingIdentity:
+    def identity(self, architecture: Architecture, budget: int, seed: int) -> TrainingIdentity:
         """The proxy, the images, the recipe, the budget and the seed."""
         proxy = self.proxy_of(architecture).fingerprint
         return TrainingIdentity(proxy, self._data_identity, recipe_of(self.training), budget, seed)
@@ -113,7 +90,7 @@ class ShortTraining:
             raise NasError(f"a training of {budget} epochs must stop after 1 to {budget} of them, but got {until}")
         proxy = self.proxy_of(architecture)
         settings = self.training.model_copy(update={"epochs": budget})
-        kept = (checkpoint, self.training_of(architecture, budget, seed)) if checkpoint is not None else None
+        kept = (checkpoint, self.identity(architecture, budget, seed)) if checkpoint is not None else None
         what = f"{proxy.fingerprint} at {proxy.resolution} pixels"
         with memory_as_failure(what, "lower training.batch_size or the proxy's resolution"):
             dataset = self._dataset_at(proxy.resolution)
@@ -133,7 +110,7 @@ class ShortTraining:
         self, top1: float, state: TrainingState, proxy: Architecture, epochs: int, budget: int, seed: int
     ) -> Score:
         return Score(
-            top1=top1,
+            value=top1,
             epochs=epochs,
             seed=seed,
             seconds=sum(epoch.seconds for epoch in state.history[:epochs]),

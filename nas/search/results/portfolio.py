@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.search.costing import CostedNetwork
-from nas.search.quantities import LEARNED, loss_of, on_device, quantity_of, split_name
+from nas.search.quantities import loss_of, on_device, quantity_of, split_name
 from nas.search.results.pareto import standings
 from nas.search.results.result import SearchResult
 from nas.search.trial import Trial
@@ -86,7 +86,7 @@ def _pick(
         network.name
         for network in _rivals(result, [trial])
         if (_no_worse(network, trial.network, objectives) and not _no_worse(trial.network, network, objectives))
-        or (budgets and _meets(network, budgets) and network.top1 > trial.network.top1)
+        or (budgets and _meets(network, budgets) and network.learned > trial.network.learned)
     )
     return Pick(reason, slug, trial, better)
 
@@ -129,7 +129,7 @@ def best_on_worst_device(result: SearchResult) -> Trial:
     against the fastest network of the same accuracy would not do: the most accurate one never has any.
     """
     by_device = [
-        standings([trial.network.losses((LEARNED, name)) for trial in result.front])
+        standings([trial.network.losses((result.setting.learned, name)) for trial in result.front])
         for name in latency_objectives(result)
     ]
     return result.front[int(np.argmax(np.min(by_device, axis=0)))]

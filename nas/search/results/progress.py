@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from nas.search.costing import CostedNetwork
-from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED
+from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, learned_of
 from nas.search.results.wording import with_device, written
 from nas.search.trial import TRAINED, Trial
 
@@ -35,7 +35,8 @@ class SearchProgress:
         quiet: bool = False,
         objectives: Sequence[str] = DEFAULT_OBJECTIVES,
     ) -> None:
-        self._known = [name for name in objectives if name != LEARNED]
+        self._learned = learned_of(objectives)
+        self._known = [name for name in objectives if name not in LEARNED]
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._total = total
         self._ends_at = time.monotonic() + 60 * minutes if minutes is not None else None
@@ -62,12 +63,21 @@ class SearchProgress:
     ) -> None:
         self._bar.stop()
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """One line that stays."""
         self._console.print(Text(text), soft_wrap=True)
 
-    def begins(self, network: CostedNetwork, done: int) -> None:
-        """Training of `network` begins."""
+    def progress(self, work: str, done: int, total: int) -> None:
+        """What the evaluator makes ready in advance, on the bar; elsewhere its beginning and its end."""
+        self._bar.update(self._task, description=f"{work} ({done}/{total})")
+        if not self._live and done in (0, total):
+            self.message(f"{work}: {done}/{total}")
+
+    def begins(self, trials: Sequence[Trial]) -> None:
+        """What was there before is on the bar as soon as the first training begins."""
+
+    def training(self, network: CostedNetwork, done: int) -> None:
+        """Scoring of `network` begins."""
         self._bar.update(self._task, description=f"training {network.name}", completed=done)
 
     def ended(self, trial: Trial, done: int, front: Sequence[Trial]) -> None:
@@ -76,19 +86,19 @@ class SearchProgress:
             return
         self._seconds.append(trial.seconds)
         if trial.status == "failed":
-            self.say(f"trial {trial.number} failed: {trial.reason}")
+            self.message(f"trial {trial.number} failed: {trial.reason}")
         facts = self._facts(done, front)
         self._bar.update(self._task, completed=done, facts=facts)
         if not self._live and (done / self._total >= self._said + _PLAIN_STEP or done == self._total):
             self._said = done / self._total
-            self.say(f"{done}/{self._total} trained, {facts}")
+            self.message(f"{done}/{self._total} trained, {facts}")
 
     def _facts(self, done: int, front: Sequence[Trial]) -> str:
         facts = [f"{_clock(self._seconds_left(done))} left"] if self._seconds else []
         if front:
-            best = max(front, key=lambda trial: trial.network.top1)
+            best = max(front, key=lambda trial: trial.network.learned)
             values = ", ".join(with_device(name, written(name, best.network.values[name])) for name in self._known)
-            facts.append(f"best {best.network.top1:.1f} % at {values}")
+            facts.append(f"best {written(self._learned, best.network.learned)} at {values}")
             facts.append(f"front of {len(front)}")
         return ", ".join(facts)
 

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.accuracy.score import Score
+from nas.accuracy.score import TOP1, Score
 from nas.latency.table import Source
 from nas.search.costing import CostedNetwork
-from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, loss_of
+from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, learned_of, loss_of
 from nas.search.results.noise import Certainty, Repeated, certainties
 from nas.search.results.pareto import added_volume, front_of, knee_of
 from nas.search.trial import Trial
@@ -53,9 +53,14 @@ class Setting:
     further: tuple[str, ...] = ()
 
     @property
+    def learned(self) -> str:
+        """The objective that is learned: the metric of the scores."""
+        return learned_of(self.objectives)
+
+    @property
     def known_objectives(self) -> tuple[str, ...]:
         """The objectives that are known before training."""
-        return tuple(name for name in self.objectives if name != LEARNED)
+        return tuple(name for name in self.objectives if name not in LEARNED)
 
     @property
     def tables(self) -> Mapping[str, Mapping[str, Any]]:
@@ -118,12 +123,12 @@ class SearchResult:
         rest = [trial for trial in self.completed if trial.number not in chosen]
         found = certainties(
             [self._as_repeated(trial, self._repeated(trial)) for trial in members],
-            [self._as_repeated(trial, self._repeated(trial) or (trial.network.top1,)) for trial in rest],
+            [self._as_repeated(trial, self._repeated(trial) or (trial.network.learned,)) for trial in rest],
         )
         return {trial.number: certainty for trial, certainty in zip(members, found, strict=True)}
 
     def _repeated(self, trial: Trial) -> tuple[float, ...]:
-        return tuple(score.top1 for score in self.repeats.get(trial.network.architecture.fingerprint, ()))
+        return tuple(score.value for score in self.repeats.get(trial.network.architecture.fingerprint, ()))
 
     def _as_repeated(self, trial: Trial, top1: tuple[float, ...]) -> Repeated:
         return Repeated(top1, trial.network.losses(self.setting.known_objectives))
@@ -145,7 +150,7 @@ class SearchResult:
 
     def best_within_all(self, budgets: Mapping[str, float]) -> Trial | None:
         """The most accurate completed trial that meets a budget of each of some objectives, or None."""
-        order = (LEARNED, *budgets, *self.setting.objectives)
+        order = (self.setting.learned, *budgets, *self.setting.objectives)
         affordable = [
             trial
             for trial in self.completed
@@ -156,22 +161,32 @@ class SearchResult:
     def hypervolumes(self) -> list[float]:
         """After each trial, the part of the reference box (0 to 1) that the completed ones dominate.
 
-        The box ends at top-1 of 100 % and at nothing of each other objective (fps: none at 0 ms a frame).
+        The box ends at top-1 of 100 % and at nothing of each other objective (fps: none at 0 ms a frame). Another score
+        than top-1 has no best value: there the box ends at the best one that was seen.
         """
-        objectives = self.setting.objectives
-        corner = tuple(map(loss_of, objectives, self.setting.reference_point))
+        corner = self._in_box(tuple(map(loss_of, self.setting.objectives, self.setting.reference_point)))
+        if not all(side > 0 for side in corner):
+            return [0.0] * len(self.trials)
         volumes: list[float] = []
         points: list[tuple[float, ...]] = []
         volume = 0.0
         for trial in self.trials:
             if trial.status == "complete":
-                point = trial.network.losses(objectives)
+                point = self._in_box(trial.network.losses(self.setting.objectives))
                 if not any(all(a <= b for a, b in zip(known, point, strict=True)) for known in points):
                     volume += added_volume(point, points, corner) / math.prod(corner)
                     points = [point, *points]
                     points = [points[i] for i in front_of(points)]
             volumes.append(volume)
         return volumes
+
+    def _in_box(self, losses: tuple[float, ...]) -> tuple[float, ...]:
+        """Losses, measured from the end of the reference box."""
+        if self.setting.learned == TOP1:
+            return losses
+        best = min((loss_of(self.setting.learned, trial.network.learned) for trial in self.completed), default=0.0)
+        place = self.setting.objectives.index(self.setting.learned)
+        return tuple(loss - best if index == place else loss for index, loss in enumerate(losses))
 
     def _losses(self, trials: Sequence[Trial]) -> NDArray[np.float64]:
         """(n, objectives), to be minimised."""

@@ -27,6 +27,8 @@ def written(name: str, value: float) -> str:
         return millions(value)
     if quantity == "peak_activation_bytes":
         return megabytes(value)
+    if quantity == "score":
+        return f"score {value:.4g}"
     return f"{amount(value)} {quantity_of(name).unit}"
 
 

@@ -64,6 +64,11 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def evaluator(self) -> Path:
+        """The folder of what all scores rest on, where the evaluator makes something in advance."""
+        return self.path / "evaluator"
+
+    @property
     def study_name(self) -> str:
         """The name of the run's study: its own even in a storage that many runs share."""
         return f"nas-{read_json(self.identity)['id']}"

@@ -13,7 +13,7 @@ from nas.errors import NasError
 from nas.files import read_json, shown, write_json, write_text
 from nas.latency.table import LatencyTable, Row
 from nas.networks.operators import Unit
-from nas.search.experiment import Experiment, differences
+from nas.search.experiment import ADDED, Experiment, differences
 from nas.search.run.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def identity_of(
     used = {name: sorted({unit.key for unit in of_one}) for name, of_one in units.items()}
     return {
         "format": FORMAT,
-        "experiment": experiment.model_dump(mode="json"),
+        "experiment": experiment.to_json(),
         "space": dict(space),
         "tables": {table.name: _contents(table, used) for table in tables},
         "data": dict(data),
@@ -71,7 +71,7 @@ def begin(
     name = _recognised(run, identity, tables) if run.exists() else uuid.uuid4().hex[:12]
     # Anew where it was there before, too: a table may cover references that it did not.
     write_json(run.identity, {"id": name, **identity})
-    write_text(run.experiment, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+    write_text(run.experiment, yaml.safe_dump(experiment.to_json(), sort_keys=False))
 
 
 def _recognised(run: RunDirectory, identity: Mapping[str, Any], tables: Sequence[LatencyTable]) -> str:
@@ -83,7 +83,7 @@ def _recognised(run: RunDirectory, identity: Mapping[str, Any], tables: Sequence
     }
     contents = ("space", "tables", "data")
     now = {**identity, "tables": by_name}
-    changed = differences(before["experiment"], now["experiment"])
+    changed = differences({**ADDED, **before["experiment"]}, {**ADDED, **now["experiment"]})
     changed += differences({key: before[key] for key in contents}, {key: now[key] for key in contents})
     if not changed:
         return str(before["id"])

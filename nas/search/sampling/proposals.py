@@ -1,4 +1,4 @@
-"""Which network is to be trained next?
+"""Proposer: the next network that is to be trained, new and within the limits.
 
 A sampler's draws are costed at once. A draw that breaks a limit, or is a network that was drawn before, is recorded as
 such and never trained; after a few of those in a row the one nearest to the limits is made to fit them. The first
@@ -8,26 +8,21 @@ which is latency unless the experiment says otherwise.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import optuna
 from optuna.samplers import BaseSampler
 
 from nas.errors import NasError
-from nas.latency.table import LatencyTable
 from nas.networks.architecture import Architecture
 from nas.networks.space.search_space import Parameters, SearchSpace
-from nas.search.costing import CostedNetwork, cost
-from nas.search.experiment import Experiment, Limits
+from nas.search.costing import CostedNetwork, Costing
+from nas.search.experiment import Experiment
 from nas.search.quantities import LEARNED
-from nas.search.run.storage import Study
+from nas.search.run.study import Study
 from nas.search.sampling.front_sampler.proposal import SpaceExhaustedError
-from nas.search.sampling.front_sampler.sampler import PREDICTED, FrontSampler
-from nas.search.sampling.limits import broken, excess
+from nas.search.sampling.front_sampler.sampler import FrontSampler
 from nas.search.sampling.samplers import build_sampler
 from nas.search.sampling.space_problem import problem_of
 from nas.search.trial import TRAINED, Status, Trial
@@ -38,23 +33,17 @@ _REPAIR_STEPS = 2_000
 _START_SAMPLES = 16  # a member of the first generation, for an even spread
 
 
-class SpaceExhausted(Exception):  # noqa: N818 - an outcome, not an error
-    """No network was found any more that is new and within the limits."""
-
-
 @dataclass(frozen=True)
 class Proposal:
-    """A network to be trained, and the Optuna trial that it is."""
+    """A network to be trained, and the number of its trial.
 
-    trial: optuna.Trial
+    `predicted` is what the sampler expects of its score, where it has a model: mean and standard deviation, in the unit
+    of the metric.
+    """
+
+    number: int
     network: CostedNetwork
-
-    @property
-    def predicted(self) -> tuple[float, float] | None:
-        """Mean and standard deviation of top-1, in percent, that the sampler expects."""
-        frozen = self.trial.study.get_trials(deepcopy=False)[self.trial.number]
-        foretold = frozen.system_attrs.get(PREDICTED)
-        return (foretold["mean"], foretold["std"]) if foretold else None
+    predicted: tuple[float, float] | None = None
 
 
 class Proposer:
@@ -64,65 +53,56 @@ class Proposer:
     on the trials before it alone, so that a search that was killed and resumed draws what it would have drawn.
     """
 
-    def __init__(
-        self, experiment: Experiment, space: SearchSpace, tables: Sequence[LatencyTable], study: Study
-    ) -> None:
+    def __init__(self, experiment: Experiment, space: SearchSpace, costing: Costing, study: Study) -> None:
         self._experiment = experiment
         self._space = space
-        self._tables = tables
+        self._costing = costing
         self._study = study
         self._drawn = {
-            trial.network.architecture.fingerprint: trial.number for trial in study.trials() if trial.status in TRAINED
+            trial.network.architecture.fingerprint: trial.number for trial in study.settled() if trial.status in TRAINED
         }
         self._start: list[Parameters] | None = None
         self._anchor: Parameters | None = None
 
     def next(self) -> Proposal:
-        """A network that is new and within the limits. Raises SpaceExhausted when none can be found."""
+        """A network that is new and within the limits. Raises SpaceExhaustedError when none can be found."""
         # A search that was interrupted after some refusals goes on counting them.
-        rejected = self._refused_last()
+        rejected = [trial.network for trial in self._study.refused_last()]
         while len(rejected) < MOST_DRAWS:
             proposal = self._draw(self._planned())
             status, reason = self._objection(proposal.network)
             if status is None:
                 return self._take(proposal)
-            self._study.tell(proposal.trial, Trial(proposal.trial.number, status, proposal.network, reason))
+            self._study.keep(Trial(proposal.number, status, proposal.network, reason))
+            self._study.settle(proposal.number)
             rejected.append(proposal.network)
-        nearest = min(rejected, key=lambda network: excess(network, self._experiment.limits))
-        return self._take(self._draw(self._repaired(nearest.architecture, self._rng(self._study.count))))
+        nearest = min(rejected, key=self._costing.excess)
+        return self._take(self._draw(self._repaired(nearest.architecture, self._rng(self._study.next_number))))
 
     def _objection(self, network: CostedNetwork) -> tuple[Status | None, str]:
         """Why a network is not to be trained."""
-        reason = broken(network, self._experiment.limits)
+        reason = self._costing.broken(network)
         if reason:
             return "infeasible", reason
         earlier = self._drawn.get(network.architecture.fingerprint)
         return (None, "") if earlier is None else ("duplicate", f"the same network as trial {earlier}")
 
     def _take(self, proposal: Proposal) -> Proposal:
-        self._drawn[proposal.network.architecture.fingerprint] = proposal.trial.number
+        self._drawn[proposal.network.architecture.fingerprint] = proposal.number
         return proposal
 
     def _draw(self, planned: Parameters | None) -> Proposal:
         """One draw: of the sampler, or the planned one."""
-        study = self._study.optuna
-        number = self._study.count
-        if planned is not None:
-            study.enqueue_trial(dict(planned))
-        study.sampler = self._sampler(number, is_planned=planned is not None)
-        try:
-            trial = study.ask()
-            # The sampler thinks here. NSGA-II counts a planned network to its generation by this, too, which it forgets
-            # where nothing is left to sample.
-            _ = trial.relative_params
-        except SpaceExhaustedError as error:
-            raise SpaceExhausted from error
+        number = self._study.next_number
+        is_planned = planned is not None or self._study.is_planned()
+        trial = self._study.ask(self._sampler(number, is_planned=is_planned), planned)
         parameters: Parameters = {}
         for parameter in self._space.parameters:
             choice = trial.suggest_categorical(parameter.name, parameter.choices)
             assert choice is not None
             parameters[parameter.name] = choice
-        return Proposal(trial, cost(f"trial {trial.number}", self._space.decode(parameters), *self._tables))
+        network = self._costing.cost(f"trial {number}", self._space.decode(parameters))
+        return Proposal(number, network, self._study.predicted(number))
 
     def _sampler(self, number: int, *, is_planned: bool) -> BaseSampler:
         """The sampler of draw `number`. One that thinks long is not asked about a draw that is planned."""
@@ -134,28 +114,23 @@ class Proposer:
 
     @cached_property
     def _front(self) -> FrontSampler:
-        problem = problem_of(self._experiment, self._space, self._tables)
+        problem = problem_of(self._experiment, self._space, self._costing)
         return FrontSampler(problem, seed=self._experiment.seed)
 
     def _planned(self) -> Parameters | None:
         """The next member of the first generation, or None once it has been drawn."""
-        number = self._study.count
+        number = self._study.next_number
         if self._experiment.sampler in ("random", "front") or number >= self._experiment.population:
             return None
         if self._start is None:
-            self._start = stratified_start(self._experiment, self._space, self._tables, self._rng(0))
+            self._start = stratified_start(self._experiment, self._space, self._costing, self._rng(0))
         return self._start[number] if number < len(self._start) else None
-
-    def _refused_last(self) -> list[CostedNetwork]:
-        """The draws that were turned down since the last network that was trained, in order."""
-        refused = itertools.takewhile(lambda t: t.status in ("infeasible", "duplicate"), self._study.newest_first())
-        return [trial.network for trial in refused][::-1]
 
     def _repaired(self, architecture: Architecture, rng: np.random.Generator) -> Parameters:
         """A network that is new and within the limits: `architecture` made to fit, then changed until it is new."""
         parameters = self._fitted(self._space.encode(architecture), rng)
         for _ in range(_REPAIR_STEPS):
-            network = cost("", self._space.decode(parameters), *self._tables)
+            network = self._costing.cost("", self._space.decode(parameters))
             if network.architecture.fingerprint not in self._drawn:
                 return parameters
             decision = self._space.parameters[int(rng.integers(len(self._space.parameters)))]
@@ -163,7 +138,7 @@ class Proposer:
             changed = {**parameters, decision.name: choice}
             if self._fits(changed):
                 parameters = changed
-        raise SpaceExhausted
+        raise SpaceExhaustedError("no network was found any more that is new and within the limits")
 
     def _fitted(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
         """`parameters` with as few decisions, in random order, as it takes replaced by those of a network that fits.
@@ -171,7 +146,7 @@ class Proposer:
         assumption: replacing more of them never makes a network fit less; then bisection finds the fewest.
         """
         if self._anchor is None:
-            self._anchor = nearest_to_limits(self._space, self._tables, self._experiment.limits)
+            self._anchor = nearest_to_limits(self._space, self._costing)
         names = [self._space.parameters[i].name for i in rng.permutation(len(self._space.parameters)).tolist()]
         anchor = self._anchor
 
@@ -185,7 +160,7 @@ class Proposer:
         return replaced(high)
 
     def _fits(self, parameters: Parameters) -> bool:
-        return not broken(cost("", self._space.decode(parameters), *self._tables), self._experiment.limits)
+        return not self._costing.broken(self._costing.cost("", self._space.decode(parameters)))
 
     def _seed(self, number: int) -> int:
         return int(np.random.SeedSequence([self._experiment.seed, number]).generate_state(1)[0])
@@ -195,13 +170,13 @@ class Proposer:
 
 
 def stratified_start(
-    experiment: Experiment, space: SearchSpace, tables: Sequence[LatencyTable], rng: np.random.Generator
+    experiment: Experiment, space: SearchSpace, costing: Costing, rng: np.random.Generator
 ) -> list[Parameters]:
     """Members within the limits, at most a population, at even steps over a random sample's first known objective."""
-    count, spread = experiment.population, next(name for name in experiment.objectives if name != LEARNED)
+    count, spread = experiment.population, next(name for name in experiment.objectives if name not in LEARNED)
     drawn = [space.sample_parameters(rng) for _ in range(count * _START_SAMPLES)]
-    costed = [(cost("", space.decode(parameters), *tables), parameters) for parameters in drawn]
-    feasible = [pair for pair in costed if not broken(pair[0], experiment.limits)]
+    costed = [(costing.cost("", space.decode(parameters)), parameters) for parameters in drawn]
+    feasible = [pair for pair in costed if not costing.broken(pair[0])]
     if not feasible:
         return []
     values = np.array([network.values[spread] for network, _ in feasible])
@@ -212,26 +187,26 @@ def stratified_start(
     return [feasible[index][1] for index in rng.permutation(list(chosen)).tolist()]
 
 
-def check_limits(space: SearchSpace, tables: Sequence[LatencyTable], limits: Limits) -> None:
+def check_limits(space: SearchSpace, costing: Costing) -> None:
     """Raise NasError, with the nearest values found, when no network of the space was found that meets the limits."""
-    nearest = cost("", space.decode(nearest_to_limits(space, tables, limits)), *tables)
-    if broken(nearest, limits):
+    nearest = costing.cost("", space.decode(nearest_to_limits(space, costing)))
+    if costing.broken(nearest):
         raise NasError(
             f"no network of the space {space.name} was found that meets the limits; of the nearest, "
-            f"{broken(nearest, limits)}"
+            f"{costing.broken(nearest)}"
         )
 
 
-def nearest_to_limits(space: SearchSpace, tables: Sequence[LatencyTable], limits: Limits) -> Parameters:
+def nearest_to_limits(space: SearchSpace, costing: Costing) -> Parameters:
     """A member that meets the limits, or is as near as was found: from the smallest downhill, a decision at a time."""
     parameters = space.smallest_parameters()
-    nearest = cost("", space.decode(parameters), *tables)
+    nearest = costing.cost("", space.decode(parameters))
     improved = True
-    while improved and broken(nearest, limits):
+    while improved and costing.broken(nearest):
         improved = False
         for decision in space.parameters:
             for choice in decision.choices:
-                network = cost("", space.decode({**parameters, decision.name: choice}), *tables)
-                if excess(network, limits) < excess(nearest, limits):
+                network = costing.cost("", space.decode({**parameters, decision.name: choice}))
+                if costing.excess(network) < costing.excess(nearest):
                     parameters, nearest, improved = {**parameters, decision.name: choice}, network, True
     return parameters

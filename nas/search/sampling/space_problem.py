@@ -16,8 +16,9 @@ from nas.latency.table import LatencyTable
 from nas.networks.references import reference
 from nas.networks.space.search_space import Parameters, SearchSpace
 from nas.networks.space.table import Members, SpaceTable
+from nas.search.costing import Costing
 from nas.search.experiment import Experiment
-from nas.search.quantities import LEARNED, loss_of, quantity_of, split_name
+from nas.search.quantities import LEARNED, learned_of, loss_of, quantity_of, split_name
 from nas.search.sampling.front_sampler.problem import Problem
 from nas.search.sampling.space_rows import rows_of
 
@@ -26,14 +27,14 @@ Rows = NDArray[np.int64]
 OfMembers = Callable[[Members], Floats]
 
 
-def problem_of(experiment: Experiment, space: SearchSpace, tables: Sequence[LatencyTable]) -> Problem:
-    """The search that `experiment` describes, as the front sampler sees it; `tables` has the main device's first.
+def problem_of(experiment: Experiment, space: SearchSpace, costing: Costing) -> Problem:
+    """The search that `experiment` describes, as the front sampler sees it.
 
     Evaluated first are those of the experiment's references that are members of the space.
     """
-    rows = rows_of(space)
+    rows, tables, limits = rows_of(space), costing.tables, costing.limits
     objectives = [_values_of(name, tables, rows.table) for name in experiment.objectives]
-    limits = {name: _values_of(name, tables, rows.table) for name in experiment.limits.given()}
+    limited = {name: _values_of(name, tables, rows.table) for name in limits}
     sizes = [_values_of(name, tables, rows.table) for name in ("macs", "params", "latency_ms")]
 
     def known(asked: Rows) -> Floats:
@@ -42,10 +43,7 @@ def problem_of(experiment: Experiment, space: SearchSpace, tables: Sequence[Late
 
     def violation(asked: Rows) -> Floats:
         members = rows.members(asked)
-        beyond = [
-            _losses(name, limits[name](members)) / loss_of(name, limit) - 1
-            for name, limit in experiment.limits.given().items()
-        ]
+        beyond = [_losses(name, limited[name](members)) / loss_of(name, limit) - 1 for name, limit in limits.items()]
         return np.column_stack(beyond)
 
     def features(asked: Rows) -> Floats:
@@ -55,7 +53,7 @@ def problem_of(experiment: Experiment, space: SearchSpace, tables: Sequence[Late
     return Problem(
         space=rows.distributions,
         known=known,
-        learned=experiment.objectives.index(LEARNED),
+        learned=experiment.objectives.index(learned_of(experiment.objectives)),
         violation=violation if limits else None,
         features=features,
         canonical=rows.canonical,
@@ -67,7 +65,7 @@ def _values_of(name: str, tables: Sequence[LatencyTable], of_space: SpaceTable) 
     """A quantity of many members, in its unit; NaN for what is learned."""
     quantity, device = split_name(name)
     table = next((table for table in tables if table.name == device), tables[0])
-    if quantity == LEARNED:
+    if quantity in LEARNED:
         return lambda members: np.full(len(members), np.nan)
     if not quantity_of(name).of_device:
         return lambda members: np.asarray(getattr(members, quantity), np.float64)

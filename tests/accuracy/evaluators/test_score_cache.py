@@ -15,7 +15,7 @@ from nas.accuracy.training.training_identity import TrainingIdentity
 
 TRAINING = TrainingIdentity("f00d", {"digest": "1"}, {"version": 1}, budget=9, seed=0)
 SCORE = Score(91.5, 9, 0, 3.25, "digits", 8, 1096, 401)
-PARTIAL = replace(SCORE, top1=40.0, epochs=3, budget=9)
+PARTIAL = replace(SCORE, value=40.0, epochs=3, budget=9)
 
 
 def test_a_score_is_found_again(tmp_path: Path) -> None:

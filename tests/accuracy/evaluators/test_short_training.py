@@ -12,7 +12,8 @@ import torch
 
 from nas.accuracy.data.load import load_dataset
 from nas.accuracy.evaluators import short_training as evaluate_module
-from nas.accuracy.evaluators.short_training import Evaluator, ResumableEvaluator, ShortTraining
+from nas.accuracy.evaluators.evaluator import Evaluator, Identified, Resumable
+from nas.accuracy.evaluators.short_training import ShortTraining
 from nas.accuracy.score import Score
 from nas.accuracy.training import train as train_module
 from nas.accuracy.training.failures import TrainingFailedError
@@ -81,7 +82,7 @@ def test_a_budget_below_one_is_refused(evaluator: Evaluator) -> None:
 @pytest.mark.parametrize("steps", [(3,), (1, 3), (1, 2, 3), (2, 2, 3, 3)])
 def test_however_many_steps_the_end_is_the_same(evaluator: Evaluator, tmp_path: Path, steps: tuple[int, ...]) -> None:
     """Stopped on the way and gone on with, score and weights are those of a straight training, bit for bit."""
-    assert isinstance(evaluator, ResumableEvaluator)
+    assert isinstance(evaluator, Resumable)
     straight = evaluator.evaluate(small(), 3, 7)
     for until in steps:
         last = evaluator.advance(small(), 3, 7, until=until, checkpoint=tmp_path / "c")
@@ -97,7 +98,7 @@ def test_what_was_scored_on_the_way_is_answered_from_the_checkpoint(
     evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A search that was killed asks for each rung again, and nothing is trained twice."""
-    assert isinstance(evaluator, ResumableEvaluator)
+    assert isinstance(evaluator, Resumable)
     first = [evaluator.advance(small(), 4, 0, until=until, checkpoint=tmp_path / "c") for until in (1, 2)]
     monkeypatch.setattr(train_module, "train_epoch", lambda *_, **__: pytest.fail("trained again"))
     again = [evaluator.advance(small(), 4, 0, until=until, checkpoint=tmp_path / "c") for until in (1, 2)]
@@ -110,7 +111,7 @@ def damage(path: Path) -> None:
 
 def test_a_checkpoint_that_cannot_be_used_is_said(evaluator: Evaluator, tmp_path: Path) -> None:
     """Damaged, of another seed, or beyond: trained from the start with the right result, and the note says why."""
-    assert isinstance(evaluator, ResumableEvaluator)
+    assert isinstance(evaluator, Resumable)
     straight = evaluator.evaluate(small(), 3, 7)
     checkpoint = tmp_path / "c"
     evaluator.advance(small(), 3, 7, until=2, checkpoint=checkpoint)
@@ -128,18 +129,18 @@ def test_a_checkpoint_that_cannot_be_used_is_said(evaluator: Evaluator, tmp_path
 @pytest.mark.parametrize("until", [0, 4])
 def test_a_stop_outside_the_budget_is_refused(evaluator: Evaluator, tmp_path: Path, until: int) -> None:
     """Both numbers are named."""
-    assert isinstance(evaluator, ResumableEvaluator)
+    assert isinstance(evaluator, Resumable)
     with pytest.raises(NasError, match=f"of 3 epochs must stop after 1 to 3 of them, but got {until}"):
         evaluator.advance(small(), 3, 7, until=until, checkpoint=tmp_path / "c")
 
 
 def test_a_training_is_known_by_what_decides_its_score(evaluator: Evaluator) -> None:
     """Networks with one proxy are one training; another seed or budget is another."""
-    assert isinstance(evaluator, ResumableEvaluator)
-    digest = evaluator.training_of(small(), 3, 7).digest
+    assert isinstance(evaluator, Identified)
+    digest = evaluator.identity(small(), 3, 7).digest
     classes = replace(small(), classes=5, blocks=(*small().blocks[:-1], Block("linear", 5)))
-    assert evaluator.training_of(classes, 3, 7).digest == digest
-    others = [evaluator.training_of(*case).digest for case in ((small(), 3, 8), (small(), 4, 7), (small(32, 9), 3, 7))]
+    assert evaluator.identity(classes, 3, 7).digest == digest
+    others = [evaluator.identity(*case).digest for case in ((small(), 3, 8), (small(), 4, 7), (small(32, 9), 3, 7))]
     assert digest not in others
 
 
@@ -160,7 +161,7 @@ def test_weights_fit_the_proxy_and_give_the_score() -> None:
 
 def test_scores_of_different_budgets_are_not_comparable() -> None:
     """Epochs and images are the budget; seed and time are not."""
-    assert SCORE.comparable(replace(SCORE, seed=3, seconds=9.0, top1=5.0, resolution=6))
+    assert SCORE.comparable(replace(SCORE, seed=3, seconds=9.0, value=5.0, resolution=6))
     others = ({"epochs": 3}, {"budget": 9}, {"train_images": 9}, {"val_images": 9}, {"dataset": "cifar10"})
     for other in others:
         assert not SCORE.comparable(replace(SCORE, **other))
@@ -178,7 +179,10 @@ def test_a_partial_score_says_of_what() -> None:
         replace(SCORE, budget=2)
 
 
-@pytest.mark.parametrize("wrong", [{"top1": -1.0}, {"top1": 101.0}, {"top1": math.nan}, {"epochs": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"value": -1.0}, {"value": 101.0}, {"value": math.nan}, {"epochs": 0}, {"metric": "score", "value": math.inf}],
+)
 def test_impossible_scores_are_refused(wrong: dict[str, float]) -> None:
     """A score is a percentage that was earned."""
     with pytest.raises(NasError, match="must be"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nas.benchmarks.overhead import main as overhead
+from nas.search.driver import search
 from nas.search.results.progress import SearchProgress
 from nas.search.run.directory import claimed
-from nas.search.study import search
 from tests.search.conftest import FakeEvaluator, Searcher
 
 

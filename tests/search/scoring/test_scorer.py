@@ -1,16 +1,16 @@
-"""Is a score earned once, rung by rung, and never paid for twice?"""
+"""A score is earned once, rung by rung, and never paid for twice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from nas.accuracy.evaluators.evaluator import Evaluation, Evaluator, Untrained
 from nas.accuracy.evaluators.score_cache import ScoreCache
-from nas.accuracy.evaluators.short_training import Evaluation
-from nas.accuracy.score import Score
+from nas.accuracy.score import TOP1, Score
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.errors import NasError
 from nas.latency.table import LatencyEstimate
@@ -18,12 +18,16 @@ from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import estimate_costs
 from nas.search.costing import CostedNetwork
 from nas.search.scoring.rungs import StoppingSettings
-from nas.search.scoring.scorer import FROM_CACHE, Scorer
+from nas.search.scoring.scorer import FROM_CACHE, Earned, Scorer, Scoring
 from nas.search.trial import Trial
+from nas.search.workers.worker import run_job
 from tests.search.conftest import SteppingEvaluator
 
 BUDGET = 9
 HALVING = StoppingSettings(method="halving")
+
+# The evaluator of each scorer.
+EVALUATORS: dict[Scorer, Evaluator] = {}
 
 
 @dataclass
@@ -53,14 +57,15 @@ def network(width: int, latency_ms: float = 1.0) -> CostedNetwork:
 
 def scorer(
     folder: Path,
-    evaluator: object,
+    evaluator: Evaluator,
     *,
     cache: bool = True,
     stopping: StoppingSettings = HALVING,
     dataset: str = "made up",
 ) -> Scorer:
-    return Scorer(
-        evaluator,  # type: ignore[arg-type]
+    scores = Scorer(
+        evaluator,
+        "made_up",
         BUDGET,
         0,
         dataset=dataset,
@@ -69,6 +74,27 @@ def scorer(
         cache=ScoreCache(folder / "scores.sqlite" if cache else None, pytest.fail),
         checkpoints=folder / "checkpoints",
     )
+    EVALUATORS[scores] = evaluator
+    return scores
+
+
+def run(evaluator: Evaluator, scoring: Scoring) -> Earned:
+    """Run each job of a scoring, until its score is earned."""
+    while (job := scoring.next_job()) is not None:
+        assert scoring.next_job() == job
+        scoring.told(run_job(evaluator, job))
+    assert scoring.earned is not None
+    return scoring.earned
+
+
+def earn(scores: Scorer, number: int, candidate: CostedNetwork, earlier: Sequence[Trial]) -> Earned:
+    """The score of a trial."""
+    return run(EVALUATORS[scores], scores.trial(number, candidate, earlier))
+
+
+def whole(scores: Scorer, architecture: Architecture, seed: int | None = None) -> Earned:
+    """The score of a whole training."""
+    return run(EVALUATORS[scores], scores.whole(architecture, seed))
 
 
 def ended(number: int, width: int, rungs: Mapping[int, float], latency_ms: float = 1.0) -> Trial:
@@ -80,7 +106,7 @@ def test_the_first_is_trained_rung_by_rung_to_the_end(tmp_path: Path) -> None:
     """Never from the start again; what it went on from is gone once it is kept."""
     evaluator = Stepwise()
     scores = scorer(tmp_path, evaluator)
-    earned = scores.earn(0, network(90), [])
+    earned = earn(scores, 0, network(90), [])
     assert evaluator.trained == [(90, 0, 1), (90, 1, 3), (90, 3, 9)]
     assert (earned.score.top1, earned.rungs, earned.note) == (90.0, {1: 10.0, 3: 30.0}, "")
     assert earned.weights == {}
@@ -92,7 +118,7 @@ def test_one_far_from_the_front_is_stopped(tmp_path: Path) -> None:
     """With the partial score that it has, and the reason."""
     earlier = [ended(n, 90, {1: 10.0 + n, 3: 30.0}) for n in range(3)]
     evaluator = Stepwise()
-    earned = scorer(tmp_path, evaluator).earn(3, network(45), earlier)
+    earned = earn(scorer(tmp_path, evaluator), 3, network(45), earlier)
     assert evaluator.trained == [(45, 0, 1)]
     assert (earned.score.epochs, earned.score.budget, earned.weights) == (1, 9, None)
     assert earned.rungs == {1: 5.0}
@@ -103,7 +129,7 @@ def test_a_faster_one_goes_on_with_less_accuracy(tmp_path: Path) -> None:
     """The latency is exact: nothing that is as fast beats it."""
     earlier = [ended(n, 90, {1: 10.0 + n, 3: 30.0}, latency_ms=5.0) for n in range(3)]
     evaluator = Stepwise()
-    assert scorer(tmp_path, evaluator).earn(3, network(45, 4.0), earlier).score.epochs == 9
+    assert earn(scorer(tmp_path, evaluator), 3, network(45, 4.0), earlier).score.epochs == 9
 
 
 def test_only_equal_epochs_are_compared(tmp_path: Path) -> None:
@@ -111,7 +137,7 @@ def test_only_equal_epochs_are_compared(tmp_path: Path) -> None:
     whole = [Trial(n, "complete", replace(network(90), score=Score(90.0, 9, 0, 1.0, "", 8, 1, 1))) for n in range(3)]
     later = [ended(n, 90, {3: 30.0}) for n in range(3, 6)]
     evaluator = Stepwise()
-    earned = scorer(tmp_path, evaluator).earn(6, network(45), [*whole, *later])
+    earned = earn(scorer(tmp_path, evaluator), 6, network(45), [*whole, *later])
     assert evaluator.trained == [(45, 0, 1), (45, 1, 3)]
     assert earned.score.epochs == 3
 
@@ -122,7 +148,7 @@ def test_a_bracket_that_begins_later_does_not_look_earlier(tmp_path: Path) -> No
     stretches = set()
     for number in range(12):
         evaluator = Stepwise()
-        scorer(tmp_path / str(number), evaluator, stopping=hyperband).earn(number, network(50), [])
+        earn(scorer(tmp_path / str(number), evaluator, stopping=hyperband), number, network(50), [])
         stretches.add(tuple(until for _, _, until in evaluator.trained))
     assert stretches == {(1, 3, 9), (3, 9), (9,)}
 
@@ -132,9 +158,9 @@ def test_killed_between_rungs_it_goes_on_from_there(tmp_path: Path, cache: bool)
     """The next process trains what was missing, and decides the same."""
     killed = Stepwise(breaks_at=3)
     with pytest.raises(TrainingFailedError, match=r"RuntimeError: shapes differ$"):
-        scorer(tmp_path, killed, cache=cache).earn(0, network(90), [])
+        earn(scorer(tmp_path, killed, cache=cache), 0, network(90), [])
     again = Stepwise()
-    earned = scorer(tmp_path, again, cache=cache).earn(0, network(90), [])
+    earned = earn(scorer(tmp_path, again, cache=cache), 0, network(90), [])
     assert again.trained[-1] == (90, 3, 9)
     assert sum(until - start for _, start, until in again.trained) <= 9
     assert (earned.score.top1, earned.rungs) == (90.0, {1: 10.0, 3: 30.0})
@@ -143,13 +169,13 @@ def test_killed_between_rungs_it_goes_on_from_there(tmp_path: Path, cache: bool)
 def test_another_run_finds_the_score(tmp_path: Path) -> None:
     """Once the trial is kept, and not before: until then the weights would be lost."""
     first = scorer(tmp_path, Stepwise())
-    earned = first.earn(0, network(90), [])
+    earned = earn(first, 0, network(90), [])
     idle = Stepwise()
-    scorer(tmp_path, idle).earn(4, network(90), [])
+    earn(scorer(tmp_path, idle), 4, network(90), [])
     assert idle.trained[-1][-1] == 9
     first.clear(0, network(90).architecture, earned.score)
     idle = Stepwise()
-    found = scorer(tmp_path, idle).earn(5, network(90), [])
+    found = earn(scorer(tmp_path, idle), 5, network(90), [])
     assert idle.trained == []
     assert (found.score, found.rungs, found.weights, found.note) == (earned.score, earned.rungs, None, FROM_CACHE)
 
@@ -157,8 +183,8 @@ def test_another_run_finds_the_score(tmp_path: Path) -> None:
 def test_a_score_from_the_cache_has_this_runs_name_of_the_images(tmp_path: Path) -> None:
     """The same images may lie under another name; that does not make scores incomparable."""
     first = scorer(tmp_path, Stepwise())
-    earned = first.whole(network(90).architecture)
-    found = scorer(tmp_path, Stepwise(), dataset="folder:/elsewhere").whole(network(90).architecture)
+    earned = whole(first, network(90).architecture)
+    found = whole(scorer(tmp_path, Stepwise(), dataset="folder:/elsewhere"), network(90).architecture)
     assert found.note == FROM_CACHE
     assert found.score == replace(earned.score, dataset="folder:/elsewhere")
 
@@ -166,9 +192,9 @@ def test_a_score_from_the_cache_has_this_runs_name_of_the_images(tmp_path: Path)
 def test_another_run_stops_the_same_without_training(tmp_path: Path) -> None:
     """Partial scores are found too, so that a search with the same seed repeats itself for nothing."""
     earlier = [ended(n, 90, {1: 10.0 + n}) for n in range(3)]
-    scorer(tmp_path, Stepwise()).earn(3, network(45), earlier)
+    earn(scorer(tmp_path, Stepwise()), 3, network(45), earlier)
     idle = Stepwise()
-    again = scorer(tmp_path, idle).earn(3, network(45), earlier)
+    again = earn(scorer(tmp_path, idle), 3, network(45), earlier)
     assert idle.trained == []
     assert again.score.epochs == 1
     assert again.note.startswith("stopped after 1 of 9")
@@ -178,26 +204,25 @@ def test_whole_trainings_with_other_seeds(tmp_path: Path) -> None:
     """For references and repeats: straight to the end, and found the next time; another seed is another score."""
     evaluator = Stepwise()
     scores = scorer(tmp_path, evaluator)
-    assert scores.whole(network(90).architecture, seed=7).score.seed == 7
-    assert scores.whole(network(90).architecture, seed=7).note == FROM_CACHE
-    assert scores.whole(network(90).architecture).score.seed == 0
+    assert whole(scores, network(90).architecture, seed=7).score.seed == 7
+    assert whole(scores, network(90).architecture, seed=7).note == FROM_CACHE
+    assert whole(scores, network(90).architecture).score.seed == 0
     assert evaluator.trained == [(90, 0, 9)] * 2
 
 
-class Plain:
+class Plain(Untrained):
     """An evaluator that knows nothing of rungs."""
+
+    metric = TOP1
 
     def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
         return Stepwise().evaluate(architecture, budget, seed)
-
-    def proxy_of(self, architecture: Architecture) -> Architecture:
-        return architecture
 
 
 def test_an_evaluator_that_cannot_stop(tmp_path: Path) -> None:
     """It is used as it is, without a cache; stopping is refused."""
     none = StoppingSettings()
-    assert scorer(tmp_path, Plain(), stopping=none).earn(0, network(90), []).score.top1 == 90.0
+    assert earn(scorer(tmp_path, Plain(), stopping=none), 0, network(90), []).score.top1 == 90.0
     assert not (tmp_path / "scores.sqlite").exists()
-    with pytest.raises(NasError, match="stopping must be none with Plain"):
+    with pytest.raises(NasError, match="stopping must be none with the evaluator made_up"):
         scorer(tmp_path, Plain())

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.accuracy.evaluators.short_training import Evaluation
+from nas.accuracy.evaluators.evaluator import Evaluation
 from nas.errors import NasError, RunFailedError
 from nas.files import write_json
 from nas.latency.table import LatencyTable, Row, load_table, save_table

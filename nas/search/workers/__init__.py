@@ -1,0 +1,1 @@
+"""Who runs the jobs of a search: this process, or several."""
