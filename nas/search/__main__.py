@@ -46,6 +46,8 @@ OPTIONS: Mapping[str, tuple[str, str, str]] = {
     "--minutes": ("minutes", "M", "begin no training after so many minutes"),
     "--epochs": ("training.epochs", "N", "epochs that each network is trained"),
     "--seed": ("seed", "N", "of sampling and training (default: 0)"),
+    "--evaluator": ("evaluator", "NAME", "how candidates are scored: short (default), or module:function of your own"),
+    "--workers": ("workers", "N", "candidates scored at a time, each in a process with one thread (default: 1, here)"),
     "--sampler": ("sampler", "NAME", "front (default), nsga2, nsga3, tpe, gp or random"),
     "--latency-max": ("limits.latency_ms", "MS", "train nothing slower than this"),
     "--params-max": ("limits.params", "N", "train nothing larger than this, such as 5M"),
@@ -59,7 +61,9 @@ OPTIONS: Mapping[str, tuple[str, str, str]] = {
 }
 
 # Keys whose words stand for themselves, whatever they look like.
-TEXTS = frozenset({"space", "device", "objectives", "data", "sampler", "stopping.method", "score_cache", "storage"})
+TEXTS = frozenset(
+    {"space", "device", "objectives", "data", "evaluator", "sampler", "stopping.method", "score_cache", "storage"}
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

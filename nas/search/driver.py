@@ -60,10 +60,11 @@ def search(
     tables = prepared.costing.tables
     identity = identity_of(experiment, space_format, tables, used, data_identity(prepared.dataset))
     begin(run, experiment, identity, tables)
-    study = open_study(run, experiment.storage, experiment.objectives)
+    workers = workers or _workers(prepared, run, listener)
+    study = open_study(run, experiment.storage, experiment.objectives, workers.slots)
     kept.save_setting(run, prepared.setting)
     listener.begins(study.trials())
-    with workers or _workers(prepared, run, listener) as at_work:
+    with workers as at_work:
         session = _Session(prepared, run, study, listener, at_work)
         try:
             prepared.evaluator.begin(run.evaluator, listener)
@@ -146,13 +147,14 @@ class _Session:
         proposer = Proposer(self._prepared.experiment, self._prepared.space, self._prepared.costing, self._study)
         ending: Ending | None = None
         while True:
-            self._settle()
             ending = ending or self._enough()
             if ending is None and len(self._window) < self._workers.slots:
                 try:
                     self._start(proposer.next())
                 except SpaceExhaustedError:
                     ending = "exhausted"
+            elif self._window and self._window[0].ended:
+                self._settle(self._window.popleft())
             elif self._window:
                 self._wait()
             else:
@@ -293,18 +295,16 @@ class _Session:
         self._study.keep(replace(trial, predicted=flight.predicted))
         self._scorer.clear(trial.number, trial.network.architecture, trial.network.score)
 
-    def _settle(self) -> None:
-        """Show the sampler the trials that have ended, in the order in which they were asked for."""
-        while self._window and self._window[0].ended:
-            flight = self._window.popleft()
-            self._study.settle(flight.number)
-            trial = self._study.ended(flight.number)
-            assert trial is not None
-            self._failures = self._failures + 1 if trial.status == "failed" else 0
-            if trial.status == "complete" and trial.network.score is not None:
-                proxy = self._proxy(trial.network.architecture)
-                self._scores.setdefault(proxy, (trial.network.score, trial.network.name))
-            self._report()
+    def _settle(self, flight: _Flight) -> None:
+        """Show the sampler a trial that has ended: one at a time, in the order of asking, when another is to begin."""
+        self._study.settle(flight.number)
+        trial = self._study.ended(flight.number)
+        assert trial is not None
+        self._failures = self._failures + 1 if trial.status == "failed" else 0
+        if trial.status == "complete" and trial.network.score is not None:
+            proxy = self._proxy(trial.network.architecture)
+            self._scores.setdefault(proxy, (trial.network.score, trial.network.name))
+        self._report()
 
     def _join_front(self, trial: Trial, weights: Any) -> Trial:
         """The trial, with a note where it is on the front and its weights could not be kept."""

@@ -36,7 +36,7 @@ class Elements(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         self._script = tag in ("script", "style")
 
-    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 (the base class names it)
+    def handle_endtag(self, tag: str) -> None:
         self._script = False
 
     def handle_data(self, data: str) -> None:

@@ -73,12 +73,12 @@ class ScoreCache:
             self._turn_off(error)
             return None
 
-    def put(self, training: TrainingIdentity, score: Score) -> None:
-        """Keep a score. One that is there stays: the same training gives the same."""
+    def put(self, training: TrainingIdentity, score: Score, epochs: int | None = None) -> None:
+        """Keep the score after `epochs` of that training (those that were trained). One that is there stays."""
         self._execute(
             "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)",
             training.digest,
-            score.epochs,
+            score.epochs if epochs is None else epochs,
             json.dumps(score.to_json()),
             json.dumps(training.to_json(), sort_keys=True),
             datetime.now(UTC).isoformat(timespec="seconds"),

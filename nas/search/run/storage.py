@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from nas.search.run.directory import RunDirectory
 
 
-def open_study(run: RunDirectory, url: str | None, objectives: Sequence[str]) -> Study:
+def open_study(run: RunDirectory, url: str | None, objectives: Sequence[str], slots: int = 1) -> Study:
     """The run's study, to go on with: in its journal file, or in the Optuna storage at `url`.
 
-    The caller holds the run's directory. Raises NasError for a journal that is damaged, for trials that are gone, and
-    for a storage that cannot be opened.
+    The caller holds the run's directory; up to `slots` trials are in flight. Raises NasError for a journal that is
+    damaged, for trials that are gone, and for a storage that cannot be opened.
     """
     if url is None:
         with explained(shown(run.journal)):
@@ -37,7 +37,7 @@ def open_study(run: RunDirectory, url: str | None, objectives: Sequence[str]) ->
             # A process killed while it wrote leaves Optuna's lock behind; the run's own lock says that nobody writes.
             run.journal.with_name(run.journal.name + ".lock").unlink(missing_ok=True)
     if run.setting.exists():  # written once the study is there
-        return _there(run, url, objectives)
+        return _there(run, url, objectives, slots)
     place = url or shown(run.journal)
     with explained(place):
         storage = _storage(run, url)
@@ -48,7 +48,7 @@ def open_study(run: RunDirectory, url: str | None, objectives: Sequence[str]) ->
             # "Experimental" since Optuna 3.2; the names are for Optuna Dashboard alone.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             kept.set_metric_names(list(objectives))
-        return Study(kept, storage, place, objectives)
+        return Study(kept, storage, place, objectives, slots)
 
 
 def read_study(run: RunDirectory, url: str | None, objectives: Sequence[str]) -> Study:
@@ -59,7 +59,7 @@ def read_study(run: RunDirectory, url: str | None, objectives: Sequence[str]) ->
     return _there(run, url, objectives)
 
 
-def _there(run: RunDirectory, url: str | None, objectives: Sequence[str]) -> Study:
+def _there(run: RunDirectory, url: str | None, objectives: Sequence[str], slots: int = 1) -> Study:
     """The study of a run that has begun."""
     place = url or shown(run.journal)
     file = run.journal if url is None else _sqlite_file(url)
@@ -71,7 +71,7 @@ def _there(run: RunDirectory, url: str | None, objectives: Sequence[str]) -> Stu
             kept = optuna.load_study(study_name=run.study_name, storage=storage)
         except KeyError as error:
             raise NasError(_gone(run, f"there is no study {run.study_name} in {place}")) from error
-        return Study(kept, storage, place, objectives)
+        return Study(kept, storage, place, objectives, slots)
 
 
 def _gone(run: RunDirectory, why: str) -> str:

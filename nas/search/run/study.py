@@ -13,6 +13,7 @@ for again, and those behind them that had ended are taken from the storage.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -26,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError
 from nas.search.quantities import quantity_of
-from nas.search.trial import Trial
+from nas.search.trial import TRAINED, Trial
 
 RECORD = "record"
 PARTIAL = "partial"
@@ -38,10 +39,14 @@ _METRIC_NAMES = "study:metric_names"  # ours, for Optuna Dashboard; not the samp
 class Study:
     """An Optuna study in memory, and the storage that every ended trial goes to.
 
-    A trial is asked for (`ask`), kept when it has ended (`keep`), and shown to the sampler (`settle`).
+    A trial is asked for (`ask`), kept when it has ended (`keep`), and shown to the sampler (`settle`). Up to `slots` are
+    in flight. So the last `slots` - 1 trained trials of a study that is gone on with are asked for again: when the next
+    one is drawn, they are in flight.
     """
 
-    def __init__(self, kept: optuna.Study, storage: BaseStorage, place: str, objectives: Sequence[str]) -> None:
+    def __init__(
+        self, kept: optuna.Study, storage: BaseStorage, place: str, objectives: Sequence[str], slots: int = 1
+    ) -> None:
         self._kept = kept
         self._storage = storage
         self._place = place
@@ -53,15 +58,22 @@ class Study:
             self._memory.set_study_system_attr(self._id_in(self._memory, self.optuna), key, value)
         self._trials: dict[int, Trial] = {}
         self._flying: dict[int, optuna.Trial] = {}
-        # Behind a number that has not ended: of trials that were in flight together when the search was killed.
+        # Those that have ended, and are yet to be asked for again.
         self._ahead: dict[int, FrozenTrial] = {}
         for frozen in kept.get_trials(deepcopy=False):
             if frozen.state.is_finished():
                 trial = self._record(frozen)
                 self._trials.setdefault(trial.number, trial)
                 self._ahead.setdefault(trial.number, frozen)
-        while (frozen_next := self._ahead.pop(self.next_number, None)) is not None:
-            self.optuna.add_trial(frozen_next)
+        for number in range(self._first_to_ask_for(slots)):
+            self.optuna.add_trial(self._ahead.pop(number))
+
+    def _first_to_ask_for(self, slots: int) -> int:
+        """The first number that was in flight when the search was stopped, or would be when the next one is drawn."""
+        gap = next(number for number in itertools.count() if number not in self._trials)
+        trained = [number for number in range(gap) if self._trials[number].status in TRAINED]
+        flying = trained[-(slots - 1) :] if slots > 1 else []
+        return flying[0] if flying else gap
 
     @property
     def next_number(self) -> int:

@@ -127,7 +127,8 @@ class Scorer:
     def cache_score(self, architecture: Architecture, score: Score) -> None:
         """Keep a score for other runs."""
         if self._identified is not None:
-            self._cache.put(self._identified.identity(architecture, self._budget, score.seed), score)
+            epochs = self._budget if score.budget is None else score.epochs
+            self._cache.put(self._identified.identity(architecture, self._budget, score.seed), score, epochs)
 
     def stopped_because(self, rivals: _Rivals, epochs: int, value: float) -> str:
         """Why the network of `rivals`, of this value after so many epochs, is not trained on; empty where it is."""

@@ -1,0 +1,151 @@
+"""A search by other processes is the same search."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.errors import RunFailedError
+from nas.search.driver import search
+from nas.search.experiment import resolve_experiment
+from nas.search.listener import SilentSearch
+from nas.search.prepare import prepare
+from nas.search.results.result import Outcome, SearchResult
+from nas.search.run.directory import RunDirectory, claimed
+from nas.search.run.kept import load_weights
+from nas.search.run.load import load_result
+from nas.search.trial import Trial
+from nas.search.workers.processes import Processes, Setup
+from tests.search.workers.evaluators import BROKEN, DEADLY, MACS, UNSTEADY
+
+BASE = {
+    "space": "small",
+    "device": "made_up",
+    "objectives": "score,latency_ms",
+    "references": [],
+    "trials": 8,
+    "max_images": 40,
+    "score_cache": "none",
+}
+
+
+def searched(folder: Path, evaluator: str, **overrides: Any) -> Outcome:
+    experiment = resolve_experiment(None, {**BASE, "evaluator": evaluator, **overrides})
+    run = RunDirectory(folder)
+    with claimed(run):
+        return search(prepare(experiment), run)
+
+
+def outcomes(result: SearchResult) -> list[Trial]:
+    """The trials without what they took."""
+    return [replace(trial, seconds=0.0) for trial in result.trials]
+
+
+@pytest.mark.parametrize("sampler", ["front", "nsga2"])
+def test_one_worker_process_does_what_this_one_does(workplace: Path, sampler: str) -> None:
+    """Trial by trial, weights included."""
+    here = searched(workplace / "here", MACS, sampler=sampler).result
+    experiment = resolve_experiment(None, {**BASE, "evaluator": MACS, "sampler": sampler})
+    run = RunDirectory(workplace / "there")
+    with claimed(run):
+        workers = Processes(1, Setup(experiment.to_json(), str(run.evaluator)))
+        there = search(prepare(experiment), run, workers=workers).result
+    assert outcomes(there) == outcomes(here)
+    for trial in there.front:
+        mine, theirs = (load_weights(RunDirectory(workplace / place), trial.number) for place in ("here", "there"))
+        assert mine is not None
+        assert theirs is not None
+        assert mine["w"].equal(theirs["w"])
+
+
+@pytest.mark.parametrize("sampler", ["front", "nsga2"])
+def test_the_same_trials_whatever_the_timing(workplace: Path, sampler: str) -> None:
+    """With a fixed number of workers: what ends first decides nothing."""
+    overrides = {"workers": 2, "sampler": sampler, "trials": 12, "population": 4, "limits.latency_ms": 2.0}
+    first, second = (searched(workplace / name, UNSTEADY, **overrides).result for name in ("a", "b"))
+    assert outcomes(first) == outcomes(second)
+    assert {trial.status for trial in first.trials} >= {"complete", "failed"}
+    assert [trial.number for trial in first.trials] == list(range(len(first.trials)))
+
+
+class _Stops(SilentSearch):
+    def __init__(self, after: int) -> None:
+        self._after = after
+
+    def ended(self, trial: Trial, done: int, front: object) -> None:
+        if done == self._after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [3, 6])
+def test_interrupted_and_resumed_it_is_the_same_search(workplace: Path, after: int) -> None:
+    """What had ended behind a trial that was in flight is kept, and not scored again."""
+    overrides = {"workers": 2, "trials": 8}
+    whole = searched(workplace / "whole", UNSTEADY, **overrides).result
+    run = RunDirectory(workplace / "parts")
+    experiment = resolve_experiment(None, {**BASE, "evaluator": UNSTEADY, **overrides})
+    with claimed(run):
+        assert search(prepare(experiment), run, _Stops(after)).ending == "interrupted"
+    before = {trial.number: trial for trial in load_result(run.path).trials}
+    resumed = searched(workplace / "parts", UNSTEADY, **overrides).result
+    assert outcomes(resumed) == outcomes(whole)
+    assert all(resumed.trials[number] == trial for number, trial in before.items())
+
+
+def test_killed_with_trials_in_flight_it_goes_on(workplace: Path) -> None:
+    """After SIGKILL of the driver: its workers end too, and each trial ends up there once."""
+    words = [f"{key}={value}" for key, value in BASE.items() if key != "references"]
+    command = [
+        sys.executable,
+        "-m",
+        "nas.search",
+        *words,
+        "references=[]",
+        f"evaluator={UNSTEADY}",
+        "workers=2",
+        "--run",
+        "killed",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        journal = workplace / "killed" / "study.journal"
+        ends_at = time.monotonic() + 60
+        while time.monotonic() < ends_at and not (journal.exists() and journal.read_bytes().count(b"record") > 2):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    result = searched(workplace / "killed", UNSTEADY, workers=2).result
+    assert outcomes(result) == outcomes(searched(workplace / "whole", UNSTEADY, workers=2).result)
+
+
+def test_a_worker_that_is_killed_is_replaced(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its job is run again; killed again, the trial has failed, with the signal's name."""
+    monkeypatch.chdir(workplace)
+    result = searched(workplace / "run", DEADLY, workers=2, trials=6, sampler="random", seed=1).result
+    by_size = {resolution: set() for resolution in (32, 64)}
+    for trial in result.trials:
+        if trial.status in ("complete", "failed"):
+            by_size[trial.network.architecture.resolution].add((trial.status, trial.reason))
+    assert by_size[32] == {("complete", "")}
+    assert by_size[64] == {("failed", "its worker process ended 2 times, the last time with signal SIGKILL")}
+
+
+def test_an_error_of_the_evaluator_ends_the_search(workplace: Path) -> None:
+    """In one line, which says what it was."""
+    with pytest.raises(RunFailedError, match=r"a worker process cannot go on: KeyError: 'images'"):
+        searched(workplace / "run", BROKEN, workers=2)
+
+
+def test_scores_of_an_evaluator_that_says_what_they_depend_on_are_cached(workplace: Path) -> None:
+    """However cheap it is, and whether or not it can stop on the way."""
+    cache = {"score_cache": str(workplace / "scores.sqlite")}
+    searched(workplace / "a", MACS, **cache)
+    again = searched(workplace / "b", MACS, **cache).result
+    assert {trial.reason for trial in again.completed} == {"score from the cache, which keeps no weights"}
