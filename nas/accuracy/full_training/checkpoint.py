@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +18,7 @@ from nas.accuracy.full_training.state import FinalEpoch, FinalPlan, FinalTrainin
 from nas.accuracy.training.devices import resolve_device, resolve_precision
 from nas.accuracy.training.sealed_file import DamagedFileError, read_sealed, write_sealed
 from nas.accuracy.training.training_identity import data_identity
+from nas.differences import replaced_values
 from nas.errors import NasError
 from nas.files import shown
 
@@ -75,7 +74,7 @@ def load_final(path: Path, state: FinalTraining, identity: str) -> None:
         content = read_sealed(path, _KIND)
     except DamagedFileError as error:
         raise DamagedFileError(f"{error}, and is left as it is. {_ADVICE}.") from error
-    differing = _differences(json.loads(content["identity"]), json.loads(identity))
+    differing = replaced_values(json.loads(content["identity"]), json.loads(identity))
     if differing:
         raise NasError(f"{shown(path)} is of another training: it differs in {', '.join(differing)}. {_ADVICE}.")
     state.network.load_state_dict(content["network"])
@@ -94,17 +93,3 @@ def _network_digest(network: nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs, in words."""
-    found = []
-    for key in now:
-        if before.get(key) == now[key]:
-            continue
-        if isinstance(now[key], dict) and isinstance(before.get(key), dict):
-            inner = [name for name in now[key] if before[key].get(name) != now[key][name]]
-            found += [f"{key} ({', '.join(f'{n}: {before[key].get(n)} instead of {now[key][n]}' for n in inner)})"]
-        else:
-            found.append(f"{key} ({before.get(key)} instead of {now[key]})")
-    return found

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from nas.differences import differences
 from nas.errors import NasError
 from nas.files import read_json, shown, write_json, write_text
 from nas.latency.table import LatencyTable, Row
 from nas.networks.operators import Unit
-from nas.search.experiment import Experiment, differences
+from nas.search.experiment import CHANGEABLE, Experiment
 from nas.search.run.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _recognised(run: RunDirectory, identity: Mapping[str, Any], tables: Sequence
     }
     contents = ("space", "tables", "data")
     now = {**identity, "tables": by_name}
-    changed = differences(before["experiment"], now["experiment"])
+    changed = differences(before["experiment"], now["experiment"], may_change=CHANGEABLE)
     changed += differences({key: before[key] for key in contents}, {key: now[key] for key in contents})
     if not changed:
         return str(before["id"])
