@@ -1,7 +1,7 @@
-"""How does a final training go on after its process has ended, and no other in its place?
+"""Save and resume a full training; refuse another one's checkpoint.
 
-A checkpoint says beside its weights which training it is of; with anything else it is refused, and left alone: it may
-hold days of work.
+A checkpoint holds the facts of its training beside the weights. One that is damaged or of another training is refused
+and never overwritten, because it may hold days of work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nas.differences import replaced_values
 from nas.errors import NasError
 from nas.files import shown
 
-# To be raised with every change after which the same recipe and seed train other weights.
+# Raise this with every change after which the same recipe and seed train other weights.
 LOOP_VERSION = 1
 
 _KIND = "final training"
@@ -30,7 +30,7 @@ _ADVICE = "Give another folder, or remove this one to train anew"
 
 
 def identity_of(network: nn.Module, plan: FinalPlan) -> str:
-    """All that the weights that come of `network` depend on, as JSON whose keys can be told to a user."""
+    """Every fact that the trained weights depend on, as JSON whose keys a user understands."""
     device = resolve_device(plan.recipe.device)
     teacher = plan.teacher
     facts = {
@@ -66,9 +66,9 @@ def save_final(path: Path, state: FinalTraining, identity: str) -> None:
 
 
 def load_final(path: Path, state: FinalTraining, identity: str) -> None:
-    """Bring `state` to where the checkpoint at `path` stands.
+    """Restore `state` from the checkpoint at `path`.
 
-    Raises DamagedFileError for one that is damaged, NasError for one of another training; the file stays.
+    Raises DamagedFileError for a damaged checkpoint, NasError for one of another training. The file stays as it is.
     """
     try:
         content = read_sealed(path, _KIND)
@@ -87,7 +87,7 @@ def load_final(path: Path, state: FinalTraining, identity: str) -> None:
 
 
 def _network_digest(network: nn.Module) -> str:
-    # Its layers as they print, too: with other strides or activations the same weights are another network.
+    # The printed layers count, too: with other strides or activations, the same weights are another network.
     digest = hashlib.sha256(repr(network).encode())
     for name, tensor in network.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
