@@ -1,7 +1,7 @@
-"""Where are the spaces, tables and experiments that a name stands for, and how are results written?
+"""Find shipped files by name; read files; write files whole or not at all.
 
-A name is looked up in the current folder first, then among the files that came with the package, so that a user's
-own `search_spaces/mbv3.yaml` goes before ours.
+Spaces, tables and experiments are looked up by name in the current folder first, then in the package: a user's own
+`search_spaces/mbv3.yaml` hides ours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from nas.errors import ConfigError, NasError, RunFailedError, known_names_text, unknown_name
 
@@ -26,14 +26,14 @@ _SINGULAR: dict[Kind, str] = {
     "latency_tables": "device",
     "experiments": "experiment",
 }
-# What a name looks like: it can stand for a file or a folder on any system, and cannot lead out of one.
+# A name is a valid file name on every system, and cannot point out of its folder.
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 
 def find_file(kind: Kind, name: str) -> Path:
-    """The YAML file that `name` stands for: a known name, or a path that ends in .yaml.
+    """Path of the YAML file called `name`, or `name` itself where it is a path that ends in .yaml or .yml.
 
-    Raises NasError for a name that no folder holds (listing those that exist) and for one that is not a name.
+    Raises NasError for a file that does not exist (listing the names that do) and for text that is no name.
     """
     if name.endswith((".yaml", ".yml")):
         return _existing(Path(name), kind)
@@ -50,20 +50,20 @@ def find_file(kind: Kind, name: str) -> Path:
 
 
 def known_names(kind: Kind) -> list[str]:
-    """Every name of that kind that can be found from here, sorted."""
+    """Every name that `find_file` finds, sorted."""
     return sorted({path.stem for folder in folders(kind) for path in folder.glob("*.yaml")})
 
 
 def folders(kind: Kind) -> list[Path]:
-    """The folders in which names are looked up, first come first served."""
+    """Folders in which names are looked up; the first that has a name wins."""
     candidates = [Path.cwd() / kind, _PACKAGE / "_shipped" / kind, _PACKAGE.parent / kind]
     return [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
 
 
 def check_writable(folder: Path) -> None:
-    """Raise RunFailedError unless files can be written into `folder`, or into where it would be made.
+    """Raise RunFailedError unless files can be written into `folder`, or into the folder that it would be made in.
 
-    Nothing is left behind: asked before long work, whose result must not be lost for want of a folder.
+    Call it before long work, so that its result is not lost for want of a folder. It leaves nothing behind.
     """
     try:
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -73,30 +73,14 @@ def check_writable(folder: Path) -> None:
         raise RunFailedError(f"cannot write into {shown(folder)}: {error.strerror}") from error
 
 
-def write_files(folder: Path, texts: Mapping[str, str]) -> list[Path]:
-    """Write each text into the file of its name in `folder`, which is made where it is missing; returns the paths.
-
-    Raises RunFailedError, naming the file or folder, where that cannot be.
-    """
-    paths = [folder / name for name in texts]
-    written = folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for written, text in zip(paths, texts.values(), strict=True):
-            written.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RunFailedError(f"cannot write {shown(written)}: {error.strerror}") from error
-    return paths
-
-
 def read_csv(path: Path, what: str, columns: Sequence[str] = ()) -> list[tuple[int, list[str]]]:
-    """The rows of a CSV, each with the number of the line that it ends in; the first line too, unless it must be
-    `columns`.
+    """Read the rows of a CSV, each with the number of its last line.
 
-    Raises ConfigError for a file that cannot be read (calling it `what`) and for other columns.
+    Where `columns` are given, the first line must be these, and is left out. Raises ConfigError for other columns, and
+    for a file that cannot be read; the message calls it `what`.
     """
     try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        # utf-8-sig, because spreadsheets put a byte order mark before the first column's name.
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             rows = [(reader.line_num, fields) for fields in reader]
@@ -110,8 +94,93 @@ def read_csv(path: Path, what: str, columns: Sequence[str] = ()) -> list[tuple[i
     return rows[1:]
 
 
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises NasError for a file that is damaged or cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NasError(f"{shown(path)} cannot be read: {error}. Restore it, or start anew with --run.") from error
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON, whole or not at all. Raises RunFailedError where it cannot be written."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all. Raises RunFailedError where it cannot be written."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all. Raises RunFailedError where it cannot be written."""
+    with writing(path), atomic_file(path) as file:
+        file.write(data)
+
+
+def write_files(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write each text, whole or not at all, into the file of its name in `folder`; returns the paths.
+
+    Makes the folder where it is missing. Raises RunFailedError that names the file or folder that cannot be written.
+    """
+    paths = [folder / name for name in texts]
+    current = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for current, text in zip(paths, texts.values(), strict=True):
+            with atomic_file(current) as file:
+                file.write(text.encode())
+    except OSError as error:
+        raise RunFailedError(f"cannot write {shown(current)}: {error.strerror}") from error
+    return paths
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn every OSError of the block into a RunFailedError that says that `path` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFailedError(
+            f"cannot write {shown(path)}: {error.strerror or error}. The same command goes on once it can be written."
+        ) from error
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that replaces `path` when the block ends.
+
+    The data goes to `path` with ".part" appended and reaches the disk before the rename, so a killed process or a power
+    cut leaves either the old file or the new one. Where the block or the system fails, `path` stays as it was and the
+    part is removed. OSError passes through: wrap the block in `writing`, or catch it to say what could not be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        move_into_place(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def move_into_place(part: Path, path: Path) -> None:
+    """Rename a finished file to `path`, replacing what is there, and bring the rename to the disk."""
+    part.replace(path)
+    # Windows cannot open a folder, and some network drives cannot sync one; the rename has happened all the same.
+    with suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
 def shown(path: Path) -> str:
-    """`path` as messages print it: relative to the current folder when it lies inside."""
+    """`path` as messages print it: relative to the current folder where it lies inside that."""
     try:
         return str(path.resolve().relative_to(Path.cwd().resolve()))
     except ValueError:
@@ -130,48 +199,3 @@ def _existing(path: Path, kind: Kind) -> Path:
 
 def _known(kind: Kind, name: str) -> str:
     return known_names_text(_SINGULAR[kind], name, known_names(kind))
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Whatever the system has against writing `path` becomes a RunFailedError."""
-    try:
-        yield
-    except OSError as error:
-        raise RunFailedError(
-            f"cannot write {shown(path)}: {error.strerror or error}. The same command goes on once it can be written."
-        ) from error
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON, whole or not at all. Raises RunFailedError where it cannot be written."""
-    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all. Raises RunFailedError where it cannot be written."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all. Raises RunFailedError where it cannot be written."""
-    part = path.with_name(path.name + ".part")
-    with writing(path):
-        try:
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError:
-            with suppress(OSError):
-                part.unlink()
-            raise
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON. Raises NasError for a file that is damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise NasError(f"{shown(path)} cannot be read: {error}. Restore it, or start anew with --run.") from error

@@ -1,13 +1,24 @@
-"""Are shipped files found by name, and do they all load?"""
+"""Shipped files are found by name and load; files are written whole or not at all."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from nas.errors import NasError, RunFailedError
-from nas.files import check_writable, find_file, folders, known_names, shown, write_files
+from nas.files import (
+    atomic_file,
+    check_writable,
+    find_file,
+    folders,
+    known_names,
+    shown,
+    write_bytes,
+    write_files,
+    write_text,
+)
 from nas.latency.table import read_table
 from nas.networks.space.search_space import read_space
 
@@ -89,3 +100,87 @@ def test_a_folder_that_takes_no_files_is_found_out() -> None:
     for folder in (Path("/proc"), Path("/proc/x")):
         with pytest.raises(RunFailedError, match=r"^cannot write into /proc"):
             check_writable(folder)
+
+
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_file_appears_whole_at_the_end(tmp_path: Path, before: bytes | None) -> None:
+    """What is written in chunks stays in the part until the block ends."""
+    path = tmp_path / "a.bin"
+    if before is not None:
+        path.write_bytes(before)
+    with atomic_file(path) as file:
+        file.write(b"one ")
+        file.write(b"two")
+        file.flush()
+        assert (tmp_path / "a.bin.part").read_bytes() == b"one two"
+        assert (path.read_bytes() if path.exists() else None) == before
+    assert path.read_bytes() == b"one two"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), ValueError("x"), KeyboardInterrupt()])
+def test_a_failed_block_leaves_the_old_file_and_no_part(tmp_path: Path, failure: BaseException) -> None:
+    """Whatever the failure is, it passes through."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def write_half() -> None:
+        with atomic_file(path) as file:
+            file.write(b"half")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_part_that_a_killed_writer_left_is_written_over(tmp_path: Path) -> None:
+    """It is longer than the new file, and nothing of it stays."""
+    (tmp_path / "a.txt.part").write_text("left by a killed writer", encoding="utf-8")
+    write_text(tmp_path / "a.txt", "größer\n")
+    assert (tmp_path / "a.txt").read_bytes() == "größer\n".encode()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs the names of open files")
+def test_the_data_is_on_the_disk_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the file is synced, under its part's name, then the folder."""
+    synced: list[str] = []
+    monkeypatch.setattr("os.fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}")))
+    write_bytes(tmp_path / "a.bin", b"new")
+    assert synced == [str(tmp_path / "a.bin.part"), str(tmp_path)]
+
+
+def test_a_folder_that_cannot_be_synced_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows opens no folders; the file is there all the same."""
+
+    def refused(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.open", refused)
+    write_bytes(tmp_path / "a.bin", b"new")
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """A folder is missing, or a folder lies in the file's place."""
+    with pytest.raises(RunFailedError, match=r"^cannot write .*a\.txt: No such file or directory\. The same command"):
+        write_text(tmp_path / "missing" / "a.txt", "")
+    (tmp_path / "b.txt").mkdir()
+    with pytest.raises(RunFailedError, match=r"^cannot write .*b\.txt: Is a directory\. The same command goes on"):
+        write_text(tmp_path / "b.txt", "")
+    assert [file.name for file in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_of_several_files_the_one_that_fails_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk does not cut a result short."""
+    write_files(tmp_path, {"a.txt": "old"})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunFailedError, match=r"cannot write .*a\.txt: No space left on device$"):
+        write_files(tmp_path, {"a.txt": "new"})
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"

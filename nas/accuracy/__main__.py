@@ -1,4 +1,4 @@
-"""python -m nas.accuracy benchmark: how fast does this machine train?"""
+"""`python -m nas.accuracy benchmark`: measure how fast this machine trains."""
 
 from __future__ import annotations
 
@@ -28,25 +28,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="python -m nas.accuracy", description="Training and scoring.", epilog=_EXAMPLE, formatter_class=formatter
+        prog="python -m nas.accuracy",
+        description="Measure the speed of training.",
+        epilog=_EXAMPLE,
+        formatter_class=formatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     benchmark = commands.add_parser(
         "benchmark",
-        help="images a second of the training loop, beside a plain PyTorch loop",
-        description="Train MobileNetV3-Large on random images with this project's loop and with a plain one, in turns.",
+        help="compare the speed of this project's training loop with a plain PyTorch loop",
+        description="Train MobileNetV3-Large on random images with this project's training loop and with a plain "
+        "PyTorch loop, in turns, and print the images a second of both.",
         epilog=_EXAMPLE,
         formatter_class=formatter,
     )
     benchmark.add_argument(
-        "--resolution", type=_at_least(8), default=32, help="side of the images, default %(default)s"
+        "--resolution", type=_at_least(8), default=32, help="side of the images in pixels (default: %(default)s)"
     )
-    benchmark.add_argument("--batch-size", type=_at_least(2), default=64, help="default %(default)s")
-    benchmark.add_argument("--seconds", type=_at_least(0), default=60, help="about how long, default %(default)s")
     benchmark.add_argument(
-        "--workers", type=_at_least(0), default=2, help="processes of the plain loop's DataLoader, default %(default)s"
+        "--batch-size", type=_at_least(2), default=64, help="images in a training step (default: %(default)s)"
     )
-    benchmark.add_argument("--json", action="store_true", help="print JSON")
+    benchmark.add_argument(
+        "--seconds",
+        type=_at_least(0),
+        default=60,
+        help="approximate duration of the measurement; at least five rounds are measured (default: %(default)s)",
+    )
+    benchmark.add_argument(
+        "--workers",
+        type=_at_least(0),
+        default=2,
+        help="number of worker processes that load images for the plain loop (default: %(default)s)",
+    )
+    benchmark.add_argument("--json", action="store_true", help="print the results as JSON instead of a table")
     return parser
 
 
@@ -83,7 +97,7 @@ def _table(throughput: Throughput) -> str:
 
 
 def _at_least(smallest: int) -> Callable[[str], int]:
-    """Reads a whole number that is not below `smallest`; argparse prints the message."""
+    """A parser of whole numbers that are at least `smallest`; argparse prints its message."""
 
     def read(text: str) -> int:
         if not text.lstrip("-").isdigit() or int(text) < smallest:

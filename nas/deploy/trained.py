@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from nas.accuracy.data.dataset import Dataset
 from nas.deploy.sealed_json import check_seal, sealed
 from nas.errors import NasError, RunFailedError
-from nas.files import shown
+from nas.files import atomic_file, move_into_place, shown
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 
@@ -135,11 +134,12 @@ def save_trained(folder: Path, network: TrainedNetwork) -> None:
     parts = {name: folder / f"{name}.part" for name in (WEIGHTS_FILE, NETWORK_FILE)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_through(parts[WEIGHTS_FILE], weights)
-        _write_through(parts[NETWORK_FILE], text.encode())
+        for name, content in ((WEIGHTS_FILE, weights), (NETWORK_FILE, text.encode())):
+            with atomic_file(parts[name]) as file:
+                file.write(content)
         # From here on the new network counts: who is killed before the last line leaves weights that are found.
-        parts[NETWORK_FILE].replace(folder / NETWORK_FILE)
-        parts[WEIGHTS_FILE].replace(folder / WEIGHTS_FILE)
+        move_into_place(parts[NETWORK_FILE], folder / NETWORK_FILE)
+        move_into_place(parts[WEIGHTS_FILE], folder / WEIGHTS_FILE)
     except OSError as error:
         raise RunFailedError(f"cannot write the network into {shown(folder)}: {error.strerror}") from error
 
@@ -240,10 +240,3 @@ def _check_shapes(network: TrainedNetwork) -> None:
             f"the weights must be of the network {network.architecture.fingerprint}, but {len(odd)} tensors are "
             f"missing, left over or of another shape, such as {', '.join(odd[:3])}"
         )
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

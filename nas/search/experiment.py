@@ -217,23 +217,3 @@ def resolve_experiment(document: Document | None, overrides: Mapping[str, Any]) 
         base = replace(base, data={**base.data, "stopping": {"method": base.data["stopping"]}})
     methods = {key: f"{key}.method" for key, value in overrides.items() if key == "stopping" and isinstance(value, str)}
     return check(Experiment, with_overrides(base, {methods.get(key, key): value for key, value in overrides.items()}))
-
-
-def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What of `after` is not as `before`, a line each, leaving out what one run may change."""
-    found = []
-    for key in dict.fromkeys([*before, *after]):
-        old, new = before.get(key), after.get(key)
-        if old == new or (not prefix and key in CHANGEABLE):
-            continue
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{key}.")
-        else:
-            found.append(f"{prefix}{key} was {_shortened(old)} and is now {_shortened(new)}")
-    return found
-
-
-def _shortened(value: Any) -> str:
-    """As it is written, or its beginning where that is long: a message is to be read."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

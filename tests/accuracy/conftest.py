@@ -1,4 +1,4 @@
-"""What do all tests of this room share?"""
+"""One thread for all tests of `nas.accuracy`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What do the tests of this room train and read?"""
+"""Small networks, data sets and archives for the tests of `nas.accuracy`."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -18,8 +19,8 @@ from nas.accuracy.full_training.recipes import Recipe
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
 
-# Nothing is drawn but the order, and no image's statistics are another's: parts can be compared with the whole.
-# In float32 on every machine: sums in another order are compared to 1e-5.
+# Only the order of images is random, so that accumulated parts can be compared with a whole batch. In float32 on every
+# machine, because sums in another order must agree to 1e-5.
 BARE = Recipe(
     epochs=2,
     batch_size=16,
@@ -50,7 +51,7 @@ def tiny_network(classes: int, *, seed: int = 0, dropout: float = 0.0) -> nn.Mod
 
 
 def small_network(seed: int = 0, *, stride: int = 2) -> nn.Sequential:
-    """With a residual block, for 8 pixels and 2 classes; `stride` is the first block's."""
+    """A network with a residual block, for 8 pixels and 2 classes; `stride` is the first block's."""
     blocks = (
         Block("conv", 8, 3, stride, activation="relu"),
         Block("mbconv", 8, 3, 1, 16, activation="hswish", se_channels=4, se_gate="hsigmoid"),
@@ -67,7 +68,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def random_dataset(count: int = 40, *, classes: int = 2, side: int = 8) -> Dataset:
-    """Images of noise with labels that take turns."""
+    """Images of noise with the labels 0, 1, … in turn."""
     images = torch.randint(
         0, 256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -81,7 +82,7 @@ def write_image(path: Path, colour: tuple[int, int, int], size: tuple[int, int] 
 
 
 def write_folder(root: Path, splits: dict[str, int], classes: tuple[str, ...] = ("cat", "dog")) -> Path:
-    """`splits[name]` images a class; the red value of an image is its number, the green one its class."""
+    """Write `splits[name]` images a class; an image's red value is its number, its green value 100 · class."""
     for split, count in splits.items():
         for label, name in enumerate(classes):
             for number in range(count):
@@ -90,9 +91,12 @@ def write_folder(root: Path, splits: dict[str, int], classes: tuple[str, ...] = 
 
 
 def cifar_bytes(images_a_batch: int = 20) -> bytes:
-    """An archive of CIFAR-10's shape: each image is filled with its own number."""
+    """An archive with the structure of CIFAR-10's, the same bytes each time: each image is filled with its number."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
         for batch, name in enumerate((*TRAIN_BATCHES, TEST_BATCH)):
             rows = np.zeros((images_a_batch, RECORD_BYTES), dtype=np.uint8)
             rows[:, 0] = np.arange(images_a_batch) % 10

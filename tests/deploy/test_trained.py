@@ -11,7 +11,6 @@ import torch
 
 from nas.accuracy.data.augment import normalised
 from nas.accuracy.data.load import load_dataset
-from nas.deploy import trained
 from nas.deploy.trained import (
     NETWORK_FILE,
     WEIGHTS_FILE,
@@ -122,13 +121,13 @@ def test_a_full_disk_leaves_the_old_network(tmp_path: Path, monkeypatch: pytest.
     """When writing fails, the command fails, and what lay there still loads."""
     save_trained(tmp_path, fresh(seed=0))
 
-    def full(path: Path, content: bytes) -> None:
-        path.write_bytes(content[:10])
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trained, "_write_through", full)
-    with pytest.raises(RunFailedError, match="No space left"):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunFailedError, match=r"cannot write the network into .*: No space left"):
         save_trained(tmp_path, fresh(seed=1))
+    assert {path.name for path in tmp_path.iterdir()} == {NETWORK_FILE, WEIGHTS_FILE}
     assert same(load_trained(tmp_path), fresh(seed=0))
 
 

@@ -1,1 +1,1 @@
-"""Data sets, how they are loaded, augmented and mixed."""
+"""Data sets: loading, augmentation and mixing."""

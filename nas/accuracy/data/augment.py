@@ -1,6 +1,6 @@
-"""How does a batch of uint8 images become what a network is trained on?
+"""Augment and normalise batches of uint8 images: random shifts and mirroring.
 
-A batch at a time: crop, mirror and gather are one index into the images' bytes, so that no image is touched alone.
+Works on a whole batch at once: one index into the bytes of all images crops, mirrors and gathers.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from torch import Generator, Tensor
 
 
 def augment(images: Tensor, indices: Tensor, *, padding: int, mirror: bool, generator: Generator) -> Tensor:
-    """The images at `indices`, each moved by up to `padding` pixels each way and mirrored half the time.
+    """The images at `indices`, each shifted by up to `padding` pixels in x and y, and mirrored with probability 0.5.
 
-    `images` is uint8 (n, 3, h, w), fastest in channels-last memory, and stays as it is; the batch is uint8
-    (len(indices), 3, h, w) in channels-last memory. What a move uncovers is filled by reflection, as a crop of the
-    reflection-padded image would; `padding` must be smaller than h and w. Draws are made on the CPU, so that they are
-    the same on every device.
+    `images` is uint8 (n, 3, h, w), fastest in channels-last memory, and is not changed. The batch is uint8
+    (len(indices), 3, h, w) in channels-last memory. A shift equals a crop of the reflection-padded image; `padding`
+    must be smaller than h and w. Random numbers are drawn on the CPU, so that they are the same on every device.
     """
     count, (height, width) = len(indices), images.shape[-2:]
     assert 0 <= padding < min(height, width), (padding, height, width)
@@ -29,13 +28,13 @@ def augment(images: Tensor, indices: Tensor, *, padding: int, mirror: bool, gene
 
 
 def normalised(batch: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 (n, 3, h, w) to float32 in channels-last memory: minus `mean`, over `std`, both (3,) in 0 to 255."""
+    """(batch − `mean`) / `std`, from uint8 (n, 3, h, w) to float32 in channels-last; both are (3,) in 0 to 255."""
     pixels = batch.to(torch.float32, memory_format=torch.channels_last)
     return pixels.sub_(mean.view(1, 3, 1, 1)).mul_(1 / std.view(1, 3, 1, 1))
 
 
 def _reflected(positions: Tensor, size: int) -> Tensor:
-    """Positions outside 0 to size - 1, mirrored at the first and last pixel: -1 is 1, `size` is `size` - 2."""
+    """Positions with those outside 0 to size - 1 mirrored at the first and last pixel: -1 → 1, `size` → `size` - 2."""
     return (size - 1) - ((size - 1) - positions.abs()).abs()
 
 

@@ -1,7 +1,6 @@
-"""What are labelled images, and how are they divided?
+"""Hold labelled images in memory, and divide them into training and validation sets.
 
-Images are uint8, (n, 3, height, width), in channels-last memory: a batch is a gather of bytes, and nothing is decoded
-twice.
+Images are uint8, (n, 3, height, width), in channels-last memory. Each is decoded once; a batch is a gather of bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch.nn import functional
 
 from nas.errors import NasError
 
-# One seed for every split, whatever the seed of a run, so that two runs are scored on the same images.
+# The seed of every split, whatever the seed of a run, so that all runs are scored on the same images.
 SPLIT_SEED = 20190506
 
 _CHUNK = 1024
@@ -23,7 +22,7 @@ _CHUNK = 1024
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some images, uint8 (n, 3, h, w), and the class of each, int64 (n,)."""
+    """Images, uint8 (n, 3, h, w), and their classes, int64 (n,)."""
 
     images: Tensor
     labels: Tensor
@@ -42,7 +41,7 @@ class Split:
         return Split(self.images[indices].contiguous(memory_format=torch.channels_last), self.labels[indices])
 
     def at(self, resolution: int) -> Split:
-        """These images with a side of `resolution` pixels (bilinear, antialiased); at most one copy is made."""
+        """These images resized to a side of `resolution` pixels (bilinear, antialiased); at most one copy is made."""
         if self.images.shape[-2:] == (resolution, resolution):
             return self
         size = (len(self), 3, resolution, resolution)
@@ -56,10 +55,11 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The images of a search: `train` is trained on, `val` gives the scores.
+    """The images of a search: `train` to train on, `val` to score on.
 
-    There is no test split in it, so that a search cannot touch one: `nas.accuracy.data.load.load_test_split` reads it.
-    `classes` are sorted by name; labels are positions in it. `mirror` says whether a mirrored image keeps its class.
+    There is no test split here, so that a search cannot use it; `nas.accuracy.data.load.load_test_split` reads it.
+    `classes` are sorted by name, and labels are positions in it. `mirror` says whether a mirrored image keeps its
+    class.
     """
 
     name: str
@@ -71,11 +71,11 @@ class Dataset:
 
     @property
     def resolution(self) -> int:
-        """Side of the images as they are held, in pixels."""
+        """Side of the images as held in memory, in pixels."""
         return self.train.images.shape[-1]
 
     def at(self, resolution: int) -> Dataset:
-        """The same images with a side of `resolution` pixels."""
+        """The same images resized to a side of `resolution` pixels."""
         if resolution == self.resolution:
             return self
         return replace(self, train=self.train.at(resolution), val=self.val.at(resolution))
@@ -103,9 +103,10 @@ class Dataset:
 
 
 def hold_out(labels: Tensor, count: int, classes: tuple[str, ...], *, what: str) -> tuple[Tensor, Tensor]:
-    """Indices of the images that stay, and of about `count` held out from each class in proportion; both sorted.
+    """Divide images into two sorted lists of indices: those that stay, and about `count` held out.
 
-    Raises NasError where a class has too few images to have one on each side; `what` names the images in that message.
+    Each class is held out in proportion, with at least one image on each side. Raises NasError where a class has fewer
+    than 2 images; `what` names the images in that message.
     """
     sizes = torch.bincount(labels, minlength=len(classes))
     small = [name for name, size in zip(classes, sizes.tolist(), strict=True) if size < 2]
@@ -115,16 +116,16 @@ def hold_out(labels: Tensor, count: int, classes: tuple[str, ...], *, what: str)
             f"but has fewer of {_listed(small)}. Add images, or leave these classes out."
         )
     shares = (sizes * count / len(labels)).round().long().clamp(min=1).minimum(sizes - 1)
-    held = _first_of_each_class(labels, shares, SPLIT_SEED)
+    held_out = _first_of_each_class(labels, shares, SPLIT_SEED)
     stays = torch.ones(len(labels), dtype=torch.bool)
-    stays[held] = False
-    return stays.nonzero().flatten(), held
+    stays[held_out] = False
+    return stays.nonzero().flatten(), held_out
 
 
 def subset(labels: Tensor, max_images: int | None, classes: int, seed: int) -> Tensor:
-    """Indices, sorted, of `max_images` images taken from each class in proportion; of all where there are fewer.
+    """Sorted indices of `max_images` images, each class in proportion; of all images where there are fewer.
 
-    Raises NasError where `max_images` is below one for each class.
+    `seed` draws the images. Raises NasError where `max_images` is less than the number of classes.
     """
     if max_images is None or max_images >= len(labels):
         return torch.arange(len(labels))
@@ -135,7 +136,7 @@ def subset(labels: Tensor, max_images: int | None, classes: int, seed: int) -> T
 
 
 def _proportional(sizes: Tensor, count: int) -> Tensor:
-    """`count` divided in proportion to `sizes`, at least 1 each: the largest remainders are rounded up."""
+    """Divide `count` in proportion to `sizes`, at least 1 each; the largest remainders are rounded up."""
     exact = sizes * count / sizes.sum()
     shares = exact.floor().long().clamp(min=1)
     while (missing := count - int(shares.sum())) != 0:
@@ -147,7 +148,7 @@ def _proportional(sizes: Tensor, count: int) -> Tensor:
 
 
 def _first_of_each_class(labels: Tensor, counts: Tensor, seed: int) -> Tensor:
-    """Indices, sorted, of the first `counts[c]` images of each class c in an order drawn from `seed`."""
+    """Sorted indices of the first `counts[c]` images of each class c, in an order drawn from `seed`."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     chosen = [order[labels[order] == label][:count] for label, count in enumerate(counts.tolist())]
     return torch.cat(chosen).sort().values

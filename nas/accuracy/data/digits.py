@@ -1,7 +1,7 @@
-"""Where do the handwritten digits come from?
+"""Load the handwritten digits that come with scikit-learn; nothing is downloaded.
 
-They come with scikit-learn (`load_digits`): 1797 grey images of 8x8 pixels, the test set of "Optical Recognition of
-Handwritten Digits" (UCI Machine Learning Repository, Alpaydin and Kaynak 1998). Nothing is downloaded.
+`load_digits` has 1797 grey images of 8x8 pixels, the test set of "Optical Recognition of Handwritten Digits" (UCI
+Machine Learning Repository, Alpaydin and Kaynak 1998).
 """
 
 from __future__ import annotations
@@ -14,25 +14,27 @@ CLASSES = tuple("0123456789")
 VAL_IMAGES = 400
 TEST_IMAGES = 300
 
-# Grey values of load_digits are 0 to 16.
+# The grey values of load_digits go from 0 to 16.
 _WHITE = 16
 
 
 def load_digits_dataset(*, max_images: int | None, seed: int) -> Dataset:
-    """About 1100 images to train on and 400 for scores, 8x8 pixels, grey in three channels."""
+    """About 1100 training and 400 validation images, 8x8 pixels, grey in three channels."""
     images = _all_digits()
     rest, _ = hold_out(images.labels, TEST_IMAGES, CLASSES, what="digits")
     train, val = hold_out(images.labels[rest], VAL_IMAGES, CLASSES, what="digits")
-    kept = rest[train][subset(images.labels[rest[train]], max_images, len(CLASSES), seed)]
+    chosen = rest[train][subset(images.labels[rest[train]], max_images, len(CLASSES), seed)]
     description = "handwritten digits that come with scikit-learn, 8x8 grey"
-    return Dataset("digits", CLASSES, images.pick(kept), images.pick(rest[val]), mirror=False, description=description)
+    return Dataset(
+        "digits", CLASSES, images.pick(chosen), images.pick(rest[val]), mirror=False, description=description
+    )
 
 
 def load_digits_test() -> Split:
-    """About 300 images that are in neither split of the dataset."""
+    """About 300 test images, in neither split of the dataset."""
     images = _all_digits()
-    _, held = hold_out(images.labels, TEST_IMAGES, CLASSES, what="digits")
-    return images.pick(held)
+    _, held_out = hold_out(images.labels, TEST_IMAGES, CLASSES, what="digits")
+    return images.pick(held_out)
 
 
 def _all_digits() -> Split:

@@ -1,12 +1,11 @@
-"""How does a folder of photographs become a dataset?
+"""Load a folder of photographs as a dataset.
 
-    PATH/train/CLASS/...    trained on
-    PATH/val/CLASS/...      scores; where it is missing, a part of train/ is held out instead
-    PATH/test/CLASS/...     never read by a search
+    PATH/train/CLASS/...    training images
+    PATH/val/CLASS/...      validation images; where it is missing, a part of train/ is held out instead
+    PATH/test/CLASS/...     test images, never read by a search
 
-Images lie in the class folders or below them, under the usual endings (SUFFIXES); files with others are passed over,
-and so is what is hidden (`.thumbs/`).
-Every image that cannot be read is named in an error: none is skipped.
+Images lie in the class folders or below them and have the usual endings (SUFFIXES). Files with other endings, and
+hidden files and folders (`.thumbs/`), are ignored. An image that cannot be read is an error that names it.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _WHITE_16 = 65_535
 
 @dataclass(frozen=True)
 class _Files:
-    """The image files of one split and the class of each."""
+    """The image files of one split, and their classes."""
 
     paths: tuple[Path, ...]
     labels: Tensor
@@ -46,10 +45,10 @@ class _Files:
 
 
 def load_folder_dataset(folder: Path, *, image_size: int, max_images: int | None, seed: int, progress: bool) -> Dataset:
-    """The images of `folder` at `image_size` pixels: the centre square is cropped, then resized.
+    """The images of `folder`, their centre squares resized to `image_size` pixels.
 
-    Without val/, a fifth of each class of train/ is held out for the scores; test/ is then needed, and is not read.
-    Raises NasError for a folder of another shape, and for images that cannot be read (named).
+    Without val/, a fifth of each class of train/ is held out for validation; test/ must then exist, and is not read.
+    Raises NasError for a folder of another structure, and for images that cannot be read, naming them.
     """
     classes = _classes(_split_folder(folder, "train"))
     train = _files(folder / "train", classes)
@@ -57,22 +56,22 @@ def load_folder_dataset(folder: Path, *, image_size: int, max_images: int | None
         val = _files(folder / "val", classes)
     elif (folder / "test").is_dir():
         count = round(len(train.paths) * HELD_OUT_SHARE)
-        stays, held = hold_out(train.labels, count, classes, what=f"{folder / 'train'}")
-        train, val = train.pick(stays), train.pick(held)
+        stay, held_out = hold_out(train.labels, count, classes, what=f"{folder / 'train'}")
+        train, val = train.pick(stay), train.pick(held_out)
     else:
         raise NasError(
             f"{folder} must hold val/ or test/ beside train/, but has neither. "
             "Put images that are not trained on into val/CLASS/ (same class folders as train/)."
         )
     train = train.pick(subset(train.labels, max_images, len(classes), seed))
-    both = decode_images((*train.paths, *val.paths), image_size, progress)
-    splits = [Split(both[: len(train.paths)], train.labels), Split(both[len(train.paths) :], val.labels)]
+    images = decode_images((*train.paths, *val.paths), image_size, progress)
+    splits = [Split(images[: len(train.paths)], train.labels), Split(images[len(train.paths) :], val.labels)]
     description = f"{len(classes)} class folders, {image_size}x{image_size} from photographs"
     return Dataset(f"folder:{folder}", classes, splits[0], splits[1], mirror=True, description=description)
 
 
 def load_folder_test(folder: Path, *, image_size: int, progress: bool) -> Split:
-    """The images of test/, decoded as those of the dataset are. Raises NasError where there is no test/."""
+    """The images of test/, decoded like those of the dataset. Raises NasError where there is no test/."""
     classes = _classes(_split_folder(folder, "train"))
     _split_folder(folder, "test")
     files = _files(folder / "test", classes)
@@ -83,23 +82,23 @@ def _split_folder(folder: Path, split: str) -> Path:
     if not folder.is_dir():
         raise NasError(f"there is no folder {folder}. It must hold train/ and val/ or test/, each with class folders.")
     if not (folder / split).is_dir():
-        held = ", ".join(sorted(f"{entry.name}/" for entry in folder.iterdir() if entry.is_dir())) or "no folders"
-        raise NasError(f"{folder} must hold {split}/ with one folder for each class, but holds {held}")
+        contents = ", ".join(sorted(f"{entry.name}/" for entry in folder.iterdir() if entry.is_dir())) or "no folders"
+        raise NasError(f"{folder} must hold {split}/ with one folder for each class, but holds {contents}")
     return folder / split
 
 
 def _classes(train: Path) -> tuple[str, ...]:
     names = tuple(sorted(entry.name for entry in train.iterdir() if entry.is_dir() and not _hidden(entry.name)))
     if len(names) < 2:
-        held = f"one, {names[0]}" if names else "none"
-        raise NasError(f"{train} must hold at least two class folders with images, but holds {held}")
+        contents = f"one, {names[0]}" if names else "none"
+        raise NasError(f"{train} must hold at least two class folders with images, but holds {contents}")
     return names
 
 
 def _files(split: Path, classes: tuple[str, ...]) -> _Files:
-    """Every image of a split, by class and then by name. Raises NasError for other classes than `classes`."""
-    found = {entry.name for entry in split.iterdir() if entry.is_dir() and not _hidden(entry.name)}
-    missing, extra = sorted(set(classes) - found), sorted(found - set(classes))
+    """Every image of a split, by class and then by name. Raises NasError where its classes are not `classes`."""
+    folders = {entry.name for entry in split.iterdir() if entry.is_dir() and not _hidden(entry.name)}
+    missing, extra = sorted(set(classes) - folders), sorted(folders - set(classes))
     if missing or extra:
         parts = [f"lacks {_listed(missing)}"] * bool(missing) + [f"has {_listed(extra)} besides"] * bool(extra)
         raise NasError(f"{split} must have the class folders of train/, but {' and '.join(parts)}")
@@ -117,9 +116,9 @@ def _files(split: Path, classes: tuple[str, ...]) -> _Files:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files of `folder` and of the folders below it, sorted; hidden ones are passed over."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not any(map(_hidden, path.relative_to(folder).parts)))
+    """The image files in `folder` and below it, sorted, without hidden ones."""
+    images = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in images if not any(map(_hidden, path.relative_to(folder).parts)))
 
 
 def _hidden(name: str) -> bool:
@@ -127,9 +126,9 @@ def _hidden(name: str) -> bool:
 
 
 def decode_images(paths: Sequence[Path], image_size: int, progress: bool) -> Tensor:
-    """The images of `paths`, uint8 (n, 3, size, size): the centre square of each is cropped, then resized.
+    """The images at `paths`, uint8 (n, 3, size, size): the centre square of each, resized.
 
-    Raises NasError that names those that cannot be read.
+    Raises NasError for images that cannot be read, naming the first of them.
     """
     images = np.empty((len(paths), image_size, image_size, 3), dtype=np.uint8)
 
@@ -152,23 +151,26 @@ def decode_images(paths: Sequence[Path], image_size: int, progress: bool) -> Ten
 
 
 def _load_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """One image, upright as its EXIF data says, uint8 (size, size, 3)."""
+    """The centre square of one image, uint8 (size, size, 3), turned upright by its EXIF data."""
     with Image.open(path) as opened:
-        opened.draft("RGB", (2 * size, 2 * size))  # lets JPEG decode at a smaller scale
+        opened.draft("RGB", (2 * size, 2 * size))  # decodes JPEG at a smaller scale, which is faster
         image = _in_8_bits(ImageOps.exif_transpose(opened)).convert("RGB")
     side = min(image.size)
     left, top = ((length - side) / 2 for length in image.size)
-    # The box first: a panorama resized whole would take hundreds of megabytes.
+    # With a box, only the square is resized: a whole panorama would take hundreds of megabytes.
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)))
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits scaled to 8, which Pillow would cut off at 255. Raises ValueError for what has no known white."""
+    """`image` with grey of 16 bits scaled to 8; Pillow's own conversion clips it at 255.
+
+    Raises ValueError for pixels whose white is not known.
+    """
     if image.mode == "F":
         raise ValueError("mode F: floating-point pixels have no known white; save it with 8 or 16 bits")
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image
-    values = np.asarray(image)  # of mode I: Pillow reads some files of 16 bits as 32
+    values = np.asarray(image)  # Pillow reads some 16-bit files as mode I, which has 32 bits
     if values.min() < 0 or values.max() > _WHITE_16:
         raise ValueError(
             f"mode {image.mode}: pixels must be 0 to {_WHITE_16}, but are {values.min()} to {values.max()}"

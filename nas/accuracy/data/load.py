@@ -1,11 +1,10 @@
-"""Which images is a network trained and scored on?
-
-A source is a short text: `digits`, `folder:PATH`, `cifar10` or `cifar10:PATH`.
-"""
+"""Load a data set by its source: `digits`, `folder:PATH`, `cifar10` or `cifar10:PATH`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import pooch
 
 from nas.accuracy.data.cifar10 import (
     OFFICIAL,
@@ -37,10 +36,10 @@ def load_dataset(
 ) -> Dataset:
     """The training and validation images of `source`; its test images are not read.
 
-    `image_size` is the side, in pixels, at which photographs of a folder are held; digits (8) and CIFAR-10 (32) are
-    held as they are (`Dataset.at` resizes). `max_images` keeps that many training images, drawn with `seed` from each
-    class in proportion; the validation images are the same whatever the seed. Downloads go to `cache` (by default the
-    user's cache folder). Raises NasError for an unknown source and for images that are not as they must be.
+    Photographs of a folder are resized to a side of `image_size` pixels; digits (8) and CIFAR-10 (32) keep their size
+    (`Dataset.at` resizes). `max_images` keeps that many training images, drawn with `seed` from each class in
+    proportion; the validation images do not depend on the seed. Downloads go to `cache` (by default the user's cache
+    folder). Raises NasError for an unknown source and for files that cannot be used.
     """
     if max_images is not None and max_images < 1:
         raise NasError(f"max_images must be at least 1, but is {max_images}")
@@ -62,7 +61,7 @@ def load_test_split(
     progress: bool = False,
     archive: Archive = OFFICIAL,
 ) -> Split:
-    """The test images of `source`, which no search has seen: for the last word on a network that was chosen."""
+    """The test images of `source`, which no search has seen: for the final score of a chosen network."""
     kind, place = _parsed(source)
     if kind == "digits":
         return load_digits_test()
@@ -72,7 +71,7 @@ def load_test_split(
 
 
 def _parsed(source: str) -> tuple[str, str]:
-    """`("folder", "a/b")` for "folder:a/b"."""
+    """Split a source into kind and place: "folder:a/b" gives `("folder", "a/b")`."""
     kind, colon, place = source.partition(":")
     takes_place = {"digits": (False,), "folder": (True,), "cifar10": (False, True)}
     if kind not in takes_place or bool(colon) not in takes_place[kind]:
@@ -89,6 +88,4 @@ def _archive(place: str, cache: Path | None, progress: bool, archive: Archive) -
 
 
 def _default_cache() -> Path:
-    import pooch
-
     return Path(pooch.os_cache("hwnas"))

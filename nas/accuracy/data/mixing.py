@@ -1,6 +1,6 @@
-"""How are images cut out, mixed with one another and partly hidden while a network is trained?
+"""Augment batches for full training: random resized crops, mixup, CutMix and random erasing.
 
-Each works on a whole batch, and draws on the CPU, so that draws are the same on every device.
+Each function works on a whole batch. Random numbers are drawn on the CPU, so that they are the same on every device.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from torch.nn import functional
 
 from nas.accuracy.data.rand_augment import warped
 
-# How much wider than high a cut-out may be, or the reverse (arXiv:1409.4842, section 6; arXiv:1708.04896, section 4).
+# Highest ratio of width to height, or of height to width, of a crop and of an erased rectangle (arXiv:1409.4842,
+# section 6; arXiv:1708.04896, section 4).
 _MOST_ASPECT = 4 / 3
 _MOST_ERASED_ASPECT = 1 / 0.3
-# The share of an image that is erased.
+# Lowest and highest share of an image's area that is erased.
 _ERASED_SHARE = (0.02, 1 / 3)
 
 
 class Mixed(NamedTuple):
-    """A batch in which each image of class `labels` makes up the share `share`, one of `others` the rest."""
+    """A mixed batch: each image is `share` of one of class `labels` and 1 − `share` of one of class `others`."""
 
     images: Tensor
     labels: Tensor
@@ -30,7 +31,7 @@ class Mixed(NamedTuple):
     share: float
 
     def loss(self, logits: Tensor, label_smoothing: float) -> Tensor:
-        """Cross-entropy with both classes, each by its share (arXiv:1710.09412, equation 1)."""
+        """Cross-entropy with both classes, weighted by their shares (arXiv:1710.09412, equation 1)."""
         own = functional.cross_entropy(logits, self.labels, label_smoothing=label_smoothing)
         if self.share == 1:
             return own
@@ -39,9 +40,10 @@ class Mixed(NamedTuple):
 
 
 def mixed(images: Tensor, labels: Tensor, *, mixup: float, cutmix: float, generator: Generator) -> Mixed:
-    """`images`, (n, c, h, w), each mixed with another one of the batch by mixup or by cutmix, or by neither.
+    """Mix each of `images`, (n, c, h, w), with another one of the batch by mixup or CutMix.
 
-    Where both parameters are above 0, a coin decides for the whole batch.
+    `mixup` and `cutmix` are the parameters of their beta distributions; 0 turns one off. Where both are above 0, the
+    whole batch takes one of them, each with probability 0.5.
     """
     if not (mixup or cutmix):
         return Mixed(images, labels, labels, 1.0)
@@ -58,9 +60,9 @@ def mixed(images: Tensor, labels: Tensor, *, mixup: float, cutmix: float, genera
 
 
 def resized_crops(batch: Tensor, *, least: float, mirror: bool, generator: Generator) -> Tensor:
-    """`batch`, (n, 3, h, w) uint8, of each image a part of `least` to 1 of its area, brought to the same size, float32.
+    """Random crops of `batch`, uint8 (n, 3, h, w), resized to h × w, float32 (arXiv:1409.4842, section 6).
 
-    (arXiv:1409.4842, section 6.) Mirrored half the time where `mirror` says so.
+    A crop has `least` to 1 of the image's area. With `mirror`, each is mirrored with probability 0.5.
     """
     count = len(batch)
     area, aspect, x, y, coin = torch.rand(5, count, generator=generator)
@@ -70,10 +72,10 @@ def resized_crops(batch: Tensor, *, least: float, mirror: bool, generator: Gener
     matrices = torch.zeros(count, 2, 3)
     matrices[:, 0, 0] = torch.where(coin < 0.5, -width, width) if mirror else width
     matrices[:, 1, 1] = height
-    # Positions go from -1 to 1, so that the centre of a part may lie up to 1 - width away from 0.
+    # Positions go from -1 to 1, so the centre of a crop may be up to 1 - width away from 0.
     matrices[:, 0, 2] = (2 * x - 1) * (1 - width)
     matrices[:, 1, 2] = (2 * y - 1) * (1 - height)
-    # The outermost half pixels are interpolated with what lies beyond the edge: held to the edge instead.
+    # The outermost half pixels are interpolated with what lies beyond the edge, so the edge is repeated there.
     pixels = functional.pad(batch.float(), (1, 1, 1, 1), mode="replicate")
     side = torch.tensor([batch.shape[-1] / pixels.shape[-1], batch.shape[-2] / pixels.shape[-2]])
     inner = matrices * side.view(1, 2, 1)
@@ -81,7 +83,7 @@ def resized_crops(batch: Tensor, *, least: float, mirror: bool, generator: Gener
 
 
 def erased(images: Tensor, *, probability: float, generator: Generator) -> Tensor:
-    """`images`, normalised (n, c, h, w), with a rectangle of noise in each with that probability; changed in place."""
+    """Fill a rectangle of each of `images` with noise, with that probability; in place, normalised (n, c, h, w)."""
     if not probability:
         return images
     height, width = images.shape[-2:]
@@ -100,9 +102,9 @@ def erased(images: Tensor, *, probability: float, generator: Generator) -> Tenso
 
 
 def _box(height: int, width: int, area: float, generator: Generator) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of a part of the image's shape with a share `area`, cut off at the edges.
+    """Top, bottom, left and right of a random box with the image's aspect ratio and share `area` of its area.
 
-    (arXiv:1905.04899, equation 2.)
+    The box is clipped at the edges (arXiv:1905.04899, equation 2).
     """
     h, w = round(height * math.sqrt(area)), round(width * math.sqrt(area))
     y = int(torch.randint(height, (), generator=generator))
@@ -112,6 +114,6 @@ def _box(height: int, width: int, area: float, generator: Generator) -> tuple[in
 
 
 def _beta(parameter: float, generator: Generator) -> float:
-    """A draw from the beta distribution with both parameters the same."""
+    """Draw from the beta distribution whose two parameters are both `parameter`."""
     a, b = torch._standard_gamma(torch.full((2,), parameter, dtype=torch.float64), generator=generator).tolist()
     return a / (a + b) if a + b > 0 else 1.0

@@ -1,12 +1,12 @@
-"""What does RandAugment do to a batch of images?
+"""RandAugment on whole batches, in torch (arXiv:1909.13719).
 
-RandAugment (arXiv:1909.13719): each image gets a number of operations, drawn from fourteen with equal probability, all
-of one magnitude. Here they work on a batch at a time, in torch: the images that drew the same operation are done
-together, and all moves, turns and shears of a layer in one interpolation. So no image library is needed, the draws are
-the same on every device, and images that are on an accelerator stay there.
+Each image gets a number of operations, drawn from fourteen with equal probability, all of one magnitude. Images that
+drew the same operation are computed together, and all translations, rotations and shears of a layer take one
+interpolation. So no image library is needed, the draws are the same on every device, and images on an accelerator stay
+there.
 
-Operations on colours are those of Pillow's ImageOps and ImageEnhance, to within a grey level; ranges are the paper's
-code's (rotation 30 degrees, shear 0.3, a translation of 0.45 of the side, factors from 0.1 to 1.9 at magnitude 10).
+Operations on colours equal those of Pillow's ImageOps and ImageEnhance to within a grey level. Ranges are those of the
+paper's code (rotation 30 degrees, shear 0.3, translation 0.45 of the side, factors 0.1 to 1.9 at magnitude 10).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MOST_MAGNITUDE = 10.0
 _WHITE = 255.0
 _ROTATION_DEGREES, _SHEAR, _TRANSLATION, _FACTOR = 30.0, 0.3, 0.45, 0.9
 _POSTERIZE_BITS = 4
-# What comes into view from beyond the image's edge, in 0 to 255.
+# The grey, in 0 to 255, of what a move brings into view from beyond the image's edge.
 _FILL = 128.0
-# ITU-R 601, as Pillow turns colours to grey.
+# Weights of red, green and blue in grey: ITU-R 601, as in Pillow.
 _GREY = (0.299, 0.587, 0.114)
 
 
 def rand_augment(batch: Tensor, *, layers: int, magnitude: float, generator: Generator) -> Tensor:
-    """`batch`, (n, 3, h, w) in 0 to 255, uint8 or float, after `layers` operations an image; float32, 0 to 255."""
+    """Apply `layers` operations to each image of `batch`, (n, 3, h, w), uint8 or float, 0 to 255; returns float32."""
     assert 0 <= magnitude <= MOST_MAGNITUDE, magnitude
     pixels = batch.float()
     for _ in range(layers):
@@ -42,7 +42,7 @@ def rand_augment(batch: Tensor, *, layers: int, magnitude: float, generator: Gen
 
 
 def _layer(pixels: Tensor, drawn: Tensor, amounts: Tensor) -> Tensor:
-    """Each image after the operation that it drew, of its amount (-1 to 1)."""
+    """Apply to each image the operation whose number it drew, by its amount (-1 to 1)."""
     out = pixels.clone()
     matrices = torch.eye(2, 3).repeat(len(pixels), 1, 1)
     moved = torch.zeros(len(pixels), dtype=torch.bool)
@@ -63,9 +63,9 @@ def _layer(pixels: Tensor, drawn: Tensor, amounts: Tensor) -> Tensor:
 
 
 def warped(pixels: Tensor, matrices: Tensor, *, size: Sequence[int] | None = None) -> Tensor:
-    """`pixels`, (n, 3, h, w), each interpolated where its 2×3 matrix maps output positions (-1 to 1) to the input.
+    """Transform each image of `pixels`, (n, 3, h, w), by its 2×3 matrix from output to input positions (-1 to 1).
 
-    `size` is the height and width of the output, by default those of the input. What lies outside becomes grey.
+    `size` is the height and width of the output, by default those of the input. Positions outside the image are grey.
     """
     grid = functional.affine_grid(matrices, [*pixels.shape[:2], *(size or pixels.shape[2:])], align_corners=False)
     shifted = functional.grid_sample(pixels - _FILL, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -79,22 +79,22 @@ def _rotation(amounts: Tensor) -> Tensor:
 
 
 def _off_diagonal(row: int, column: int, most: float) -> Callable[[Tensor], Tensor]:
-    """The identity with one more number in it."""
+    """A function from amounts to identity matrices with `amount` · `most` at (`row`, `column`)."""
 
     def matrices(amounts: Tensor) -> Tensor:
-        changed = torch.eye(2, 3).repeat(len(amounts), 1, 1)
-        changed[:, row, column] = amounts * most
-        return changed
+        identities = torch.eye(2, 3).repeat(len(amounts), 1, 1)
+        identities[:, row, column] = amounts * most
+        return identities
 
     return matrices
 
 
 def _blended(towards: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Pillow's enhancement: towards a dull image, or as far away from it."""
+    """Pillow's ImageEnhance: blend an image with its degenerate form (`towards`), or move away from that."""
 
     def enhanced(pixels: Tensor, amounts: Tensor) -> Tensor:
-        dull = towards(pixels)
-        return (dull + (pixels - dull) * (1 + _FACTOR * amounts)).clamp_(0, _WHITE)
+        degenerate = towards(pixels)
+        return (degenerate + (pixels - degenerate) * (1 + _FACTOR * amounts)).clamp_(0, _WHITE)
 
     return enhanced
 
@@ -106,7 +106,7 @@ def grey(pixels: Tensor) -> Tensor:
 
 
 def smoothed(pixels: Tensor) -> Tensor:
-    """Each pixel averaged with its neighbours, itself five times; those at the border stay."""
+    """Average each pixel, with weight 5, with its eight neighbours; pixels at the border stay."""
     kernel = torch.ones(3, 1, 3, 3, device=pixels.device)
     kernel[:, :, 1, 1] = 5
     out = pixels.clone()
@@ -116,7 +116,7 @@ def smoothed(pixels: Tensor) -> Tensor:
 
 
 def autocontrast(pixels: Tensor, _: Tensor) -> Tensor:
-    """Each channel stretched so that it goes from 0 to 255; one of a single value stays."""
+    """Stretch each channel to 0 to 255; a channel of a single value stays."""
     low, high = pixels.amin((2, 3), keepdim=True), pixels.amax((2, 3), keepdim=True)
     flat = high <= low
     stretched = (pixels - low) * (_WHITE / torch.where(flat, torch.ones_like(high), high - low))
@@ -124,7 +124,7 @@ def autocontrast(pixels: Tensor, _: Tensor) -> Tensor:
 
 
 def equalized(pixels: Tensor, _: Tensor) -> Tensor:
-    """Each channel with its levels moved so that all are about as frequent, as Pillow does it."""
+    """Equalise the histogram of each channel, as Pillow does."""
     rows = pixels.round().clamp(0, _WHITE).long().flatten(2).flatten(0, 1)
     counts = torch.zeros(len(rows), 256, dtype=torch.long, device=pixels.device)
     counts.scatter_add_(1, rows, torch.ones_like(rows))
@@ -137,12 +137,12 @@ def equalized(pixels: Tensor, _: Tensor) -> Tensor:
 
 
 def solarized(pixels: Tensor, amounts: Tensor) -> Tensor:
-    """Pixels above a threshold inverted; the threshold falls from 256 to 0."""
+    """Invert pixels at or above a threshold, which falls from 256 to 0 as the amount grows."""
     return torch.where(pixels >= 256 * (1 - amounts.abs()), _WHITE - pixels, pixels)
 
 
 def posterized(pixels: Tensor, amounts: Tensor) -> Tensor:
-    """Fewer bits for each channel: from 8 to 4."""
+    """Reduce the bits of each channel from 8 to 4 as the amount grows."""
     step = 2 ** (amounts.abs() * _POSTERIZE_BITS).round()
     return (pixels / step).floor() * step
 
@@ -151,7 +151,7 @@ _MOVES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "rotate": _rotation,
     "shear_x": _off_diagonal(0, 1, _SHEAR),
     "shear_y": _off_diagonal(1, 0, _SHEAR),
-    # Positions go from -1 to 1: a side is 2 long.
+    # Positions go from -1 to 1, so a side has the length 2.
     "translate_x": _off_diagonal(0, 2, 2 * _TRANSLATION),
     "translate_y": _off_diagonal(1, 2, 2 * _TRANSLATION),
 }

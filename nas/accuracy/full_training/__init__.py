@@ -1,1 +1,1 @@
-"""Training to the end: recipes, distillation, fine-tuning, and their checkpoints."""
+"""Full training: recipes, distillation, fine-tuning, and their checkpoints."""

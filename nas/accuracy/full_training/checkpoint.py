@@ -1,17 +1,15 @@
-"""How does a final training go on after its process has ended, and no other in its place?
+"""Save and resume a full training; refuse another one's checkpoint.
 
-A checkpoint says beside its weights which training it is of; with anything else it is refused, and left alone: it may
-hold days of work.
+A checkpoint holds the facts of its training beside the weights. One that is damaged or of another training is refused
+and never overwritten, because it may hold days of work.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,10 +18,11 @@ from nas.accuracy.full_training.state import FinalEpoch, FinalPlan, FinalTrainin
 from nas.accuracy.training.devices import resolve_device, resolve_precision
 from nas.accuracy.training.sealed_file import DamagedFileError, read_sealed, write_sealed
 from nas.accuracy.training.training_identity import data_identity
+from nas.differences import replaced_values
 from nas.errors import NasError
 from nas.files import shown
 
-# To be raised with every change after which the same recipe and seed train other weights.
+# Raise this with every change after which the same recipe and seed train other weights.
 LOOP_VERSION = 1
 
 _KIND = "final training"
@@ -31,7 +30,7 @@ _ADVICE = "Give another folder, or remove this one to train anew"
 
 
 def identity_of(network: nn.Module, plan: FinalPlan) -> str:
-    """All that the weights that come of `network` depend on, as JSON whose keys can be told to a user."""
+    """Every fact that the trained weights depend on, as JSON whose keys a user understands."""
     device = resolve_device(plan.recipe.device)
     teacher = plan.teacher
     facts = {
@@ -67,15 +66,15 @@ def save_final(path: Path, state: FinalTraining, identity: str) -> None:
 
 
 def load_final(path: Path, state: FinalTraining, identity: str) -> None:
-    """Bring `state` to where the checkpoint at `path` stands.
+    """Restore `state` from the checkpoint at `path`.
 
-    Raises DamagedFileError for one that is damaged, NasError for one of another training; the file stays.
+    Raises DamagedFileError for a damaged checkpoint, NasError for one of another training. The file stays as it is.
     """
     try:
         content = read_sealed(path, _KIND)
     except DamagedFileError as error:
         raise DamagedFileError(f"{error}, and is left as it is. {_ADVICE}.") from error
-    differing = _differences(json.loads(content["identity"]), json.loads(identity))
+    differing = replaced_values(json.loads(content["identity"]), json.loads(identity))
     if differing:
         raise NasError(f"{shown(path)} is of another training: it differs in {', '.join(differing)}. {_ADVICE}.")
     state.network.load_state_dict(content["network"])
@@ -88,23 +87,9 @@ def load_final(path: Path, state: FinalTraining, identity: str) -> None:
 
 
 def _network_digest(network: nn.Module) -> str:
-    # Its layers as they print, too: with other strides or activations the same weights are another network.
+    # The printed layers count, too: with other strides or activations, the same weights are another network.
     digest = hashlib.sha256(repr(network).encode())
     for name, tensor in network.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs, in words."""
-    found = []
-    for key in now:
-        if before.get(key) == now[key]:
-            continue
-        if isinstance(now[key], dict) and isinstance(before.get(key), dict):
-            inner = [name for name in now[key] if before[key].get(name) != now[key][name]]
-            found += [f"{key} ({', '.join(f'{n}: {before[key].get(n)} instead of {now[key][n]}' for n in inner)})"]
-        else:
-            found.append(f"{key} ({before.get(key)} instead of {now[key]})")
-    return found

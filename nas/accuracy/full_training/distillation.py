@@ -1,8 +1,7 @@
-"""How does a network learn from another one?
+"""Train a network on the outputs of another one as well as on the labels (knowledge distillation).
 
-Knowledge distillation (arXiv:1503.02531, section 2): next to the labels, the student learns the probabilities that the
-teacher gives to all classes, softened by a temperature. The teacher sees the very images that the student sees, cut,
-mixed and erased alike (arXiv:2106.05237).
+The student learns the teacher's probabilities of all classes, softened by a temperature (arXiv:1503.02531, section 2).
+The teacher sees the same images as the student, after the same crops, mixing and erasing (arXiv:2106.05237).
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from torch.nn import functional
 
 from nas.errors import NasError
 
-# float32 (n, 3, h, w), normalised as the student's images are, to logits (n, classes).
+# From float32 images (n, 3, h, w), normalised as for the student, to logits (n, classes).
 TeacherLogits = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """Who is learnt from, and how much: `alpha` is the teacher's part of the loss, the labels have the rest.
+    """A teacher and its weight in the loss: alpha · teacher's loss + (1 − alpha) · labels' loss.
 
-    `name` says which teacher it is, so that a training is not gone on with under another. Raises NasError for a
-    temperature that is not above 0 and an alpha that is not 0 to 1.
+    `name` identifies the teacher, so that a training is not resumed with another one. Raises NasError for a temperature
+    that is not above 0 and an alpha outside 0 to 1.
     """
 
     name: str
@@ -41,17 +40,17 @@ class Teacher:
             raise NasError(f"the alpha of a distillation must be 0 to 1, but got {self.alpha}")
 
     def loss(self, student_logits: Tensor, images: Tensor, label_loss: Tensor) -> Tensor:
-        """The labels' loss and the teacher's, weighed. `images` are the student's, normalised."""
+        """The weighted sum of the teacher's loss and `label_loss`. `images` are the student's, normalised."""
         with torch.no_grad():
             teacher_logits = self.logits(images).to(student_logits)
-        taught = distillation_loss(student_logits, teacher_logits, self.temperature)
-        return self.alpha * taught + (1 - self.alpha) * label_loss
+        teacher_loss = distillation_loss(student_logits, teacher_logits, self.temperature)
+        return self.alpha * teacher_loss + (1 - self.alpha) * label_loss
 
 
 def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """The divergence KL(teacher || student) of the softened probabilities, mean over the batch, times T².
+    """T² · KL(teacher || student) of the probabilities softened by the temperature T, mean over the batch.
 
-    The square keeps the size of the gradients whatever the temperature is (arXiv:1503.02531, section 2).
+    The factor T² makes the size of the gradients independent of the temperature (arXiv:1503.02531, section 2).
     """
     student = functional.log_softmax(student_logits / temperature, dim=1)
     teacher = functional.log_softmax(teacher_logits / temperature, dim=1)

@@ -1,7 +1,7 @@
-"""Which parameters of a network does final training move, and how far each?
+"""Build the optimiser of a full training, with frozen features or a learning rate for each block when fine-tuning.
 
-All of them alike, but for what `Tuning` says of a network that has weights already. (What trains a network on for a
-few steps, after something was done to it, is `nas.accuracy.training.tuning`.)
+By default all parameters are trained at the same rate; `Tuning` changes this for a network that has trained weights.
+(`nas.accuracy.training.tuning` trains a network for a few more steps after pruning or quantising it.)
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from nas.accuracy.training.optimisation import split_by_decay
 from nas.errors import NasError
 
 _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
-# RMSprop's epsilon: the square root of TensorFlow's 0.001, which stands inside its root.
+# RMSprop's epsilon: PyTorch adds it outside the square root, TensorFlow adds 0.001 inside. sqrt(0.001) = 0.0316.
 _RMSPROP_EPSILON = 0.0316
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How much of a network that has weights already is trained on.
+    """How to fine-tune a network that has trained weights.
 
-    `frozen_features` trains the classifier (from the first linear block on) alone; the statistics of batch
-    normalisation stay too. With `layer_decay` below 1 each block's learning rate is that of the block after it, times
-    `layer_decay` (discriminative fine-tuning, arXiv:1801.06146, section 3.2).
+    `frozen_features` trains only the classifier, which begins at the first linear block; weights and statistics of
+    batch normalisation before it stay. With `layer_decay` below 1, learning rate of block i = `layer_decay` · learning
+    rate of block i + 1 (discriminative fine-tuning, arXiv:1801.06146, section 3.2).
     """
 
     frozen_features: bool = False
@@ -40,14 +40,14 @@ class Tuning:
 
 
 def freeze(network: nn.Sequential, tuning: Tuning) -> None:
-    """Take from the optimiser and the gradients what is not to be trained."""
+    """Stop the gradients of frozen features, which also keeps them out of the optimiser."""
     if tuning.frozen_features:
         for block in _features(network):
             block.requires_grad_(False)
 
 
 def to_training_mode(network: nn.Sequential, tuning: Tuning) -> None:
-    """Batch normalisation of what is not trained goes on using the statistics that it has."""
+    """Set training mode, except for frozen features: their batch normalisation keeps its statistics."""
     network.train()
     if tuning.frozen_features:
         for block in _features(network):
@@ -55,7 +55,7 @@ def to_training_mode(network: nn.Sequential, tuning: Tuning) -> None:
 
 
 def recipe_optimiser(network: nn.Sequential, recipe: Recipe, tuning: Tuning) -> torch.optim.Optimizer:
-    """The recipe's optimiser for the parameters that are trained; child i of `network` is block i."""
+    """The recipe's optimiser for the parameters that are not frozen; child i of `network` is block i."""
     groups = list(_parameter_groups(network, recipe.weight_decay, tuning.layer_decay))
     rate = recipe.learning_rate
     if recipe.optimiser == "adamw":
@@ -68,18 +68,18 @@ def recipe_optimiser(network: nn.Sequential, recipe: Recipe, tuning: Tuning) -> 
 
 
 def _parameter_groups(network: nn.Sequential, weight_decay: float, layer_decay: float) -> Iterator[dict[str, Any]]:
-    """The parameters by block (or all together, where rates are the same) and by whether they are decayed."""
+    """Parameter groups: one for each block (one for all where rates are the same), decayed and not decayed apart."""
     blocks = list(network.children()) if layer_decay < 1 else [network]
     for index, block in enumerate(blocks):
-        decayed, kept = split_by_decay(block, _NORMALISATIONS)
+        decayed, undecayed = split_by_decay(block, _NORMALISATIONS)
         factor = layer_decay ** (len(blocks) - 1 - index)
-        for parameters, decay in ((decayed, weight_decay), (kept, 0.0)):
+        for parameters, decay in ((decayed, weight_decay), (undecayed, 0.0)):
             if parameters:
                 yield {"params": parameters, "weight_decay": decay, "rate_factor": factor}
 
 
 def _features(network: nn.Sequential) -> list[nn.Module]:
-    """The blocks before the first one whose first layer with weights is linear: the classifier begins there."""
+    """The blocks before the classifier, which begins with the first block whose first layer with weights is linear."""
     blocks = list(network.children())
     for index, block in enumerate(blocks):
         layers = [module for module in block.modules() if isinstance(module, nn.Conv2d | nn.Linear)]

@@ -1,8 +1,8 @@
-"""By which recipe is a network trained to the end?
+"""Published training recipes by name, their settings, and the learning rate at each step.
 
-The field's recipes by name. Each is stated for a batch of 256 images and for a training of any length: papers that
-train for hundreds of epochs say how much the rate falls every few of them, which here becomes the share of it that is
-left at the end. Every setting can be changed by itself.
+Learning rates are stated for a batch of 256 images. A recipe works for a training of any length: papers state how much
+the rate falls every few of some hundreds of epochs; a recipe here states the share of the rate that is left at the end.
+Every setting can be changed by itself.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ _Share = Field(strict=True, default=0.0, ge=0, lt=1)
 
 
 class Recipe(Settings):
-    """How a network is trained to the end.
+    """Settings of a full training.
 
-    `batch_size` is of one step, over all processes and the `accumulate` parts that it is computed in; of fewer images a
-    step has all. `learning_rate` is the highest, for 256 images, in proportion to those of a step. It rises in a line
-    for `warmup_epochs` (at most half of the training), then falls: as half a cosine to 0, or exponentially (smoothly,
-    or in `decay_steps` equal steps) to the share `final_share`. `weight_decay` leaves biases and normalisations alone.
-    `squared_decay` is how much RMSprop's mean of squared gradients keeps in a step.
+    `batch_size` is the number of images of one step, over all processes and the `accumulate` parts that it is computed
+    in; a step has all images where there are fewer. `learning_rate` is the highest of the training, for 256 images; it
+    is scaled in proportion to the images of a step. It rises linearly for `warmup_epochs` (at most half of the
+    training). Then it falls: `schedule: cosine` as half a cosine to 0, `exponential` smoothly to the share
+    `final_share`, `step` to the same share in `decay_steps` equal steps. `weight_decay` leaves out biases and
+    normalisations. `squared_decay` is the decay of RMSprop's mean of squared gradients.
 
-    `ema_decay` above 0 scores and keeps a moving average of the weights, which forgets faster in the first steps:
-    min(ema_decay, (1 + steps) / (10 + steps)). `crop` shift moves an image by up to `crop_padding` of its side;
-    resized cuts out an area of `crop_scale` to 1 of it, which suits photographs (arXiv:1409.4842). `mirror` auto
+    `ema_decay` above 0 scores and keeps a moving average of the weights, whose decay in the first steps is smaller:
+    min(ema_decay, (1 + steps) / (10 + steps)). `crop: shift` moves an image by up to `crop_padding` of its side;
+    `crop: resized` cuts out `crop_scale` to 1 of its area, which suits photographs (arXiv:1409.4842). `mirror: auto`
     mirrors images where that keeps their class. `rand_augment_layers` operations of `rand_augment_magnitude` (0 to 10)
-    are applied to each image (arXiv:1909.13719), `erasing` is the probability that a rectangle is filled with noise
+    are applied to each image (arXiv:1909.13719). `erasing` is the probability that a rectangle is filled with noise
     (arXiv:1708.04896). `mixup` (arXiv:1710.09412) and `cutmix` (arXiv:1905.04899) are the parameters of their beta
-    distributions; where both are above 0, a batch takes one of them by a coin. `dropout` is before the classifier;
-    `drop_path` is that of the last residual block, growing in a line from 0 (stochastic depth, arXiv:1603.09382).
+    distributions; where both are above 0, each batch takes one of the two at random. `dropout` acts before the
+    classifier. `drop_path` is the probability for the last residual block; it grows linearly from 0 over the depth
+    (stochastic depth, arXiv:1603.09382).
     """
 
     epochs: int = Field(strict=True, default=100, ge=1, le=100_000)
@@ -72,8 +74,8 @@ class Recipe(Settings):
 
 # MobileNetV3, arXiv:1905.02244, section 6.1.1: RMSProp with 0.9 momentum, rate 0.1 for batches of 4096, falling by 0.01
 # every 3 epochs, dropout 0.8 (which keeps 0.8), weight decay 1e-5, EMA of 0.9999. MobileNetV2, arXiv:1801.04381,
-# section 6.1: RMSProp with decay and momentum 0.9. assumption: its authors do not say for how many epochs; 0.99 every 3
-# of 600 leaves 0.13, with which nothing would settle, so what is left at the end is EfficientNet's.
+# section 6.1: RMSProp with decay and momentum 0.9. assumption: the authors do not state the epochs; 0.99 every 3 of 600
+# epochs leaves a share of 0.13, too high for the weights to settle, so the final share is EfficientNet's.
 _MOBILENET = Recipe(
     optimiser="rmsprop",
     learning_rate=0.1 * REFERENCE_BATCH / 4096,
@@ -85,7 +87,7 @@ _MOBILENET = Recipe(
 )
 # EfficientNet, arXiv:1905.11946, section 5.2: RMSProp with decay and momentum 0.9, weight decay 1e-5, rate 0.256 (for
 # batches of 4096 in the authors' code), times 0.97 every 2.4 epochs of 350, stochastic depth 0.2, dropout 0.2 (B0).
-# AutoAugment's place is taken by RandAugment, as in the authors' later code.
+# RandAugment replaces AutoAugment, as in the authors' later code.
 _EFFICIENTNET = Recipe(
     optimiser="rmsprop",
     learning_rate=0.256 * REFERENCE_BATCH / 4096,
@@ -120,15 +122,15 @@ RECIPES: Mapping[str, Recipe] = {
     "efficientnet": _EFFICIENTNET,
     "modern": _MODERN,
     "modern_adamw": _MODERN.model_copy(update={"optimiser": "adamw", "learning_rate": 0.001, "weight_decay": 0.05}),
-    # Crops and mirrored images only, for data of which little is known and for short trainings.
+    # Crops and mirrored images only: for unfamiliar data and short trainings.
     "plain": Recipe(learning_rate=0.4, weight_decay=1e-4, label_smoothing=0.1, warmup_epochs=1.0),
 }
 
 
 def find_recipe(name: str, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe called `name` with some of its settings changed.
+    """The recipe called `name`, with `changes` to its settings.
 
-    Raises NasError for a name that is not known, ConfigError with every change that cannot be.
+    Raises NasError for an unknown name, ConfigError that lists every change that is not allowed.
     """
     if name not in RECIPES:
         raise NasError(unknown_name("recipe", name, RECIPES))
@@ -141,7 +143,7 @@ def find_recipe(name: str, changes: Mapping[str, Any]) -> Recipe:
 
 
 def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
-    """The settings in texts such as "mixup=0.4". Raises NasError for other texts."""
+    """Parse settings such as "mixup=0.4". Raises NasError for text of another form."""
     changes: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -155,10 +157,10 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def learning_rate_at(epochs_done: float, recipe: Recipe, *, images: int | None = None) -> float:
-    """The learning rate when `epochs_done` epochs (a fraction within one) have been trained, for `recipe.batch_size`.
+    """The learning rate after `epochs_done` epochs (which may be a fraction), for steps of `recipe.batch_size` images.
 
-    Where there are fewer training `images` than that, a step has all, and the rate is for so many. A step takes the
-    rate at its middle, so that none is trained with 0.
+    With fewer training `images` than that, a step has all of them, and the rate is scaled to their number. A step uses
+    the rate at its middle, so no step has a rate of 0.
     """
     batch_size = recipe.batch_size if images is None else min(recipe.batch_size, images)
     highest = scaled_learning_rate(recipe.learning_rate, batch_size)

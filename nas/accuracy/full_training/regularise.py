@@ -1,7 +1,7 @@
-"""How do dropout and stochastic depth get into a network that is built without them?
+"""Add dropout and stochastic depth to a network that is built without them.
 
-They are hooks that do nothing in evaluation mode and have no weights, so that the state_dict and what is deployed stay
-those of the architecture. Randomness is torch's own, which the training loop seeds.
+Both are forward hooks without weights that do nothing in evaluation mode, so the state_dict and the deployed network
+stay those of the architecture. They draw from torch's own generator, which the training loop seeds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nas.networks.blocks.mobile import Residual
 
 
 def add_dropout(network: nn.Sequential, probability: float) -> None:
-    """Let the input of the last block, the classifier, lose that share of its numbers in training mode."""
+    """Apply dropout to the input of the last block, which is the classifier, in training mode."""
     if not probability:
         return
 
@@ -26,11 +26,11 @@ def add_dropout(network: nn.Sequential, probability: float) -> None:
 
 
 def add_drop_path(network: nn.Module, probability: float) -> int:
-    """Let residual branches be left out for single images in training mode; returns how many branches may be.
+    """In training mode, drop residual branches for single images; returns the number of branches that this concerns.
 
-    The probability grows in a line, over the depth of the network, to `probability` for the last block (stochastic
-    depth, arXiv:1603.09382, section 3). What is kept is scaled so that its mean stays. Branches of the MobileNets',
-    EfficientNet's, FBNet's, MixNet's and GhostNet's blocks are left out; those of other blocks never are.
+    The probability grows linearly over the depth of the network, to `probability` for the last block (stochastic depth,
+    arXiv:1603.09382, section 3). Outputs that are kept are scaled so that their mean stays. Branches of the blocks of
+    the MobileNets, EfficientNet, FBNet, MixNet and GhostNet are dropped; those of other blocks never are.
     """
     blocks = list(network.children())
     branches = 0
@@ -44,7 +44,7 @@ def add_drop_path(network: nn.Module, probability: float) -> int:
 
 
 class _DropPath:
-    """A forward hook that leaves out the output for some images; an object, so that a network can be copied."""
+    """A forward hook that sets the output of some images to 0. An object, so that `deepcopy` copies the network."""
 
     def __init__(self, probability: float) -> None:
         self.probability = probability
@@ -53,12 +53,12 @@ class _DropPath:
         if not module.training:
             return output
         keep = 1 - self.probability
-        kept = torch.rand(len(output), 1, 1, 1, device=output.device) < keep
-        return output * (kept.to(output.dtype) / keep)
+        mask = torch.rand(len(output), 1, 1, 1, device=output.device) < keep
+        return output * (mask.to(output.dtype) / keep)
 
 
 def _residual_layers(block: nn.Module) -> nn.Module | None:
-    """What of a block is added to its input, if it is."""
+    """The layers of a block whose output is added to its input; None for a block without such layers."""
     if isinstance(block, Residual) and block.residual:
         return block.layers
     if isinstance(block, GhostBottleneck) and isinstance(block.shortcut, nn.Identity):

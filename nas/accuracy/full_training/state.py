@@ -1,4 +1,4 @@
-"""What is a final training told to do, and how far has it got?"""
+"""The plan of a full training, and its state as far as it has got."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nas.accuracy.training.processes import Processes
 
 @dataclass(frozen=True, eq=False)
 class FinalPlan:
-    """All that decides what the weights come to, but for the network and its first weights."""
+    """Everything that the trained weights depend on, apart from the network and its first weights."""
 
     dataset: Dataset
     recipe: Recipe
@@ -30,7 +30,7 @@ class FinalPlan:
 
 @dataclass(frozen=True)
 class FinalEpoch:
-    """What an epoch did: losses and top-1 and top-5 in percent, on the validation images where not said otherwise."""
+    """Figures of one epoch; `val_loss`, `top1` and `top5` (percent) are of the validation images."""
 
     train_loss: float
     val_loss: float
@@ -42,7 +42,7 @@ class FinalEpoch:
 
 
 class WeightAverage:
-    """The exponential moving average of a network's weights and statistics, as a network of its own."""
+    """The exponential moving average of a network's weights and statistics, kept as a copy of the network."""
 
     def __init__(self, network: nn.Sequential) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
@@ -53,7 +53,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
-        """Move towards the network as it is."""
+        """Set average = decay · average + (1 − decay) · current weights; counters are copied."""
         torch._foreach_lerp_(self._averages, self._values, 1 - decay)
         for ours, theirs in self._counts:
             ours.copy_(theirs)
@@ -61,10 +61,10 @@ class WeightAverage:
 
 @dataclass
 class FinalTraining:
-    """A training as far as it has got; all of it is in a checkpoint.
+    """A training as far as it has got; a checkpoint holds all of it.
 
-    `best` is the state_dict that had the highest top-1 on the validation images so far (of equals the first), after
-    `best_epoch` epochs; it is of the moving average where there is one.
+    `best` is the state_dict with the highest top-1 on the validation images so far (the first of equals), reached after
+    `best_epoch` epochs. It is the moving average's where there is one.
     """
 
     network: nn.Sequential
@@ -78,21 +78,21 @@ class FinalTraining:
 
     @property
     def scored(self) -> nn.Sequential:
-        """The network that is scored and kept."""
+        """The network that is scored and whose weights are kept: the moving average where there is one."""
         return self.network if self.average is None else self.average.network
 
     @property
     def last(self) -> dict[str, Tensor]:
-        """The state_dict of the scored network as it is, on the CPU."""
+        """The current state_dict of the scored network, on the CPU."""
         return _on_cpu(self.scored.state_dict())
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The network's device."""
         return next(self.network.parameters()).device
 
     def step(self, recipe: Recipe) -> None:
-        """Move the weights by the gradients that are there, and their average after them."""
+        """Update the weights by the accumulated gradients, then their moving average."""
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
@@ -101,7 +101,7 @@ class FinalTraining:
             self.average.update(min(recipe.ema_decay, (1 + self.steps) / (10 + self.steps)))
 
     def add(self, epoch: FinalEpoch) -> None:
-        """Another epoch is done; its weights are the best where no epoch before had as high a top-1."""
+        """Add an epoch to the history; its weights become the best if their top-1 exceeds that of all before."""
         if not self.best or epoch.top1 > max(earlier.top1 for earlier in self.history):
             self.best, self.best_epoch = self.last, len(self.history) + 1
         self.history.append(epoch)

@@ -1,10 +1,10 @@
-"""Train a network to the end, for use rather than for a score.
+"""Train a network fully, for deployment rather than for a score.
 
 One loop for every recipe of recipes.py: gradient accumulation, mixed precision, a moving average of the weights, a
-teacher, several processes. The randomness of an epoch comes from (seed, epoch, process) alone, and a checkpoint follows
-each epoch. So a training that is stopped or killed goes on to the same weights, bit for bit on the same CPU with as
-many threads and processes (a GPU's kernels may add up in another order each time). A change here after which the same
-recipe and seed train other weights raises LOOP_VERSION of checkpoint.py.
+teacher, several processes. The randomness of an epoch comes from (seed, epoch, process) alone, and a checkpoint is
+written after each epoch. So a training that is stopped or killed resumes to the same weights, bit for bit on the same
+CPU with as many threads and processes (a GPU's kernels may sum in another order each time). A change here after which
+the same recipe and seed train other weights must raise LOOP_VERSION of checkpoint.py.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def train_to_the_end(
 ) -> FinalTraining:
     """Train `network`, in place, on the training images; choose the best weights by the validation images.
 
-    `network` is what `build_network` gives, with the weights to start from; child i is block i. The training goes on
-    from `checkpoint` where that exists, and keeps it up to date. `on_epoch` is called after each epoch, in the first
-    process only. The global random state stays as it was.
+    `network` comes from `build_network` with the weights to start from; child i is block i. The training resumes from
+    `checkpoint` where that exists, and writes it after each epoch. `on_epoch` is called after each epoch, in the first
+    process only. The global random state is restored.
 
-    Raises NasError for a batch that cannot be divided, a device that is not there and a checkpoint that is damaged or
-    of another training (it is left alone), TrainingFailedError where the loss becomes NaN or infinite and where memory
-    runs out.
+    Raises NasError for a batch that cannot be divided among parts and processes, a device that this machine does not
+    have, and a checkpoint that is damaged or of another training (which stays as it is). Raises TrainingFailedError
+    where the loss becomes NaN or infinite, and where memory runs out.
     """
     plan = FinalPlan(dataset, recipe, seed, tuning or Tuning(), teacher, processes or Processes())
     _check_batch(plan)
@@ -67,7 +67,7 @@ def train_to_the_end(
     state, trained = _begin(network, plan)
     if checkpoint is not None and checkpoint.exists():
         load_final(checkpoint, state, identity)
-    plan.processes.wait()  # until all have read what the first will write again
+    plan.processes.wait()  # until all have read the checkpoint, which the first process will overwrite
     keep_freed_memory()
     images = _Images.of(dataset, state.device)
     step = f"on {recipe.batch_size} images (accumulate: {recipe.accumulate}) at {dataset.resolution} pixels"
@@ -85,7 +85,7 @@ def train_to_the_end(
 
 @dataclass(frozen=True, eq=False)
 class _Images:
-    """The training images where they are trained on, if they fit there, and mean and std of their channels there."""
+    """The training images, on the training device if they fit there well; mean and std of their channels, there too."""
 
     split: Split
     mean: Tensor
@@ -98,7 +98,7 @@ class _Images:
 
 
 def _begin(network: nn.Sequential, plan: FinalPlan) -> tuple[FinalTraining, nn.Module]:
-    """The state before the first epoch, and the module that is called to train it."""
+    """The state before the first epoch, and the module to call for training: the network, or its parallel wrapper."""
     recipe, processes = plan.recipe, plan.processes
     device = resolve_device(recipe.device)
     if device.type == "cuda":
@@ -116,7 +116,7 @@ def _begin(network: nn.Sequential, plan: FinalPlan) -> tuple[FinalTraining, nn.M
 
 
 def _epoch(state: FinalTraining, trained: nn.Module, images: _Images, plan: FinalPlan) -> FinalEpoch:
-    """One more pass over the training images, and how the network does after it."""
+    """Train one pass over the training images and score the network after it."""
     start = time.perf_counter()
     loss, rate = _train_epoch(state, trained, images, plan)
     seconds = time.perf_counter() - start
@@ -128,11 +128,11 @@ def _epoch(state: FinalTraining, trained: nn.Module, images: _Images, plan: Fina
 
 
 def _train_epoch(state: FinalTraining, trained: nn.Module, images: _Images, plan: FinalPlan) -> tuple[float, float]:
-    """The mean loss and the last learning rate."""
+    """Train one pass over the training images; returns the mean loss and the last learning rate."""
     recipe, processes, epoch = plan.recipe, plan.processes, len(state.history)
     dtype = resolve_precision(recipe.precision, state.device)
     steps = _steps(len(images.split), recipe)
-    # All processes agree on the order, and each draws for its own images.
+    # The order is the same in all processes; each draws its own augmentations.
     order = torch.randperm(len(images.split), generator=_generator(plan.seed, epoch))
     generator = _generator(plan.seed, epoch, processes.rank + 1)
     losses: list[Tensor] = []
@@ -158,7 +158,7 @@ def _train_epoch(state: FinalTraining, trained: nn.Module, images: _Images, plan
 def _loss(
     trained: nn.Module, images: _Images, indices: Tensor, plan: FinalPlan, dtype: torch.dtype, generator: Generator
 ) -> Tensor:
-    """What the images at `indices` have to teach: the loss of the labels and, where there is one, of the teacher."""
+    """The loss on the images at `indices`: of the labels, weighted with the teacher's where there is a teacher."""
     recipe, device = plan.recipe, images.mean.device
     pixels = _augmented(images.split, indices, plan, generator)
     inputs = normalised(pixels.to(device, non_blocking=True), images.mean, images.std)
@@ -172,7 +172,7 @@ def _loss(
 
 
 def _augmented(split: Split, indices: Tensor, plan: FinalPlan, generator: Generator) -> Tensor:
-    """The images at `indices`, (n, 3, h, w) in 0 to 255, cut out, mirrored and distorted as the recipe says."""
+    """The images at `indices`, (n, 3, h, w) in 0 to 255, after the recipe's crops, mirroring and RandAugment."""
     recipe = plan.recipe
     mirror = recipe.mirror == "always" or (recipe.mirror == "auto" and plan.dataset.mirror)
     if recipe.crop == "resized":
@@ -189,12 +189,12 @@ def _augmented(split: Split, indices: Tensor, plan: FinalPlan, generator: Genera
 
 
 def _steps(images: int, recipe: Recipe) -> int:
-    """Whole batches of an epoch; a rest that does not fill one has its turn in another epoch's order."""
+    """Number of full batches in an epoch. Images that do not fill one are left out, others in each epoch."""
     return max(1, images // recipe.batch_size)
 
 
 def _parts(batch: Tensor, plan: FinalPlan) -> tuple[Tensor, ...]:
-    """What this process computes of the images of a step, as many at a time as it computes at once."""
+    """Indices that this process computes in a step, in the parts whose gradients are accumulated."""
     parts = batch.chunk(plan.recipe.accumulate * plan.processes.count)
     return parts[plan.processes.rank :: plan.processes.count]
 
@@ -220,7 +220,7 @@ def _check(losses: list[Tensor], epoch: int, rate: float, recipe: Recipe) -> Non
 
 
 def _no_exchange(trained: nn.Module, more_parts: bool) -> AbstractContextManager[object]:
-    """While parts of a batch are still to come, processes need not exchange gradients."""
+    """Skip the exchange of gradients between processes until the last part of a batch."""
     if more_parts and isinstance(trained, DistributedDataParallel):
         return trained.no_sync()
     return nullcontext()

@@ -1,7 +1,7 @@
 """Save and resume a training; refuse another one's checkpoint.
 
-A checkpoint holds a whole `TrainingState` (train.py): weights, optimiser, scaler, the epochs that are done and the
-partial scores.
+A checkpoint holds a whole `TrainingState` (train.py): weights, optimiser, gradient scaler, the figures of each epoch
+that is done, and the scores earned after some of them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _KIND = "checkpoint"
 
 
 class CheckpointError(RunFailedError):
-    """A checkpoint that training cannot go on from; the text is the reason."""
+    """A checkpoint that cannot be resumed from; the text says why."""
 
 
 def save_checkpoint(path: Path, state: TrainingState, identity: TrainingIdentity) -> None:
-    """Write `state`, whole or not at all, into a folder that is made where it is missing.
+    """Write `state`, whole or not at all; makes the folder where it is missing.
 
     Raises RunFailedError where it cannot be written.
     """
@@ -39,10 +39,10 @@ def save_checkpoint(path: Path, state: TrainingState, identity: TrainingIdentity
 
 
 def load_checkpoint(path: Path, state: TrainingState, identity: TrainingIdentity) -> None:
-    """Bring `state`, fresh from `begin_training`, to where the checkpoint at `path` stands.
+    """Restore `state`, fresh from `begin_training`, from the checkpoint at `path`.
 
-    Raises CheckpointError for a file that is damaged, unreadable or of another training; `state` may then be half
-    filled and is not to be used.
+    Raises CheckpointError for a file that is damaged, unreadable or of another training. Do not use `state` then: it
+    may be half restored.
     """
     try:
         content = read_sealed(path, _KIND)

@@ -1,4 +1,4 @@
-"""When has the training of a network failed, and what is said then?"""
+"""Turn a loss that is not finite, and memory that runs out, into TrainingFailedError with advice."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 
 from nas.errors import RunFailedError
 
-# Reading a loss waits for an accelerator, so losses are looked at once in so many steps.
+# Reading a loss makes the CPU wait for the accelerator, so losses are checked only once every so many steps.
 STEPS_BETWEEN_CHECKS = 20
 
 
 class TrainingFailedError(RunFailedError):
-    """Training ended without a usable network; the text is the reason."""
+    """Training ended without a usable network; the text says why."""
 
 
 def check_losses(losses: Sequence[Tensor], *, epoch: int, epochs: int, learning_rate: float, advice: str) -> None:
-    """Raise TrainingFailedError where one of the losses of an epoch is NaN or infinite; `advice` says what to do."""
+    """Raise TrainingFailedError where one of `losses` is NaN or infinite; the message ends with `advice`."""
     bad = next((value for value in torch.stack(list(losses)).tolist() if not math.isfinite(value)), None)
     if bad is not None:
         raise TrainingFailedError(
@@ -30,7 +30,10 @@ def check_losses(losses: Sequence[Tensor], *, epoch: int, epochs: int, learning_
 
 @contextmanager
 def memory_as_failure(what: str, advice: str) -> Iterator[None]:
-    """Memory that runs out inside, in training `what`, becomes a TrainingFailedError; other errors pass."""
+    """Turn an out-of-memory error of the block into a TrainingFailedError; other errors pass through.
+
+    The message says that memory ran out while training `what`, then `advice`.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -40,6 +43,6 @@ def memory_as_failure(what: str, advice: str) -> Iterator[None]:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether `error` is torch's way to say so: the CPU's allocator has no type of its own for it."""
+    """Whether torch ran out of memory: on a CPU it raises a plain RuntimeError, so the text has to tell."""
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in text or "out of memory" in text

@@ -1,6 +1,6 @@
-"""Which process of a training is this, when torchrun has started several?
+"""Join the processes that torchrun started for one training, and exchange tensors between them.
 
-Without torchrun it is the only one, and nothing is exchanged.
+Without torchrun there is one process, and nothing is exchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nas.errors import NasError
 
 @dataclass(frozen=True)
 class Processes:
-    """Number `rank` of `count` processes; `local_rank` is its number on its own machine."""
+    """Process number `rank` of `count`; `local_rank` is its number on its own machine."""
 
     rank: int = 0
     count: int = 1
@@ -26,33 +26,33 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this one writes files and prints."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def total(self, tensor: Tensor) -> Tensor:
-        """The sum of the tensors that all processes have."""
+        """Sum `tensor` over all processes, in place."""
         if self.count > 1:
             distributed.all_reduce(tensor)
         return tensor
 
     def same_buffers(self, network: nn.Module) -> None:
-        """Give every process the first one's statistics of batch normalisation: each has those of its own images."""
+        """Copy the first process's statistics of batch normalisation to all: each measured those of its own images."""
         if self.count > 1:
             for buffer in network.buffers():
                 distributed.broadcast(buffer, src=0)
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             distributed.barrier()
 
 
 @contextmanager
 def joined_processes(device: torch.device) -> Iterator[Processes]:
-    """The processes that torchrun has started, able to exchange tensors; one alone where it has not.
+    """Connect the processes that torchrun started; without torchrun, a single process.
 
-    NCCL on CUDA devices, of which each process takes the one of its local number, else Gloo. Raises NasError where
-    there are too few devices.
+    They exchange tensors by NCCL on CUDA devices, where each process takes the device of its local number, else by
+    Gloo. Raises NasError where there are fewer devices than processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
         yield Processes()

@@ -1,4 +1,4 @@
-"""How well does a network tell the classes of some images apart?"""
+"""Score a network on labelled images: top-1, top-5, loss and confusion matrix."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from nas.accuracy.training.processes import Processes
 
 @dataclass(frozen=True)
 class Scores:
-    """How a network did: `confusion[true, predicted]` counts the images, int64 (classes, classes).
+    """Results on a set of images: `confusion[true, predicted]` counts images, int64 (classes, classes).
 
-    `within_top5` counts those whose class was among the five highest logits; `loss` is the mean cross-entropy.
+    `within_top5` counts the images whose class has one of the five highest logits; `loss` is the mean cross-entropy.
     """
 
     confusion: Tensor
@@ -27,17 +27,17 @@ class Scores:
 
     @property
     def images(self) -> int:
-        """How many there were."""
+        """Number of images."""
         return int(self.confusion.sum())
 
     @property
     def top1(self) -> float:
-        """Percent that were put into the right class."""
+        """Percent of the images whose class has the highest logit."""
         return 100 * int(self.confusion.diagonal().sum()) / self.images
 
     @property
     def top5(self) -> float:
-        """Percent whose class was among the five (or as many as there are) with the highest logits."""
+        """Percent of the images whose class has one of the five highest logits (all, with fewer classes)."""
         return 100 * self.within_top5 / self.images
 
 
@@ -50,10 +50,10 @@ def score(
     batch_size: int = 256,
     processes: Processes | None = None,
 ) -> Scores:
-    """How `network`, left in evaluation mode, does on `split`; `dataset` says how images are normalised.
+    """Score `network` on `split`, normalising images as `dataset` says; the network ends in evaluation mode.
 
-    Computed in float32, `batch_size` images at a time; each process does its part. Raises TrainingFailedError where an
-    output is NaN or infinite: such outputs would pass for class 0.
+    Computes in float32, `batch_size` images at a time; each process scores its share. Raises TrainingFailedError where
+    an output is NaN or infinite: `argmax` would take it for class 0.
     """
     network.eval()
     processes = processes or Processes()

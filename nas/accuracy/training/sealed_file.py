@@ -1,56 +1,48 @@
-"""How is what a training needs to go on kept in a file that is whole, or refused?
+"""Write tensors and plain values into a file that is whole, and refuse to read one that is damaged.
 
-Tensors and plain values, written at once or not at all, behind a line that says what the file is and a hash of the
-rest: torch does not notice a flipped bit. Reading runs no code.
+The file begins with a line that says what it holds and a hash of the rest, because torch does not notice a flipped bit.
+Reading it runs no code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nas.errors import RunFailedError
-from nas.files import shown
+from nas.files import atomic_file, shown
 
 _HASH_BYTES = 32
 
 
 class DamagedFileError(RunFailedError):
-    """A file that is not, or no longer, what was written."""
+    """A file that is unreadable, changed since it was written, or of another kind."""
 
 
 def write_sealed(path: Path, kind: str, content: Mapping[str, Any]) -> None:
-    """Write `content`, which is of that `kind`, into a folder that is made where it is missing.
+    """Write `content`, whole or not at all, as a file of that `kind`; makes its folder where it is missing.
 
-    Raises RunFailedError where it cannot be written; what was there before is then still there.
+    Raises RunFailedError where it cannot be written; the file that was there before then stays.
     """
     payload = io.BytesIO()
     torch.save(dict(content), payload)
     data = payload.getvalue()
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with atomic_file(path) as file:
             file.write(_line(kind) + hashlib.sha256(data).digest() + data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise RunFailedError(f"cannot write {shown(path)}: {error.strerror}") from error
 
 
 def read_sealed(path: Path, kind: str) -> dict[str, Any]:
-    """What `write_sealed` wrote, on the CPU. Raises DamagedFileError for anything else."""
+    """Read what `write_sealed` wrote, tensors on the CPU. Raises DamagedFileError for anything else."""
     try:
         data = path.read_bytes()
     except OSError as error:

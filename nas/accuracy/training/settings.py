@@ -13,14 +13,14 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class TrainingSettings(Settings):
-    """How networks are trained.
+    """Settings of a short training.
 
-    `learning_rate` is the highest, for a batch of 256 images: it grows in proportion to `batch_size`
-    (arXiv:1706.02677, section 2.1). It rises in a line for `warmup_epochs`, or half of the training where that is
-    shorter. `weight_decay` leaves biases and batch normalisation alone. `crop_padding` is a share of the image's side:
-    0.125 moves an image of 32 pixels by up to 4. `mirror` auto mirrors images where that keeps their class.
-    `precision` auto is bfloat16 where the device computes it fast (AMX, recent GPUs), float16 on other GPUs, else
-    float32.
+    `learning_rate` is the highest of the training, for a batch of 256 images; it is scaled in proportion to
+    `batch_size` (arXiv:1706.02677, section 2.1). It rises linearly for `warmup_epochs`, or for half of the training
+    where that is shorter. `weight_decay` leaves out biases and batch normalisation. `crop_padding` is a share of the
+    image's side: 0.125 moves an image of 32 pixels by up to 4. `mirror: auto` mirrors images where that keeps their
+    class. `precision: auto` is bfloat16 where the device computes it fast (AMX, recent GPUs), float16 on other GPUs,
+    else float32.
     """
 
     epochs: int = Field(strict=True, default=3, ge=1, le=10_000)

@@ -1,10 +1,10 @@
-"""How is a network trained for a score?
+"""Train a network for a few epochs and score it.
 
 Stochastic gradient descent with momentum, linear warm-up and cosine decay (arXiv:1608.03983, without restarts), label
-smoothing, crops and mirrored images. Tensors are channels-last, because that is what makes depthwise convolutions fast.
-The randomness of an epoch comes from (seed, epoch) alone, so weights, optimiser, scaler and epoch are all that training
-can be continued from (`TrainingState`). A change here that makes the same settings and seed train other weights raises
-RECIPE_VERSION of nas/accuracy/training/training_identity.py.
+smoothing, crops and mirrored images. Tensors are channels-last, which makes depthwise convolutions fast. The randomness
+of an epoch comes from (seed, epoch) alone, so a training resumes from weights, optimiser, scaler and epoch
+(`TrainingState`). A change here that makes the same settings and seed train other weights must raise RECIPE_VERSION of
+training_identity.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch did: mean training loss, the last step's learning rate, and the seconds it took."""
+    """Figures of one epoch: mean training loss, learning rate of the last step, and seconds."""
 
     loss: float
     learning_rate: float
@@ -44,7 +44,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """`top1` in percent on the validation split; `seconds` and `images_per_second` are of training alone."""
+    """Result of a training: `top1` in percent on the validation split; `seconds` and speed without the scoring."""
 
     top1: float
     history: tuple[Epoch, ...]
@@ -54,10 +54,10 @@ class TrainingResult:
 
 @dataclass
 class TrainingState:
-    """All that training is continued from: with these restored, the next epoch is the same, bit for bit.
+    """Everything that a training resumes from: with these restored, the next epoch is the same, bit for bit.
 
-    `history` has the figures of each epoch that is done, `partial_top1` what was scored on the way, in percent, by the
-    number of epochs.
+    `history` has the figures of each epoch that is done. `partial_top1` maps numbers of epochs to the top-1 scored
+    after them, in percent.
     """
 
     network: nn.Module
@@ -68,12 +68,12 @@ class TrainingState:
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs were trained."""
+        """Number of epochs trained so far."""
         return len(self.history)
 
     @property
     def seconds(self) -> float:
-        """What they took, of training alone."""
+        """Seconds of training so far, without scoring."""
         return sum(epoch.seconds for epoch in self.history)
 
 
@@ -87,13 +87,13 @@ def train(
 ) -> TrainingResult:
     """Train `network` in place on the training images and score it on the validation images.
 
-    The network, which its caller has initialised from the same seed, takes (n, 3, h, w) float images and returns (n,
-    classes). It ends on the device it was trained on, in evaluation mode. `seed` decides order, crops and dropout: the
-    same seed gives the same weights, bit for bit, on the same CPU with as many threads. The global random state stays
-    as it was. `on_epoch` is called with the number of epochs done and the last one's figures.
+    The network takes (n, 3, h, w) float images and returns logits (n, classes); the caller has initialised it from the
+    same seed. It ends in evaluation mode, on the device it was trained on. `seed` decides the order of images, crops
+    and dropout: the same seed gives the same weights, bit for bit, on the same CPU with as many threads. The global
+    random state is restored. `on_epoch` is called with the number of epochs done and the figures of the last one.
 
-    Raises TrainingFailedError where the loss or the outputs become NaN or infinite, NasError for a device that is not
-    there.
+    Raises TrainingFailedError where the loss or the outputs become NaN or infinite, NasError for a device that this
+    machine does not have.
     """
     state = begin_training(network, settings)
     advance(state, dataset, settings, seed=seed, until=settings.epochs, on_epoch=on_epoch)
@@ -103,9 +103,9 @@ def train(
 
 
 def begin_training(network: nn.Module, settings: TrainingSettings) -> TrainingState:
-    """`network` on the device that it is to be trained on, before its first epoch.
+    """Move `network` to its device and return the state before its first epoch.
 
-    Raises NasError for a device that is not there.
+    Raises NasError for a device that this machine does not have.
     """
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
@@ -123,9 +123,9 @@ def advance(
     until: int,
     on_epoch: Callable[[int, Epoch], None] | None = None,
 ) -> None:
-    """Train on until `until` of `settings.epochs` epochs are done; the learning rate is that of the whole training.
+    """Train until `until` of `settings.epochs` epochs are done, on the learning rate schedule of all `settings.epochs`.
 
-    In how many steps it gets to the end makes no difference to the weights. Raises as `train` does.
+    Training in several calls gives the same weights as in one. Raises as `train` does.
     """
     device = next(state.network.parameters()).device
     dtype = resolve_precision(settings.precision, device)
@@ -138,15 +138,18 @@ def advance(
 
 
 def top1_so_far(state: TrainingState, dataset: Dataset, settings: TrainingSettings, *, seed: int) -> float:
-    """Top-1 on the validation images, in percent, of the network as it stands; `state` stays as it is.
+    """Top-1 on the validation images, in percent, of the network as it is now; `state` is not changed.
 
-    Batch normalisation is recalibrated, as it is before a final score, on a copy: what is trained on must not see it.
+    Batch normalisation is recalibrated on a copy, as before a final score, so that further training is not affected.
     """
     return final_top1(replace(state, network=copy.deepcopy(state.network)), dataset, settings, seed=seed)
 
 
 def final_top1(state: TrainingState, dataset: Dataset, settings: TrainingSettings, *, seed: int) -> float:
-    """Top-1 on the validation images, in percent. Batch normalisation is recalibrated: this ends a training."""
+    """Top-1 on the validation images, in percent, after recalibrating batch normalisation in place.
+
+    This ends a training: going on from here would give other weights.
+    """
     recalibrate(state.network, dataset, seed=seed)
     return score(state.network, dataset.val, dataset, batch_size=4 * settings.batch_size).top1
 
@@ -160,9 +163,9 @@ def train_epoch(
     dtype: torch.dtype,
     seed: int,
 ) -> Epoch:
-    """One pass over `split`, in an order drawn from (`seed`, epoch); `dataset` says how images are normalised.
+    """Train one pass over `split`, in an order drawn from (`seed`, epoch), normalising images as `dataset` says.
 
-    `state` is trained; the epoch is its caller's to add to the history.
+    Changes all of `state` but its history, to which the caller adds the epoch.
     """
     start = time.perf_counter()
     device = next(state.network.parameters()).device
@@ -202,10 +205,10 @@ def train_epoch(
 
 
 def learning_rate_at(epochs_done: float, settings: TrainingSettings) -> float:
-    """The learning rate when `epochs_done` epochs (a fraction within one) have been trained.
+    """The learning rate after `epochs_done` epochs, which may be a fraction.
 
-    A line from 0 to the highest during warm-up, then half a cosine down to 0 at the end. A step takes the rate at its
-    middle, so that none is trained with 0.
+    It rises linearly from 0 during warm-up, then falls as half a cosine to 0. A step uses the rate at its middle, so no
+    step has a rate of 0.
     """
     highest = scaled_learning_rate(settings.learning_rate, settings.batch_size)
     warmup = min(settings.warmup_epochs, settings.epochs / 2)
@@ -215,11 +218,11 @@ def learning_rate_at(epochs_done: float, settings: TrainingSettings) -> float:
 
 
 def build_optimiser(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """SGD for the parameters of `network`: those of batch normalisation and biases are not decayed."""
-    decayed, kept = split_by_decay(network, _BATCHNORMS)
+    """SGD for the parameters of `network`, without weight decay of batch normalisation and biases."""
+    decayed, undecayed = split_by_decay(network, _BATCHNORMS)
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
+        {"params": undecayed, "weight_decay": 0.0},
     ]
     return torch.optim.SGD(
         groups,
@@ -231,6 +234,6 @@ def build_optimiser(network: nn.Module, settings: TrainingSettings) -> torch.opt
 
 
 def _batches(images: int, batch_size: int, generator: Generator) -> Sequence[Tensor]:
-    """A random order, cut into batches; a last batch of one image, which has no variance, is left out."""
+    """Indices of batches in random order, without a last batch of one image, which has no variance."""
     batches = torch.split(torch.randperm(images, generator=generator), batch_size)
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches

@@ -1,7 +1,7 @@
-"""Which facts decide what a training comes to?
+"""Identify a training by every fact that its weights depend on.
 
-The network, the images, the recipe, the epochs it is laid out for and the seed: `TrainingIdentity` says all of them, so
-that a score is never earned twice and a checkpoint is never taken for another training's.
+`TrainingIdentity` holds the network, the images, the recipe, the number of epochs of the schedule and the seed. It is
+the key of the score cache and is checked before a checkpoint is resumed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from nas.accuracy.data.dataset import Dataset
 from nas.accuracy.training.devices import resolve_device, resolve_precision
 from nas.accuracy.training.settings import TrainingSettings
 
-# To be raised with every change after which the same settings and seed train other weights or score them otherwise: in
-# train.py and what it is made of (augment.py, batchnorm.py, dataset.py, optimisation.py, randomness.py, scores.py), or
-# in how blocks are built and first filled.
+# Raise this with every change after which the same settings and seed train other weights or score them differently: in
+# train.py and what it uses (augment.py, batchnorm.py, dataset.py, optimisation.py, randomness.py, scores.py), or in how
+# blocks are built and initialised.
 RECIPE_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingIdentity:
-    """One training. `proxy` is the fingerprint of the network that is trained, `budget` the epochs of its schedule.
+    """The facts of one training.
 
-    `data` and `recipe` are those of `data_identity` and `recipe_of`.
+    `proxy` is the fingerprint of the trained network, `data` comes from `data_identity`, `recipe` from `recipe_of`, and
+    `budget` is the number of epochs of the schedule.
     """
 
     proxy: str
@@ -43,12 +44,12 @@ class TrainingIdentity:
 
     @property
     def digest(self) -> str:
-        """32 hexadecimal digits: the same for the same training, and for no other."""
+        """Hash of all the facts, 32 hexadecimal digits."""
         return hashlib.blake2b(json.dumps(self.to_json(), sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def recipe_of(settings: TrainingSettings) -> dict[str, Any]:
-    """How a network is trained but for the number of epochs, and by what: torch, its device and its precision.
+    """The settings of a training without the number of epochs, and what computes it: device, precision, torch.
 
     Raises NasError for a device or precision that this machine does not have.
     """
@@ -63,7 +64,7 @@ def recipe_of(settings: TrainingSettings) -> dict[str, Any]:
 
 
 def data_identity(dataset: Dataset) -> dict[str, Any]:
-    """Enough of a data set to notice that it is another one: its classes, and every image and label."""
+    """The facts that tell a data set from every other: its classes, counts, and a hash of all images and labels."""
     digest = hashlib.blake2b(digest_size=8)
     for split in (dataset.train, dataset.val):
         digest.update(split.images.permute(0, 2, 3, 1).contiguous().numpy().data)

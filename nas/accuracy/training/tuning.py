@@ -1,4 +1,4 @@
-"""How is a network trained on for a few steps, after something was done to it?"""
+"""Train a network for a few more steps, after pruning or quantising it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ def tune(
     decay: bool = True,
     after_step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train `network`, in place, for so many steps of `settings.batch_size` images; it ends in evaluation mode.
+    """Train `network`, in place, for `steps` steps of `settings.batch_size` images; it ends in evaluation mode.
 
-    A step has all images where there are fewer. The learning rate is `settings.learning_rate` (for 256 images) from the
-    first step on, and falls as half a cosine to 0 with `decay`, else it stays. Epochs and warm-up of `settings` have no
-    part in it. `seed` decides the images' order, crops and dropout; the global random state stays as it was.
-    `after_step` may put right what a step has changed and should not have.
+    A step has all images where there are fewer. The learning rate begins at `settings.learning_rate` (for 256 images);
+    with `decay` it falls as half a cosine to 0, else it stays. Epochs and warm-up of `settings` are ignored. `seed`
+    decides the order of images, crops and dropout; the global random state is restored. `after_step` is called after
+    each step, for example to set pruned weights back to 0.
 
-    Raises TrainingFailedError where the loss becomes NaN or infinite, NasError for a device that is not there.
+    Raises TrainingFailedError where the loss becomes NaN or infinite, NasError for a device that this machine does not
+    have.
     """
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)

@@ -18,6 +18,7 @@ from nas.deploy.export.agreement import check_agreement, random_images
 from nas.deploy.export.formats import cannot_run, check_installed, format_called, open_file, versions, write_file
 from nas.deploy.export.manifest import Manifest, save_with_manifest
 from nas.errors import NasError, RunFailedError
+from nas.files import atomic_file
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.deployed import has_branches
@@ -106,17 +107,15 @@ def export_onnx(network: nn.Module, architecture: Architecture, path: Path) -> O
     file's logits are not torch's within the tolerance above.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     was_training = network.training
     network.eval()
     try:
-        _write(network, architecture.resolution, part)
-        check = check_onnx(part, network, architecture)
-        part.replace(path)
+        with atomic_file(path) as file:
+            file.write(_onnx_bytes(network, architecture.resolution, path.name))
+            file.flush()
+            return check_onnx(Path(file.name), network, architecture)
     finally:
         network.train(was_training)
-        part.unlink(missing_ok=True)
-    return check
 
 
 def check_onnx(path: Path, network: nn.Module, architecture: Architecture) -> OnnxCheck:
@@ -182,10 +181,10 @@ def _fits(weight: Tensor, wanted: Tensor | None) -> bool:
     return wanted is not None and weight.shape == wanted.shape
 
 
-def _write(network: nn.Module, resolution: int, path: Path) -> None:
+def _onnx_bytes(network: nn.Module, resolution: int, name: str) -> bytes:
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     example = torch.zeros(1, 3, resolution, resolution, device=device)
-    path.write_bytes(onnx_bytes(network, example, name=_file_name(path), any_batch_size=True))
+    return onnx_bytes(network, example, name=name, any_batch_size=True)
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from typing import Any
 from nas.deploy.sealed_json import check_seal, sealed
 from nas.deploy.trained import Preprocessing
 from nas.errors import NasError, RunFailedError
-from nas.files import shown
+from nas.files import atomic_file, move_into_place, shown
 from nas.networks.architecture import Architecture
 from nas.networks.onnx_graph import INPUT_NAME, OUTPUT_NAME
 
@@ -142,10 +141,8 @@ def save_with_manifest(written: Path, model: Path, manifest: Manifest) -> Manife
     text = json.dumps(sealed(whole.to_json()), indent=1, ensure_ascii=False) + "\n"
     part = written / manifest_path(model).name
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        with atomic_file(part) as file:
+            file.write(text.encode())
         # The manifest goes last: without it, or with another one, files are refused.
         for path in sorted(written.iterdir(), key=lambda path: path == part):
             _replace(path, model.parent / path.name)
@@ -192,4 +189,4 @@ def _check_files(model: Path, manifest: Manifest) -> None:
 def _replace(path: Path, target: Path) -> None:
     if target.is_dir():  # a package of Core ML: folders with files cannot be replaced
         shutil.rmtree(target)
-    path.replace(target)
+    move_into_place(path, target)

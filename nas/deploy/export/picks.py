@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from nas.deploy.export.export import OnnxCheck, deployed_network, export_onnx
 from nas.errors import NasError
-from nas.files import write_json, writing
+from nas.files import atomic_file, write_json, writing
 from nas.networks.architecture import Architecture
 from nas.networks.describe import describe
 from nas.networks.onnx_graph import INPUT_NAME
@@ -149,10 +148,8 @@ def _copied(twin: ExportedPick, pick: Pick, folder: Path) -> ExportedPick:
     if twin.export is None:
         return ExportedPick(pick, None, twin.problem)
     path = folder / f"{pick.slug}.onnx"
-    part = path.with_name(path.name + ".part")
-    with writing(path):
-        shutil.copyfile(folder / twin.export.file, part)
-        part.replace(path)
+    with writing(path), atomic_file(path) as file:
+        file.write((folder / twin.export.file).read_bytes())
     return ExportedPick(pick, Export(**{**vars(twin.export), "file": path.name}))
 
 

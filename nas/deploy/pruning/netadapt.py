@@ -33,6 +33,7 @@ from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.training_identity import data_identity
 from nas.accuracy.training.tuning import tune
 from nas.config import Settings
+from nas.differences import replaced_values
 from nas.errors import NasError, RunFailedError
 from nas.files import shown
 from nas.networks.architecture import Architecture
@@ -309,13 +310,10 @@ def _identity(
 
 def _restored(checkpoint: Path, identity: str) -> NetAdaptPath:
     content = read_sealed(checkpoint, _KIND)
-    if content["identity"] != identity:
-        before, now = json.loads(content["identity"]), json.loads(identity)
-        differing = ", ".join(
-            f"{key} ({before.get(key, 'not recorded')} instead of {now[key]})"
-            for key in now
-            if before.get(key) != now[key]
+    differing = replaced_values(json.loads(content["identity"]), json.loads(identity))
+    if differing:
+        raise NasError(
+            f"{shown(checkpoint)} is of another path: it differs in {', '.join(differing)}. Give another folder."
         )
-        raise NasError(f"{shown(checkpoint)} is of another path: it differs in {differing}. Give another folder.")
     points = tuple(Point.from_json(point) for point in json.loads(content["points"]))
     return NetAdaptPath(points, content["weights"])

@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from nas.errors import NasError
+from nas.files import write_bytes
 from nas.latency.measuring import agreement, runner
 from nas.latency.measuring.agreement import Agreement, compare, fit_calibration, measured, summed, timed, unit_latencies
 from nas.latency.measuring.kit import EMPTY, SENTINEL, Model, RunSettings, write_kit, write_runner
@@ -102,7 +103,7 @@ def keep_carried(carried: Path, folder: Path) -> None:
     if not content.startswith(there.rstrip(b"\n")):
         raise NasError(f"{kept} holds other samples than {carried}: move it away, or give another --work")
     if there != content:
-        kept.write_bytes(content)
+        write_bytes(kept, content)
 
 
 def build_table(name: str, plan: Plan, results: Results, device: dict[str, Any]) -> LatencyTable:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nas.errors import NasError
+from nas.files import write_text
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.operators import Unit, parse_unit, units
@@ -181,7 +182,7 @@ def _without_resolution(group: TiedFormat) -> TiedFormat:
 
 def save_plan(plan: Plan, path: Path) -> None:
     """Write `plan` as JSON."""
-    path.write_text(json.dumps(plan.to_json(), indent=1), encoding="utf-8")
+    write_text(path, json.dumps(plan.to_json(), indent=1))
 
 
 def load_plan(path: Path) -> Plan:

@@ -8,18 +8,15 @@ deletes the run.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from nas.errors import NasError, RunFailedError
 from nas.files import read_json, shown
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -84,14 +81,18 @@ class RunDirectory:
 
 @contextmanager
 def claimed(run: RunDirectory) -> Iterator[None]:
-    """Hold the directory for this process.
+    """Hold the directory for this process, which gives it back at the end of the block or when it is killed.
 
-    Raises NasError when it cannot be one of a run, or when another process has it; then nothing is left in it.
+    The file of the lock stays. Raises NasError at once where the directory cannot be one of a run, and where another
+    process has it; then nothing is left in it. Raises RunFailedError where a run's directory cannot be written to.
     """
+    lock = FileLock(run.path / "lock", blocking=False)
     try:
         _check_place(run)
         run.path.mkdir(parents=True, exist_ok=True)
-        lock = (run.path / "lock").open("a+")
+        lock.acquire()
+    except Timeout as error:  # an OSError, too
+        raise NasError(f"{shown(run.path)} is in use by another command. Wait, or give another --run.") from error
     except OSError as error:
         if run.path.is_dir() and run.exists():
             raise RunFailedError(
@@ -99,12 +100,10 @@ def claimed(run: RunDirectory) -> Iterator[None]:
                 "Copy the run to where you may write, and give the copy."
             ) from error
         raise NasError(f"{shown(run.path)} cannot be the directory of a run: {error.strerror}.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise NasError(f"{shown(run.path)} is in use by another command. Wait, or give another --run.") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _check_place(run: RunDirectory) -> None:

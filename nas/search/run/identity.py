@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from nas.differences import differences
 from nas.errors import NasError
 from nas.files import read_json, shown, write_json, write_text
 from nas.latency.table import LatencyTable, Row
 from nas.networks.operators import Unit
-from nas.search.experiment import ADDED, Experiment, differences
+from nas.search.experiment import ADDED, CHANGEABLE, Experiment
 from nas.search.run.directory import RunDirectory
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT = 3
 
@@ -83,7 +81,7 @@ def _recognised(run: RunDirectory, identity: Mapping[str, Any], tables: Sequence
     }
     contents = ("space", "tables", "data")
     now = {**identity, "tables": by_name}
-    changed = differences({**ADDED, **before["experiment"]}, {**ADDED, **now["experiment"]})
+    changed = differences({**ADDED, **before["experiment"]}, {**ADDED, **now["experiment"]}, may_change=CHANGEABLE)
     changed += differences({key: before[key] for key in contents}, {key: now[key] for key in contents})
     if not changed:
         return str(before["id"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nas.errors import NasError
 from nas.files import read_json, shown
@@ -11,9 +10,6 @@ from nas.search.results.result import SearchResult, Setting
 from nas.search.run.directory import RunDirectory
 from nas.search.run.identity import read_identity
 from nas.search.run.kept import load_references, load_repeats, shape_of
-
-if TYPE_CHECKING:
-    pass
 
 
 def load_result(path: Path) -> SearchResult:

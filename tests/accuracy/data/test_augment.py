@@ -1,4 +1,4 @@
-"""Is an augmented image a crop of the padded one?"""
+"""An augmented image is a crop of the padded one, mirrored or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is CIFAR-10 fetched once, checked always and divided as promised?"""
+"""CIFAR-10 is downloaded once, checked every time, and divided by class."""
 
 from __future__ import annotations
 

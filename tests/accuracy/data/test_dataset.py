@@ -1,4 +1,4 @@
-"""Are images divided as promised?"""
+"""Images are divided by class, reproducibly, and never lie in two splits."""
 
 from __future__ import annotations
 

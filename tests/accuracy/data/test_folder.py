@@ -1,4 +1,4 @@
-"""Is a folder read as promised, and a bad one refused?"""
+"""A folder of images becomes a data set; one of another structure, or with broken images, is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def load(root: Path, size: int = 8, **options: int) -> Dataset:
 
 
 def test_val_is_used_and_test_is_not_read(tmp_path: Path) -> None:
-    """With val/ the scores come from it; a broken test/ does not matter."""
+    """With val/, its images are the validation images; a broken test/ does not matter."""
     write_folder(tmp_path, {"train": 3, "val": 2})
     (tmp_path / "test" / "cat").mkdir(parents=True)
     (tmp_path / "test" / "cat" / "x.png").write_bytes(b"broken")
@@ -31,7 +31,7 @@ def test_val_is_used_and_test_is_not_read(tmp_path: Path) -> None:
 
 
 def test_without_val_a_part_of_train_is_held_out(tmp_path: Path) -> None:
-    """Only test/: a fifth of each class of train/ gives the scores, the rest is trained on."""
+    """With test/ only, a fifth of each class of train/ is held out for validation."""
     write_folder(tmp_path, {"train": 10, "test": 1})
     dataset = load(tmp_path)
     numbers = [
@@ -66,7 +66,7 @@ def test_the_centre_square_is_kept(tmp_path: Path) -> None:
 
 
 def test_images_are_turned_upright(tmp_path: Path) -> None:
-    """EXIF orientation 6 says that the file's left side is the bottom of the photograph's right turn."""
+    """EXIF orientation 6: the stored image must be turned right by 90 degrees."""
     write_folder(tmp_path, {"train": 1, "val": 1})
     image = Image.new("RGB", (8, 8), (0, 0, 0))
     image.paste((255, 255, 255), (0, 0, 4, 8))
@@ -152,7 +152,7 @@ def test_images_below_class_folders_and_upper_case_endings_count(tmp_path: Path)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    """A folder that is not there is said so."""
+    """The message says so."""
     with pytest.raises(NasError, match=r"there is no folder .*nowhere"):
         load(tmp_path / "nowhere")
 
@@ -172,7 +172,7 @@ def test_neither_val_nor_test(tmp_path: Path) -> None:
 
 
 def test_one_class(tmp_path: Path) -> None:
-    """There is nothing to tell apart."""
+    """A single class cannot be classified."""
     write_folder(tmp_path, {"train": 2, "val": 2}, classes=("cat",))
     with pytest.raises(NasError, match=r"at least two class folders .*, but holds one, cat"):
         load(tmp_path)

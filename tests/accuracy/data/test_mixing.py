@@ -1,4 +1,4 @@
-"""Are images cut out, mixed and erased by the shares that the labels are told?"""
+"""Images are cropped, mixed and erased by the shares that the loss uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does RandAugment do to a batch what Pillow does to an image?"""
+"""RandAugment on a batch equals Pillow on each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a final training go on from its own checkpoint, and from no other?"""
+"""A full training resumes from its own checkpoint and from no other."""
 
 from __future__ import annotations
 

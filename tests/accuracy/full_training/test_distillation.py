@@ -1,4 +1,4 @@
-"""Does a student learn what its teacher says?"""
+"""A student learns its teacher's probabilities."""
 
 from __future__ import annotations
 

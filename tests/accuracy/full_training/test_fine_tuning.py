@@ -1,4 +1,4 @@
-"""Is trained what is to be trained, as fast as is said?"""
+"""Frozen features stay, and each block has its learning rate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_frozen_features_stay() -> None:
 
 
 def test_a_step_of_few_images_is_one_of_so_many() -> None:
-    """By its rate too: a batch that there are not the images for changes nothing."""
+    """A batch larger than the data set changes nothing, the learning rate included."""
     dataset, weights = random_dataset(), []
     for size in (len(dataset.train), 16 * len(dataset.train)):
         network = small_network()

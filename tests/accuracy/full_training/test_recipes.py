@@ -1,4 +1,4 @@
-"""Are recipes what their papers say, and are wrong settings explained?"""
+"""Recipes are those of their papers, and wrong settings are explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do dropout and stochastic depth leave out what they are to, and only in training?"""
+"""Dropout and stochastic depth act with their probabilities, in training mode only."""
 
 from __future__ import annotations
 

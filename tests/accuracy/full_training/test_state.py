@@ -1,4 +1,4 @@
-"""Is the average of the weights what it is said to be?"""
+"""The moving average of the weights follows its formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does final training learn, and is it the same training however it is cut up?"""
+"""Full training learns, and gives the same weights when it is interrupted, accumulated or parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does training go on from a checkpoint as if it had never stopped, and is a bad checkpoint refused?"""
+"""Training resumes from a checkpoint as if it had never stopped; a bad checkpoint is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is there the device that was asked for, and does it compute in numbers that it has?"""
+"""Devices and number formats are those of the settings, or refused where the machine lacks them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_precision_follows_the_device() -> None:
 
 
 def test_cuda_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked for by name, it must be there; auto takes what is."""
+    """A device that is named must exist; auto takes one that does."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto").type == "cpu"
     with pytest.raises(NasError, match=r"^device is cuda, but torch sees no CUDA device here\. Choices: auto, cpu"):
@@ -27,7 +27,7 @@ def test_cuda_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_images_are_placed_as_they_are_gathered_from() -> None:
-    """In channels-last memory, with the same pixels; those that lie so already are not copied."""
+    """Images end in channels-last memory with the same pixels; those that are there already are not copied."""
     images = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).view(2, 3, 4, 4)
     there = placed(images, torch.device("cpu"))
     assert torch.equal(there, images)

@@ -1,4 +1,4 @@
-"""Are scores what they say, and is there none for a network that has none?"""
+"""Scores equal their definitions, and outputs that are not finite have none."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_top1_counts() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_outputs_that_are_not_finite_have_no_scores(value: float) -> None:
-    """They would pass for class 0."""
+    """`argmax` would take them for class 0."""
     network = tiny_network(2)
     nn.init.constant_(network[-1].bias, value)  # type: ignore[index]
     with pytest.raises(TrainingFailedError, match="outputs are NaN or infinite; lower the learning rate"):

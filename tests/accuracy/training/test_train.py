@@ -1,4 +1,4 @@
-"""Does the training loop learn, repeat itself and fail clearly?"""
+"""The training loop learns, is reproducible, and fails with clear messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do two trainings have one identity exactly when they come to the same?"""
+"""Two trainings have one identity exactly when their weights are the same."""
 
 from __future__ import annotations
 

@@ -91,8 +91,8 @@ def test_a_broken_export_is_refused_and_leaves_the_old_file(tmp_path: Path, monk
     path = tmp_path / "small.onnx"
     path.write_text("the old file")
     other = build_network(SMALL, seed=1).eval()
-    write = export._write
-    monkeypatch.setattr(export, "_write", lambda _network, *rest: write(other, *rest))
+    exported = export._onnx_bytes
+    monkeypatch.setattr(export, "_onnx_bytes", lambda _network, *rest: exported(other, *rest))
     with pytest.raises(RunFailedError, match="differs by"):
         export_onnx(build_network(SMALL, seed=0), SMALL, path)
     assert path.read_text() == "the old file"
