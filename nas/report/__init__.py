@@ -1,1 +1,1 @@
-"""What the architect reads: tables, pictures and one page about a search."""
+"""Report on a search: tables, a picture of the front, and one page that says what to make of it."""

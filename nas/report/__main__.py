@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nas import console
 from nas.files import shown
+from nas.search.run.directory import RunDirectory, claimed
 
 _EXAMPLE = """example:
   python -m nas.report runs/mbv3-pixel_lut-digits
@@ -33,15 +34,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(run: Path) -> int:
-    # Imported here: they bring torch and plotly, which --help does without.
+    # Imported here, as these bring torch and Plotly, which take seconds to load and which --help does not need.
     from nas.report.write import write_report
-    from nas.search.run.directory import RunDirectory, claimed
     from nas.search.run.kept import load_weights
     from nas.search.run.load import load_result
 
     directory = RunDirectory(run)
-    load_result(run)  # says what is wrong before anything is claimed
-    # Held, because a search that goes on writes the same files.
+    load_result(run)  # a folder that is no run is refused before a lock is written into it
+    # A search that is still running writes the same files, so the directory is locked.
     with claimed(directory):
         result = load_result(run)
         for path in write_report(result, run, weights=lambda trial: load_weights(directory, trial.number)):

@@ -1,7 +1,7 @@
-"""Which charts does a search have, and what stands on them?
+"""Charts of a search: which there are, and which networks, lines and titles each shows.
 
-Each is of top-1 against one thing that is known before training: latency on the main device first, then every other
-objective.
+Each has top-1 along y, and along x one objective that is known before training: first latency on the main device, then
+every other objective.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ MAIN = "latency_ms"
 
 @dataclass(frozen=True)
 class Chart:
-    """Top-1 of the trained networks of `result` against the value called `name`."""
+    """The trained networks of `result`: top-1 along y, the value called `name` along x."""
 
     result: SearchResult
     name: str
 
     def x(self, network: CostedNetwork) -> float:
-        """Where a network stands along x, in the unit of the title."""
+        """The network's x, in the unit of the title."""
         return network.values[self.name] / read_in(self.name)[0]
 
     @property
     def title(self) -> str:
-        """What x is, and in which unit: `latency on pixel_lut (ms)`."""
+        """The title of the x axis with its unit, such as `latency on pixel_lut (ms)`."""
         main = quantity_of(self.name).of_device and not split_name(self.name)[1]
         device = f" on {self.result.setting.device}" if main else ""
         return f"{short(label_of(self.name) + device, 52)} ({read_in(self.name)[1]})"
 
     @property
     def is_whole(self) -> bool:
-        """Whether there is no other objective: then the front is one line here."""
+        """Whether these two are the only objectives, so that the front is one line of this chart."""
         return set(self.result.setting.objectives) == {self.result.setting.learned, self.name}
 
     @cached_property
@@ -50,24 +50,24 @@ class Chart:
 
     @property
     def stopped(self) -> tuple[Trial, ...]:
-        """The networks whose training was stopped on the way; where they stand is not where they would end."""
+        """The networks whose training was stopped early; their top-1 is not that of a whole training."""
         return self.result.stopped
 
     @property
     def repeated(self) -> tuple[tuple[Trial, Certainty], ...]:
-        """The members of the front that were trained again, and what that said."""
+        """The members of the front that were trained again, each with its mean, interval and probability."""
         certainties = self.result.certainties
         return tuple((trial, certainties[trial.number]) for trial in self.result.front if trial.number in certainties)
 
     @cached_property
     def steps(self) -> tuple[Trial, ...]:
-        """The networks that no other beats in what this chart shows, from left to right."""
-        found = front_among(self.result.completed, (self.result.setting.learned, self.name))
-        return tuple(sorted(found, key=lambda trial: self.x(trial.network)))
+        """The front of the two values that this chart shows, from left to right."""
+        front = front_among(self.result.completed, (self.result.setting.learned, self.name))
+        return tuple(sorted(front, key=lambda trial: self.x(trial.network)))
 
     @property
     def rises_late(self) -> bool:
-        """Whether the line keeps its height until the next point: less is better, as with latency."""
+        """Whether less of x is better, as with latency: the line then keeps its height until the next point."""
         return not quantity_of(self.name).larger_is_better
 
     @property
@@ -77,7 +77,7 @@ class Chart:
 
     @property
     def budgets(self) -> tuple[tuple[float, str], ...]:
-        """Where lines stand for the budgets, and their words."""
+        """The x of each budget's line, and the words beside it."""
         values = self.result.setting.budgets.get(self.name, ())
         return tuple((value / read_in(self.name)[0], bound(self.name, value)) for value in values)
 

@@ -1,4 +1,4 @@
-"""Which interactive pictures does the page show?"""
+"""Interactive Plotly figures of the page: the charts, the hypervolume, and the sampler's predictions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from nas.search.results.result import SearchResult
 from nas.search.results.wording import megabytes, millions, percent, short, with_device, written
 from nas.search.trial import Trial
 
-# Up to here points are drawn as SVG, sharp and without WebGL; from here on that would be slow to move in.
+# Up to so many points are drawn as SVG, which is sharp and needs no WebGL; more would be slow to zoom and pan.
 MOST_SVG_POINTS = 1500
 
-# Dominated trials beyond this many are not described when hovered over: the texts would weigh more than the rest.
+# Up to so many dominated trials have the network's description in their hover text; more would outweigh all the rest.
 MOST_DESCRIBED = 2500
 
-
-# Where names stand is computed for two sizes of the plot, on a desk and on a phone; the page takes the one that fits.
+# The names' places are computed for two sizes of the plot, a desktop's and a phone's; the page takes the one that fits.
 _WIDE_PIXELS = (960.0, 410.0)
 _HALF_PIXELS = (430.0, 240.0)
 _NARROW_PIXELS = (310.0, 300.0)
@@ -36,11 +35,10 @@ Array = NDArray[np.float64]
 
 
 def chart_figure(chart: Chart, *, half: bool = False) -> go.Figure:
-    """Stopped and dominated trials, the front as steps, the knee, the reference networks, the budgets.
+    """A chart with stopped and dominated trials, the front as steps, the knee, the reference networks and the budgets.
 
-    `half` is half as wide. Trials that were stopped do not widen the picture: most stand far below the front.
-
-    The page gives it its colours for text and lines, for a light or a dark screen.
+    With `half` it is half as wide. Stopped trials do not extend the axes, as most stand far below the front. The page
+    sets the colours of text and lines, for a light or a dark screen.
     """
     result = chart.result
     figure = go.Figure()
@@ -60,7 +58,7 @@ def chart_figure(chart: Chart, *, half: bool = False) -> go.Figure:
         figure.add_trace(kind(_reference_points(chart)))
     for budget, _ in chart.budgets:
         figure.add_vline(x=budget, line={"color": palette.BUDGET, "dash": "dash", "width": 1.5})
-    # The range is stated, so that the places of names are computed for what is shown.
+    # The axes are fixed to the range that the names' places are computed for.
     low, span = _bounds(chart)
     figure.update_xaxes(range=[low[0], low[0] + span[0]])
     figure.update_yaxes(range=[low[1], low[1] + span[1]])
@@ -78,7 +76,7 @@ def chart_figure(chart: Chart, *, half: bool = False) -> go.Figure:
 
 
 def hypervolume_figure(result: SearchResult, hypervolumes: Sequence[float]) -> go.Figure:
-    """How much of the reference box was dominated after each trial, in percent."""
+    """The hypervolume after each trial, in percent of the reference box."""
     figure = go.Figure(
         go.Scatter(
             x=[trial.number for trial in result.trials],
@@ -100,7 +98,7 @@ def hypervolume_figure(result: SearchResult, hypervolumes: Sequence[float]) -> g
 
 
 def prediction_figure(trials: Sequence[Trial]) -> go.Figure:
-    """Top-1 that training gave against what the sampler expected, with its standard deviation, in percent."""
+    """Top-1 obtained by training against top-1 expected by the sampler with its standard deviation, in percent."""
     predicted = [trial.predicted for trial in trials if trial.predicted]
     means, stds = [round(mean, 4) for mean, _ in predicted], [round(std, 4) for _, std in predicted]
     obtained = [round(trial.network.top1, 4) for trial in trials]
@@ -147,7 +145,7 @@ _NAME = {
     "font": {"size": 11},
 }
 
-_FIGURE = {
+_BUDGET = {
     "yref": "paper",
     "y": 0.01,
     "xanchor": "left",
@@ -174,7 +172,7 @@ def _dominated(chart: Chart) -> dict[str, object]:
 
 
 def _stopped(chart: Chart) -> dict[str, object]:
-    """Light and open: their accuracy is that of a part of the training."""
+    """Drawn light and hollow, because their top-1 is that of a part of the training."""
     networks = [trial.network for trial in chart.stopped]
     return {
         "x": [float(f"{chart.x(network):.6g}") for network in networks],
@@ -196,21 +194,22 @@ def _so_far(trial: Trial) -> str:
 
 
 def _error_bars(chart: Chart) -> dict[str, object]:
-    """The mean of each member's scores with new seeds, and the interval about it."""
-    members = [it for _, it in chart.repeated]
+    """For each member of the front that was trained again: the mean of its scores with new seeds, and its interval."""
+    certainties = [certainty for _, certainty in chart.repeated]
     return {
         "x": [chart.x(trial.network) for trial, _ in chart.repeated],
-        "y": [it.mean for it in members],
+        "y": [certainty.mean for certainty in certainties],
         "error_y": {
-            "array": [it.high - it.mean for it in members],
-            "arrayminus": [it.mean - it.low for it in members],
+            "array": [certainty.high - certainty.mean for certainty in certainties],
+            "arrayminus": [certainty.mean - certainty.low for certainty in certainties],
             "color": palette.FRONT,
             "thickness": 1.2,
         },
         "text": [
-            f"<b>trial {trial.number}, trained again</b><br>mean of {it.scores}: {percent(it.mean)} "
-            f"({it.low:.1f} to {it.high:.1f})<br>on the front with {it.on_front:.0%}"
-            for trial, it in chart.repeated
+            f"<b>trial {trial.number}, trained again</b><br>mean of {certainty.scores}: "
+            f"{percent(certainty.mean)} ({certainty.low:.1f} to {certainty.high:.1f})<br>"
+            f"on the front with {certainty.on_front:.0%}"
+            for trial, certainty in chart.repeated
         ],
         "mode": "markers",
         "name": "trained again: mean, 95 %",
@@ -220,7 +219,7 @@ def _error_bars(chart: Chart) -> dict[str, object]:
 
 
 def _front(chart: Chart) -> list[dict[str, object]]:
-    """The front as a line of steps; of more objectives its members, and the line of those that are best here."""
+    """The front as a line of steps; with further objectives, its members, and a line of the front of these two."""
     marker = {"color": palette.FRONT, "size": 9}
     line = {"shape": "hv" if chart.rises_late else "vh", "width": 2, "color": palette.FRONT}
     if chart.is_whole:
@@ -258,7 +257,7 @@ def _reference_points(chart: Chart) -> dict[str, object]:
 
 
 def _annotations(chart: Chart, area: tuple[float, float]) -> list[dict[str, object]]:
-    """The names of reference networks, placed for a plot of `area` pixels, and the budgets' figures."""
+    """The names of the reference networks, placed for a plot of `area` pixels, and the words of the budgets."""
     low, span = _bounds(chart)
 
     def pixels(x: float, top1: float) -> tuple[float, float]:
@@ -278,13 +277,13 @@ def _annotations(chart: Chart, area: tuple[float, float]) -> list[dict[str, obje
         | {"ax": right, "ay": -up}
         for network, (right, up) in zip(networks, offsets, strict=True)
     ]
-    return names + [_FIGURE | {"x": budget, "text": words} for budget, words in chart.budgets]
+    return names + [_BUDGET | {"x": budget, "text": words} for budget, words in chart.budgets]
 
 
 def _bounds(chart: Chart) -> tuple[Array, Array]:
     """The lower left corner of the picture and its width and height, in the units of x and of top-1."""
     networks = [*(trial.network for trial in chart.result.completed), *chart.references]
-    bars = [(chart.x(trial.network), end) for trial, it in chart.repeated for end in (it.low, it.high)]
+    bars = [(chart.x(trial.network), end) for trial, bar in chart.repeated for end in (bar.low, bar.high)]
     points = np.array([*((chart.x(network), network.top1) for network in networks), *bars] or [(0.0, 0.0)])
     budgets = [budget for budget, _ in chart.budgets]
     low = np.array([min(points[:, 0].min(), *budgets, np.inf), points[:, 1].min()])
@@ -295,7 +294,7 @@ def _bounds(chart: Chart) -> tuple[Array, Array]:
 
 
 def _hover(title: str, network: CostedNetwork, further: Sequence[str], *, described: bool = True) -> str:
-    """Plotly reads a little HTML: `title` is escaped by the caller, everything else holds no markup."""
+    """The text shown on hovering over a network. Plotly reads it as HTML: the caller escapes `title`."""
     costs = network.costs
     lines = [
         f"<b>{title}</b>",
@@ -310,5 +309,5 @@ def _hover(title: str, network: CostedNetwork, further: Sequence[str], *, descri
 
 
 def _escaped(text: str) -> str:
-    """`text` for Plotly, which reads tags but shows quotes as they stand."""
+    """`text` escaped for Plotly, which interprets tags but shows quotes as they are."""
     return html.escape(text, quote=False)

@@ -1,6 +1,6 @@
-"""Which files does a search leave for programs and spreadsheets?
+"""Write a search's files for programs and spreadsheets: trials.csv and pareto.json.
 
-trials.csv has one row a trial and grows while the search runs; pareto.json holds the front whole and reads back equal.
+trials.csv has one row a trial and grows while the search runs. pareto.json holds the whole front and reads back equal.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from nas.search.trial import Trial
 
 TRIALS = "trials.csv"
 
-# published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration. Where a search has
-# more values (`Setting.further`), their columns, by their own names, stand before the last.
+# published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration, by source. Further
+# values of a search (`Setting.further`) have a column each, under their own names, before `description`.
 COLUMNS = (
     "number",
     "status",
@@ -53,9 +53,9 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class ParetoFront:
-    """What pareto.json holds. `hypervolume` is the part, 0 to 1, of the reference box that the front dominates.
+    """The content of pareto.json. `hypervolume` is the part, 0 to 1, of the reference box that the front dominates.
 
-    `certainties` says, by trial number, what training members of the front again has shown.
+    `certainties` holds, by trial number, the mean, interval and probability of members that were trained again.
     """
 
     setting: Setting
@@ -95,7 +95,7 @@ class ParetoFront:
             front=tuple(Trial.from_json(trial) for trial in data["front"]),
             references=tuple(CostedNetwork.from_json(network) for network in data["references"]),
             hypervolume=data["hypervolume"],
-            certainties={int(number): Certainty(**it) for number, it in data.get("certainties", {}).items()},
+            certainties={int(number): Certainty(**entry) for number, entry in data.get("certainties", {}).items()},
         )
 
 
@@ -114,15 +114,18 @@ def load_pareto(path: Path) -> ParetoFront:
 
 
 def write_trials(path: Path, trials: Iterable[Trial], further: Sequence[str] = (), learned: str = TOP1) -> None:
-    """Write trials.csv, whole or not at all; `further` names the values besides the usual, `learned` the metric."""
+    """Write trials.csv, whole or not at all.
+
+    `further` names the values that have columns besides COLUMNS, `learned` the metric of the scores.
+    """
     write_text(path, _lines([_columns(further, learned), *(_row(trial, further) for trial in trials)]))
 
 
 def append_trial(path: Path, trial: Trial, further: Sequence[str] = (), learned: str = TOP1) -> None:
-    """Add one row to trials.csv; many appended rows are the file that `write_trials` writes.
+    """Add one row to trials.csv; appending all trials one by one gives the file that `write_trials` writes.
 
-    A row torn by a killed process is cut off first. Raises NasError when the file has other columns, and RunFailedError
-    where it cannot be written.
+    A last row that a killed process left incomplete is removed first. Raises NasError for a file with other columns,
+    RunFailedError for one that cannot be written.
     """
     with writing(path), path.open("a+b") as file:
         _cut_torn_row(file)
@@ -134,7 +137,7 @@ def append_trial(path: Path, trial: Trial, further: Sequence[str] = (), learned:
                 f"the first line of {shown(path)} must be {header.decode().strip()}, "
                 f"but is {first.decode(errors='replace').strip()}. Move the file away; it is made again from the run."
             )
-        # One write, so that what another process reads has no half row.
+        # One write, so that another process never reads half a row.
         file.write((b"" if first else header) + _lines([_row(trial, further)]).encode())
 
 
@@ -156,7 +159,7 @@ class TrialsFile(SilentSearch):
 
 
 def _cut_torn_row(file: BinaryIO) -> None:
-    """Cut `file` after its last whole row: no row holds a line break but at its end."""
+    """Cut `file` after its last whole row, which is where its last line break is: rows hold none inside."""
     end = file.seek(0, os.SEEK_END)
     start = end
     tail = b""

@@ -1,4 +1,4 @@
-"""Where can a name stand beside its point without hiding others?"""
+"""Place names beside their points so that they hide as few points, lines and other names as possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nas.report.charts import Chart
 
 Array = NDArray[np.float64]
 
-# Pixels from a point to the nearest edge of its name, and the directions that are tried (y is upwards), best first.
+# Pixels from a point to the nearest edge of its name, and the directions to try (y points upwards), preferred first.
 _DISTANCES = (10, 28, 50, 80)
 _DIRECTIONS = (
     *((0, -1), (0, 1), (1, 0), (-1, 0)),
@@ -28,10 +28,10 @@ def place_labels(
     avoid: Sequence[tuple[float, float]],
     area: tuple[float, float],
 ) -> list[tuple[float, float]]:
-    """For each anchor, the offset in pixels of the middle of its name (`sizes`: width and height).
+    """For each anchor, the offset of the middle of its name, in pixels; `sizes` are the names' widths and heights.
 
-    One after the other, each takes the nearest place within `area` that covers the fewest points of `avoid` and no name
-    before it. All positions are pixels from the lower left corner.
+    Names are placed one after the other. Each takes the best of some places around its anchor: within `area`, covering
+    no earlier name, covering few points of `avoid`, and near. All positions are pixels from the lower left corner.
     """
     points = np.array([*avoid, *anchors], dtype=np.float64).reshape(-1, 2)
     boxes: list[Array] = []
@@ -50,7 +50,7 @@ def place_labels(
 
 
 def along(corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points on the line through `corners`, a few pixels apart, so that a line is an obstacle too."""
+    """Points a few pixels apart on the line through `corners`, which make the line an obstacle."""
     points = []
     for start, end in pairwise(corners):
         steps = 1 + int(max(abs(end[0] - start[0]), abs(end[1] - start[1])) / _SPACING)
@@ -64,11 +64,11 @@ def along(corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def obstacles(
     chart: Chart, pixels: Callable[[float, float], tuple[float, float]], height: float
 ) -> list[tuple[float, float]]:
-    """What no name should cover: the trials, the line of steps and the budgets' lines.
+    """The points that no name should cover: the trials, the line of steps and the budgets' lines.
 
-    `pixels` gives the place of an x and a top-1.
+    `pixels` turns an x and a top-1 into a position; `height` is that of the plot, in pixels.
     """
-    found = [pixels(chart.x(trial.network), trial.network.top1) for trial in chart.result.completed]
+    points = [pixels(chart.x(trial.network), trial.network.top1) for trial in chart.result.completed]
     steps: list[tuple[float, float]] = []
     for trial in chart.steps:
         corner = pixels(chart.x(trial.network), trial.network.top1)
@@ -76,11 +76,11 @@ def obstacles(
             last = steps[-1]
             steps.append((corner[0], last[1]) if chart.rises_late else (last[0], corner[1]))
         steps.append(corner)
-    found += along(steps)
+    points += along(steps)
     for budget, _ in chart.budgets:
         across = pixels(budget, 0.0)[0]
-        found += along([(across, 0.0), (across, height)])
-    return found
+        points += along([(across, 0.0), (across, height)])
+    return points
 
 
 def _cost(middle: Array, half: Array, points: Array, boxes: Sequence[Array], area: tuple[float, float]) -> float:

@@ -1,4 +1,4 @@
-"""What must the architect know before believing a number on the page?"""
+"""Say what the page's numbers rest on and how uncertain they are: latency, energy, top-1, predictions, trials."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Notice(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of words for the page."""
+    """A table of text for the page."""
 
     caption: str
     columns: tuple[str, ...]
@@ -43,7 +43,7 @@ class Table(NamedTuple):
 
 
 class Fate(NamedTuple):
-    """What became of some trials: how many, and their reasons (an example each) with how many gave it."""
+    """The trials of one status: how many, and their reasons, each as one example with the number of trials."""
 
     status: Status
     trials: int
@@ -51,7 +51,7 @@ class Fate(NamedTuple):
 
 
 def latency_notices(result: SearchResult) -> list[Notice]:
-    """What the latencies by each table rest on; nobody may take a modelled figure for a measurement."""
+    """For each table, what its latencies rest on, so that nobody takes a modelled figure for a measurement."""
     several = len(result.setting.tables) > 1
     return [
         _latency_notice(result, device, conditions, f"{device}: " if several else "")
@@ -94,7 +94,7 @@ def _latency_headline(conditions: Mapping[str, Any], shares: Mapping[Source, flo
 
 
 def energy_notice(result: SearchResult) -> Notice | None:
-    """What the energies rest on; None where no table gives a power."""
+    """What the energies rest on; None where no table states a power."""
     powers = {
         device: Power.model_validate(conditions["power"])
         for device, conditions in result.setting.tables.items()
@@ -102,20 +102,20 @@ def energy_notice(result: SearchResult) -> Notice | None:
     }
     if not powers:
         return None
-    given = [f"{device} draws {power.watts:.3g} W while it runs ({power.source})" for device, power in powers.items()]
+    clauses = [f"{device} draws {power.watts:.3g} W while it runs ({power.source})" for device, power in powers.items()]
     return Notice(
         "Energy is the device's power times the network's latency, not a measurement of each network.",
-        (f"{'; '.join(given)}.", "It is assumed that every network draws the same power."),
+        (f"{'; '.join(clauses)}.", "It is assumed that every network draws the same power."),
     )
 
 
 def battery_line(result: SearchResult, network: CostedNetwork) -> str:
-    """How long the main device's battery lasts, where its table says what it holds; else nothing.
+    """How long the main device's battery lasts; empty where its table does not state the battery's capacity.
 
-    The hours are at the frame rate that the search was limited to (`limits.fps`), where there is one.
+    Images from a full charge, and, where the search has a limit on frames a second (`limits.fps`), hours at that rate.
     """
-    stated = result.setting.device_conditions.get("power")
-    power = Power.model_validate(stated) if stated else None
+    power_data = result.setting.device_conditions.get("power")
+    power = Power.model_validate(power_data) if power_data else None
     if power is None or power.battery_wh is None:
         return ""
     images = inferences_per_charge(power.battery_wh, network.values["energy_mj"])
@@ -127,7 +127,7 @@ def battery_line(result: SearchResult, network: CostedNetwork) -> str:
 
 
 def predictions_line(trials: Sequence[Trial]) -> str:
-    """How far the sampler's expectations were from what training gave."""
+    """How far the top-1 that the sampler expected was from what training gave, in a sentence."""
     errors = [(trial.network.top1 - trial.predicted[0], trial.predicted[1]) for trial in trials if trial.predicted]
     mean = sum(abs(error) for error, _ in errors) / len(errors)
     within = sum(abs(error) <= 2 * std for error, std in errors)
@@ -139,7 +139,7 @@ def predictions_line(trials: Sequence[Trial]) -> str:
 
 
 def accuracy_notice(result: SearchResult) -> Notice:
-    """What top-1 means here, and how much of it is chance."""
+    """What top-1 means in this search, and how large its statistical error is."""
     headline = (
         f"Top-1 is of short training on {result.setting.dataset}: it ranks candidates; it is not ImageNet accuracy."
     )
@@ -174,7 +174,7 @@ def standard_error(score: Score) -> float:
 
 
 def certainty_table(result: SearchResult) -> Table | None:
-    """What training the front again said; None where it was not."""
+    """The scores of the front's members that were trained again; None where none was."""
     if not result.certainties:
         return None
     by_number = {trial.number: trial for trial in result.front}
@@ -182,13 +182,13 @@ def certainty_table(result: SearchResult) -> Table | None:
         (
             f"trial {number}",
             percent(by_number[number].network.top1),
-            percent(it.mean),
-            f"{it.low:.1f} to {it.high:.1f} %",
-            f"{it.std:.2g} points" + (" (all together)" if it.pooled else ""),
-            str(it.scores),
-            share(it.on_front),
+            percent(certainty.mean),
+            f"{certainty.low:.1f} to {certainty.high:.1f} %",
+            f"{certainty.std:.2g} points" + (" (all together)" if certainty.pooled else ""),
+            str(certainty.scores),
+            share(certainty.on_front),
         )
-        for number, it in result.certainties.items()
+        for number, certainty in result.certainties.items()
     )
     columns = ("", "in the search", "mean", "95 % interval", "deviation of one", "new seeds", "on the front")
     return Table("Each member of the front trained again with new seeds.", columns, rows)
@@ -197,7 +197,7 @@ def certainty_table(result: SearchResult) -> Table | None:
 def provenance_tables(conditions: Mapping[str, Any], device: str = "") -> list[Table]:
     """How a latency table was checked: its agreement with whole networks, and its model's held-out errors.
 
-    `device` is named where there are several.
+    `device` begins the captions; it is given where there are several devices.
     """
     titles = {
         "Agreement with whole networks": _mapping(conditions, "validation"),
@@ -208,7 +208,7 @@ def provenance_tables(conditions: Mapping[str, Any], device: str = "") -> list[T
 
 
 def conditions_line(conditions: Mapping[str, Any]) -> str:
-    """The device and what its figures hold for, in one line."""
+    """The device and the conditions that its latencies hold for, in one line."""
     threads = str(conditions.get("threads", ""))
     words = [
         conditions.get("device"),
@@ -224,8 +224,8 @@ def conditions_line(conditions: Mapping[str, Any]) -> str:
 
 
 def fates(result: SearchResult) -> list[Fate]:
-    """What became of the trials, by status; reasons that differ in numbers alone are counted together."""
-    found = []
+    """The trials by status, with reasons; those that differ only in numbers are counted as one reason."""
+    by_status = []
     for status in STATUSES:
         reasons = [trial.reason for trial in result.trials if trial.status == status]
         examples: dict[str, str] = {}
@@ -236,8 +236,8 @@ def fates(result: SearchResult) -> list[Fate]:
         if rest := sum(counts.values()) - sum(number for _, number in common):
             common.append(("other reasons", rest))
         if reasons:
-            found.append(Fate(status, len(reasons), tuple(common)))
-    return found
+            by_status.append(Fate(status, len(reasons), tuple(common)))
+    return by_status
 
 
 def _table(title: str, data: Mapping[str, Any]) -> Table:
@@ -249,15 +249,15 @@ def _table(title: str, data: Mapping[str, Any]) -> Table:
 
 
 def _families(data: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The entries that are tables of their own, such as one network's or one source's."""
+    """The entries that are mappings themselves, such as those of one network or one source."""
     return [(name, entry) for name, entry in data.items() if isinstance(entry, Mapping)]
 
 
 def _mapping(data: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """What lies at `path`; nothing where there is no table."""
+    """The mapping at `path`; an empty one where there is none."""
     for key in path:
-        found = data.get(key)
-        data = found if isinstance(found, Mapping) else {}
+        entry = data.get(key)
+        data = entry if isinstance(entry, Mapping) else {}
     return data
 
 

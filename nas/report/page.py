@@ -1,4 +1,4 @@
-"""How do the results read on one page that needs no network?"""
+"""Write the report as one HTML page that loads nothing from the internet."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from nas.search.results.result import SearchResult
 
 
 def save_page(path: Path, result: SearchResult, picks: list[ExportedPick]) -> None:
-    """Write the page, whole or not at all; `picks` are linked to relative to it."""
+    """Write the page, whole or not at all. Its links to the files of `picks` are relative to it."""
     write_text(path, page(result, picks))
 
 
 def page(result: SearchResult, picks: list[ExportedPick]) -> str:
-    """The page as HTML. Names and reasons are escaped, and nothing is loaded from anywhere."""
+    """The page as HTML. Names and reasons are escaped, and a browser loads nothing from elsewhere."""
     hypervolumes = result.hypervolumes()
     setting = without_passwords(result.setting)
     main, *others = charts_of(result)
@@ -109,11 +109,11 @@ def _provenance(result: SearchResult) -> list[notices.Table]:
 
 
 def _sources(result: SearchResult) -> list[Source]:
-    """The sources that any latency of the tables rests on."""
+    """The sources of the latencies of the networks in the page's tables."""
     networks = [*(trial.network for trial in result.front), *result.references]
     return [source for source in SOURCES if any(network.latency.share(source) > 0 for network in networks)]
 
 
 def _embedded(figure: go.Figure) -> Markup:
-    """JSON that can stand in a script element: no tag can begin or end in it."""
+    """A figure as JSON for a script element: without `<`, so that nothing in it can end that element."""
     return Markup(figure.to_json().replace("<", "\\u003c"))

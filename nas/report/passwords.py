@@ -1,4 +1,4 @@
-"""What of a search's setting must not be shown to who reads its report?"""
+"""Hide the password of a storage's URL from those who read a report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nas.search.results.result import Setting
 
-# `://user:password@`, up to the last @: a password may hold one. Some drivers take it after the ? instead.
+# `://user:password@`, up to the last @, as a password may hold an @. Some drivers take it as `?password=` instead.
 _PASSWORD = re.compile(r"(://[^:/]*:).*(?=@)|([?&]pass(?:word|wd)?=)[^&]*")
 
 

@@ -1,4 +1,4 @@
-"""What does the front look like on paper?"""
+"""Draw the charts of a search as one PNG file, for documents and slides."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ from nas.search.results.wording import short
 from nas.search.trial import Trial
 
 _SIZE_INCHES = (8.0, 5.0)
-_ROW_INCHES = 3.2  # of every two further charts
+_ROW_INCHES = 3.2  # the height of a row of two further charts
 _DOTS_PER_INCH = 150
 _CHARACTER_PIXELS = 10.5
 
 
 def save_picture(path: Path, result: SearchResult) -> None:
-    """Draw the front as a PNG file, whole or not at all: 1200 by 750 pixels, and 480 more for two further charts."""
+    """Draw the charts into a PNG file, whole or not at all.
+
+    It is 1200 by 750 pixels, and 480 pixels higher for every two further charts.
+    """
     main, *others = charts_of(result)
     rows = math.ceil(len(others) / 2)
     width, height = _SIZE_INCHES
@@ -38,13 +41,13 @@ def save_picture(path: Path, result: SearchResult) -> None:
     places = [(main, axes)]
     for index, chart in enumerate(others):
         row, column = divmod(index, 2)
-        # The last one of an odd number has the row to itself.
+        # The last of an odd number of charts has a row to itself.
         place = grid[1 + row, :] if index == len(others) - 1 and not column else grid[1 + row, column]
         places.append((chart, figure.add_subplot(place)))
     words = f"top-1 of the short-trained proxy on {_plain(result.setting.dataset)} (%)"
     for chart, axes in places:
         _draw(chart, axes, words if chart is main else "top-1 (%)")
-    # The names last: where they stand depends on the range of the axes, and that on the layout of all.
+    # Names come last: their places depend on the axes' final size, and that on the layout of all charts.
     figure.draw_without_rendering()
     for chart, axes in places:
         _draw_names(chart, axes)
@@ -90,16 +93,18 @@ def _draw_trials(chart: Chart, axes: Any) -> None:
         axes.plot(*_places(chart, chart.result.front), "o", color=palette.FRONT, markersize=6, label="front")
     if chart.repeated:
         xs = [chart.x(trial.network) for trial, _ in chart.repeated]
-        means = [it.mean for _, it in chart.repeated]
-        reach = [[it.mean - it.low for _, it in chart.repeated], [it.high - it.mean for _, it in chart.repeated]]
+        certainties = [certainty for _, certainty in chart.repeated]
+        means = [certainty.mean for certainty in certainties]
+        below = [certainty.mean - certainty.low for certainty in certainties]
+        above = [certainty.high - certainty.mean for certainty in certainties]
         style = {"fmt": "_", "color": palette.FRONT, "elinewidth": 1, "capsize": 2}
-        axes.errorbar(xs, means, reach, label="trained again: mean, 95 %", **style)
+        axes.errorbar(xs, means, [below, above], label="trained again: mean, 95 %", **style)
     knee = _places(chart, [chart.result.knee])
     axes.plot(*knee, "*", color=palette.KNEE, markeredgecolor="#333", ms=16, label="knee")
 
 
 def _draw_stopped(chart: Chart, axes: Any) -> None:
-    """Light and open, where they are in sight: most stand far below, and would squeeze the front if they counted."""
+    """Drawn light and hollow, without extending the axes: most stand far below and would squeeze the front."""
     if not chart.stopped:
         return
     limits = axes.get_ylim() if chart.result.completed else None
@@ -114,7 +119,7 @@ def _places(chart: Chart, trials: Sequence[Trial]) -> tuple[list[float], list[fl
 
 
 def _draw_names(chart: Chart, axes: Any) -> None:
-    """The names of the reference networks beside them, once all points have set the axes' range."""
+    """Write the reference networks' names beside them; all points must have been drawn, as they set the axes' range."""
     places = [(chart.x(network), network.top1) for network in chart.references]
     left, bottom = axes.transAxes.transform((0, 0))
     right, top = axes.transAxes.transform((1, 1))
@@ -160,5 +165,5 @@ def _draw_budgets(chart: Chart, axes: Any) -> None:
 
 
 def _plain(text: str, most: int = 36) -> str:
-    """`text` at a length that fits, with matplotlib's sign for formulas taken literally."""
+    """`text` shortened to `most` characters, with `$` escaped, which begins a formula in matplotlib."""
     return short(text, most).replace("$", r"\$")

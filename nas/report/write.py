@@ -1,4 +1,4 @@
-"""What does a search leave for the architect to read?"""
+"""Write the whole report of a search: trials.csv, pareto.json, pareto.png, picks/ and report.html."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from nas.search.trial import Trial
 
 
 def no_weights(_trial: Trial) -> Mapping[str, Tensor] | None:
-    """For `write_report`: nothing that was trained is at hand."""
+    """The default of `write_report`: no trial has trained weights."""
     return None
 
 
 def write_report(result: SearchResult, folder: Path, *, weights: WeightsOf = no_weights) -> list[Path]:
-    """Write trials.csv, pareto.json, pareto.png, picks/ and report.html into `folder`; returns what was written.
+    """Write trials.csv, pareto.json, pareto.png, picks/ and report.html into `folder`; returns their paths.
 
-    `weights` gives the weights of the proxy that was trained for a trial, where they were kept. Each file is written
-    whole or not at all; report.html comes last. Raises RunFailedError where one cannot be written.
+    `weights` gives the weights of a trial's trained proxy, or None where they were not kept. Each file is written whole
+    or not at all, report.html last. Raises RunFailedError for a file that cannot be written.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

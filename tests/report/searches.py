@@ -1,4 +1,4 @@
-"""Searches that never ran: real networks and costs, invented scores."""
+"""Made-up searches for the tests: real networks and costs, invented scores."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def score(top1: float, seed: int = 0) -> Score:
 
 
 def scored(network: CostedNetwork, seed: int) -> CostedNetwork:
-    """With a score that grows with MACs, and noise."""
+    """The network with a score that grows with MACs, plus noise."""
     noise = np.random.default_rng(seed).normal(0, 1.5)
     top1 = min(100.0, 55 + 16 * math.log10(network.costs.macs / 1e7) + noise)
     return replace(network, score=score(round(top1 * 3) / 3, seed))
@@ -102,7 +102,7 @@ def search(trials: int = 60, *, budgets_ms: tuple[float, ...] = (40.0, 60.0)) ->
 
 @cache
 def board() -> LatencyTable:
-    """A device that is made up: what pixel_lut says, other operators slower; its power and battery are known."""
+    """A made-up device: pixel_lut with other operators slow, and with a power and a battery."""
     rows = {
         key: replace(row, latency_ms=row.latency_ms * (0.3 if "_k3_" in key else 0.9))
         for key, row in table().rows.items()
@@ -112,12 +112,13 @@ def board() -> LatencyTable:
 
 
 def portfolio(trials: int = 60, **changes: object) -> SearchResult:
-    """A search for two devices, with memory as an objective, and budgets of each."""
-    made = []
+    """A search for two devices, with memory as an objective and budgets for each device."""
+    trained = []
     for number in range(trials):
         architecture = member(number).architecture
-        made.append(Trial(number, "complete", scored(cost(f"trial {number}", architecture, board(), table()), number)))
-    known = [scored(cost(n.name, n.architecture, board(), table()), i) for i, n in enumerate(references())]
+        network = cost(f"trial {number}", architecture, board(), table())
+        trained.append(Trial(number, "complete", scored(network, number)))
+    published = [scored(cost(n.name, n.architecture, board(), table()), i) for i, n in enumerate(references())]
     many = replace(
         setting(()),
         device="board",
@@ -129,24 +130,24 @@ def portfolio(trials: int = 60, **changes: object) -> SearchResult:
         further=("latency_ms@pixel_lut", "energy_mj", "fps"),
         reference_point=(10.0, 50.0, 110.0, 6e6),
     )
-    return SearchResult(replace(many, **changes), tuple(made), tuple(known))  # type: ignore[arg-type]
+    return SearchResult(replace(many, **changes), tuple(trained), tuple(published))  # type: ignore[arg-type]
 
 
 def large_search(trials: int) -> SearchResult:
     """Many completed trials over few architectures."""
     rng = np.random.default_rng(0)
-    made = []
+    completed = []
     for number in range(trials):
         base = member(number % 50)
         latency = base.latency.latency_ms * float(rng.uniform(0.6, 1.4))
         estimate = type(base.latency)(latency, base.latency.by_source)
         network = CostedNetwork(f"trial {number}", base.architecture, estimate, base.costs)
-        made.append(Trial(number, "complete", scored(network, number), "", 1.0))
-    return SearchResult(setting(), tuple(made), references())
+        completed.append(Trial(number, "complete", scored(network, number), "", 1.0))
+    return SearchResult(setting(), tuple(completed), references())
 
 
 def small_architecture(width: int = 8) -> Architecture:
-    """A network that is exported in no time."""
+    """A network so small that exporting it takes no time."""
     stem = Block("conv", width, kernel_size=3, stride=2, activation="relu")
     return Architecture(16, 4, (stem, Block("pool"), Block("linear", 4)))
 

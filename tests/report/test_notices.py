@@ -1,4 +1,4 @@
-"""Does the page warn of what the architect must not believe?"""
+"""The page says what its numbers rest on, and warns of those that are not to be relied on."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_measured_tables_say_what_is_measured(by_source: dict[str, float], headl
 
 
 @pytest.mark.parametrize("name", known_names("latency_tables"))
-def test_every_shipped_table_can_be_told_of(name: str) -> None:
-    """What a table's .yaml holds besides is no reason for a search to fail when it has finished."""
+def test_every_shipped_table_has_its_notices(name: str) -> None:
+    """Nothing in a shipped table's .yaml makes a finished search fail while its report is written."""
     conditions = load_table(name).conditions.model_dump(mode="json")
     result = SearchResult(replace(setting(), device_conditions=conditions), (with_sources(trial(0), modelled=10.0),))
     assert "NOT VALIDATED" in latency_basis(result)
@@ -72,8 +72,8 @@ def test_every_shipped_table_can_be_told_of(name: str) -> None:
     assert all(table.rows for table in provenance_tables(conditions))
 
 
-def test_conditions_of_any_shape_are_borne() -> None:
-    """What a table's .yaml leaves out or spells otherwise breaks nothing."""
+def test_conditions_of_any_shape_are_accepted() -> None:
+    """Missing and unexpected entries of a table's .yaml break nothing."""
     odd = {"model": {"cross_validated": "7 %"}, "validation": {"note": "none"}, "sources": None}
     result = SearchResult(replace(setting(), device_conditions=odd), (trial(0),))
     assert latency_notices(result)[0].headline.startswith("No figure")
@@ -82,7 +82,7 @@ def test_conditions_of_any_shape_are_borne() -> None:
 
 
 def test_provenance_has_a_row_for_every_network_and_family() -> None:
-    """Agreement and cross-validation are shown whole."""
+    """Agreement and cross-validation are shown in full."""
     conditions = setting().device_conditions
     agreement, held_out = provenance_tables(conditions)
     assert [row[0] for row in agreement.rows] == [name for name in conditions["validation"] if name != "protocol"]
@@ -98,7 +98,7 @@ def test_standard_error_is_the_binomial_one() -> None:
 
 
 def test_scores_of_different_budgets_are_named() -> None:
-    """Top-1 that must not be compared is not shown without a word."""
+    """A sentence warns where scores must not be compared."""
     result = search(3)
     assert "do not compare" not in " ".join(accuracy_notice(result).sentences)
     reference = result.references[0]
@@ -111,15 +111,15 @@ def test_fates_count_every_trial_once() -> None:
     """Reasons that differ in numbers alone are counted together, with an example."""
     many = [trial(n, "infeasible", f"latency_ms {60 + n}.5 is above 60") for n in range(5)]
     odd = [trial(n, "failed", f"reason {chr(97 + n)}", seed=0) for n in range(9)]
-    found = {fate.status: fate for fate in fates(SearchResult(setting(), (*many, *odd, trial(0))))}
-    assert {status: fate.trials for status, fate in found.items()} == {"infeasible": 5, "failed": 9, "complete": 1}
-    assert found["infeasible"].reasons == (("latency_ms 60.5 is above 60", 5),)
-    assert sum(number for _, number in found["failed"].reasons) == 9
-    assert found["failed"].reasons[-1] == ("other reasons", 3)
+    by_status = {fate.status: fate for fate in fates(SearchResult(setting(), (*many, *odd, trial(0))))}
+    assert {status: fate.trials for status, fate in by_status.items()} == {"infeasible": 5, "failed": 9, "complete": 1}
+    assert by_status["infeasible"].reasons == (("latency_ms 60.5 is above 60", 5),)
+    assert sum(number for _, number in by_status["failed"].reasons) == 9
+    assert by_status["failed"].reasons[-1] == ("other reasons", 3)
 
 
 def test_numbers_are_written_for_people() -> None:
-    """Rounding never turns a little into nothing or nearly all into all."""
+    """Rounding never turns a small share into 0 %, or one that is nearly all into 100 %."""
     assert [share(part) for part in (0, 0.001, 0.5, 0.999, 1)] == ["0 %", "< 1 %", "50 %", "> 99 %", "100 %"]
     assert [large(value) for value in (0, 1296, 10**9, 2 * 10**23)] == [
         "0",
@@ -130,8 +130,8 @@ def test_numbers_are_written_for_people() -> None:
     assert [millions(value) for value in (5_483_032, 219_000_000, 4.1e9)] == ["5.48 M", "219 M", "4.1 G"]
 
 
-def test_battery_life_is_told_where_it_is_known() -> None:
-    """The hours at the frame rate that was asked for; nothing where the table has no battery."""
+def test_battery_life_is_said_where_the_table_has_a_battery() -> None:
+    """In hours at the frame rate that the search was limited to; nothing where the table has no battery."""
     result = portfolio(8)
     network = result.front[0].network
     busy = network.latency.latency_ms * 20 / 1000

@@ -1,4 +1,4 @@
-"""Is the page whole, safe and honest?"""
+"""The page holds every result, runs no code of a name or reason, and hides nothing that went wrong."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+import yaml
 from plotly.offline import get_plotlyjs
 
 from nas.deploy.export.picks import ExportedPick
@@ -59,8 +60,8 @@ def figure(text: str, name: str) -> dict[str, Any]:
     """The picture that is embedded in the page."""
     match = re.search(rf'<script type="application/json" id="{name}-data">(.*?)</script>', text, re.DOTALL)
     assert match
-    found: dict[str, Any] = json.loads(match[1])
-    return found
+    embedded: dict[str, Any] = json.loads(match[1])
+    return embedded
 
 
 def traces(result: SearchResult) -> dict[str, dict[str, Any]]:
@@ -84,15 +85,15 @@ def test_nothing_is_loaded_from_anywhere() -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_references_that_are_better_and_budgets_that_nothing_meets_are_told() -> None:
-    """Under the chart, on the pick's card and below the picks; not where there is nothing to tell."""
+def test_references_that_are_better_and_budgets_that_nothing_meets_are_named() -> None:
+    """Under the chart, on the pick's card and below the picks; none of it where no reference is better."""
     plain = replace(search(20), references=())
     assert "beyond the front" not in page(plain, []).lower()
     best = max(plain.front, key=lambda one: one.network.top1).network
     assert best.score is not None
     fast = replace(best.latency, latency_ms=1.5)
-    known = replace(best, name="known", latency=fast, score=replace(best.score, value=99.0))
-    result = replace(plain, references=(known,), setting=setting(budgets_ms=(2.0, 60.0)))
+    better = replace(best, name="known", latency=fast, score=replace(best.score, value=99.0))
+    result = replace(plain, references=(better,), setting=setting(budgets_ms=(2.0, 60.0)))
     text = " ".join(" ".join(render(result).words).split())
     assert "Networks on the line are beaten by no other network of the search in both" in text
     assert "Beyond the front: known (99.0 % at 1.5 ms); no network of the search reaches it in all objectives." in text
@@ -103,7 +104,7 @@ def test_references_that_are_better_and_budgets_that_nothing_meets_are_told() ->
 
 
 def test_markup_in_names_and_reasons_stays_text() -> None:
-    """A name is shown, never run, wherever it comes from."""
+    """A name with markup is shown as text and never run, wherever it comes from."""
     nasty = replace(
         setting(),
         space=NASTY,
@@ -155,7 +156,7 @@ def test_every_kind_of_search_has_a_page(result: SearchResult) -> None:
 
 
 def test_the_pictures_show_every_completed_trial_once() -> None:
-    """Dominated and front together are the completed trials; the knee and the references are marked besides."""
+    """Dominated and front together are the completed trials; the knee and the references have marks of their own."""
     result = search(40)
     shown = traces(result)
     front = sorted(zip(shown["front"]["x"], shown["front"]["y"], strict=True))
@@ -171,7 +172,7 @@ def test_the_pictures_show_every_completed_trial_once() -> None:
 
 
 def test_the_hypervolume_has_a_point_for_every_trial() -> None:
-    """Also for those that were never trained, and it never falls."""
+    """Trials that were never trained have one too, and the line never falls."""
     result = search(30)
     trace = figure(page(result, []), "hypervolume")["data"][0]
     assert trace["x"] == list(range(30))
@@ -195,7 +196,7 @@ def test_ten_thousand_trials_fit_a_page() -> None:
     assert len(page(large_search(10_000), []).encode()) < 10e6
 
 
-def test_the_page_tells_the_front_its_costs_and_its_picks() -> None:
+def test_the_page_shows_the_front_its_costs_and_its_picks() -> None:
     """Every member's top-1, latency and description stand in the page, and the pick's check or problem."""
     result = search(20)
     words = "".join(render(result).words)
@@ -209,9 +210,7 @@ def test_the_page_tells_the_front_its_costs_and_its_picks() -> None:
 
 
 def test_the_experiment_reads_back_from_the_page() -> None:
-    """What the page says to repeat is the experiment."""
-    import yaml
-
+    """The YAML under "To do it again" is the search's experiment."""
     result = search(1)
     words = "".join(render(result).words)
     start = words.index("space: mbv3\n")
@@ -233,7 +232,7 @@ def test_columns_match_their_headers(kind: Callable[[int], SearchResult]) -> Non
 
 
 def test_every_other_objective_has_its_chart() -> None:
-    """All of the front on each, with a line through the best of the two that it shows, and its own budgets."""
+    """Each shows the whole front, a line through the front of its own two values, and its own budgets."""
     result = portfolio(30)
     text = page(result, [])
     for name, objective in (
@@ -241,15 +240,15 @@ def test_every_other_objective_has_its_chart() -> None:
         ("chart1", "latency_ms@pixel_lut"),
         ("chart2", "peak_activation_bytes"),
     ):
-        found = figure(text, name)
-        by_name = {trace["name"]: trace for trace in found["data"]}
+        chart = figure(text, name)
+        by_name = {trace["name"]: trace for trace in chart["data"]}
         unit = 1e6 if objective == "peak_activation_bytes" else 1
         expected = [(t.network.values[objective] / unit, t.network.top1) for t in result.front]
         assert list(zip(by_name["front"]["x"], by_name["front"]["y"], strict=True)) == expected
         line = list(zip(by_name["best of these two"]["x"], by_name["best of these two"]["y"], strict=True))
         assert line == sorted(line), "more accurate only where it costs more"
         assert set(line) <= {(t.network.values[objective] / unit, t.network.top1) for t in result.completed}
-        budgets = [shape["x0"] for shape in found["layout"].get("shapes", [])]
+        budgets = [shape["x0"] for shape in chart["layout"].get("shapes", [])]
         assert budgets == list(result.setting.budgets.get(objective, ()))
     assert figure(text, "chart1")["layout"]["xaxis"]["title"]["text"] == "latency on pixel_lut (ms)"
     places = [a["id"] for _, a in Elements(without_plotly(text)).tags if "plot" in (a.get("class") or "").split()]
@@ -257,7 +256,7 @@ def test_every_other_objective_has_its_chart() -> None:
 
 
 def test_where_more_is_better_the_line_falls() -> None:
-    """The front of frames a second goes down to the right, and steps before its points."""
+    """The front of frames a second falls to the right, with each step before its point."""
     result = portfolio(30, objectives=("top1", "fps"), reference_point=(10.0, 5.0), budgets={"fps": (25.0,)})
     text = page(result, [])
     trace = next(trace for trace in figure(text, "chart1")["data"] if trace["name"] == "front")
@@ -270,7 +269,7 @@ def test_where_more_is_better_the_line_falls() -> None:
 
 
 def test_further_values_stand_in_tables_picks_and_notices() -> None:
-    """Of every table: what it rests on, whether it was validated, and its power."""
+    """For every device: what its latencies rest on, whether its table was validated, and its power."""
     result = portfolio(20)
     words = "".join(render(result).words)
     knee = result.knee.network
@@ -286,7 +285,7 @@ def test_further_values_stand_in_tables_picks_and_notices() -> None:
 
 
 def test_what_the_sampler_expected_stands_beside_what_came() -> None:
-    """With how far it was off, and how often within what it was sure of; without a model there is no such section."""
+    """With the mean error and how many came within two standard deviations; no predictions, no such section."""
     trials = [replace(with_top1(n, 50.0 + n), predicted=(50.0 + 2 * n, 1.0)) for n in range(1, 5)]
     result = SearchResult(setting(), (with_top1(0, 50.0), *trials))
     text = page(result, [])

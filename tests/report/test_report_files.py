@@ -1,4 +1,4 @@
-"""Do the files for programs hold what the search found?"""
+"""trials.csv and pareto.json hold what the search found, and read back equal."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def test_appended_rows_are_the_written_file(tmp_path: Path) -> None:
     """A file that grew trial by trial is, byte for byte, the one that is written at once."""
     trials = awkward()
     for one in trials:
-        append_trial(tmp_path / "grown.csv", one)
+        append_trial(tmp_path / "appended.csv", one)
     write_trials(tmp_path / "written.csv", trials)
-    assert (tmp_path / "grown.csv").read_bytes() == (tmp_path / "written.csv").read_bytes()
+    assert (tmp_path / "appended.csv").read_bytes() == (tmp_path / "written.csv").read_bytes()
     # Appending goes on where writing ended.
     append_trial(tmp_path / "written.csv", trial(4))
     assert [row["number"] for row in rows(tmp_path / "written.csv")] == ["0", "1", "2", "3", "4"]
@@ -65,7 +65,7 @@ def test_a_row_says_what_the_trial_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", [1, 40, 200])
 def test_a_row_torn_by_a_killed_process_is_cut_off(tmp_path: Path, lost: int) -> None:
-    """After a kill in the middle of a row the next row stands on a line of its own."""
+    """After a kill in the middle of a row, the next row begins on a line of its own."""
     path = tmp_path / "trials.csv"
     write_trials(path, [trial(0), trial(1)])
     path.write_bytes(path.read_bytes()[:-lost])
@@ -102,7 +102,7 @@ def test_the_front_reads_back_equal(tmp_path: Path, trials: int) -> None:
 
 
 def test_the_front_of_a_search_without_references_reads_back_equal(tmp_path: Path) -> None:
-    """Nothing is needed but a setting."""
+    """A setting alone is enough."""
     result = SearchResult(setting(budgets_ms=()), (trial(3, "failed", "NaN"),))
     save_pareto(tmp_path / "pareto.json", result)
     assert load_pareto(tmp_path / "pareto.json") == ParetoFront(result.setting, (), (), 0.0)
@@ -117,7 +117,7 @@ def test_a_damaged_front_is_one_clear_error(tmp_path: Path, content: str) -> Non
 
 
 def test_a_front_of_an_impossible_network_is_refused(tmp_path: Path) -> None:
-    """What was edited by hand is checked like anything else."""
+    """A file that was edited by hand is checked when it is read."""
     path = tmp_path / "pareto.json"
     save_pareto(path, SearchResult(setting(), (trial(0),)))
     data = json.loads(path.read_text())
@@ -137,14 +137,14 @@ def test_replacing_leaves_no_other_file(tmp_path: Path) -> None:
 
 
 def test_further_values_have_columns_and_read_back(tmp_path: Path) -> None:
-    """Grown or written at once, each value stands under its own name; the front reads back equal."""
+    """Appended or written at once, each value has a column of its own name; the front reads back equal."""
     result = portfolio(5)
     further = result.setting.further
     write_trials(tmp_path / "written.csv", result.trials, further)
-    write_trials(tmp_path / "grown.csv", [], further)
+    write_trials(tmp_path / "appended.csv", [], further)
     for one in result.trials:
-        append_trial(tmp_path / "grown.csv", one, further)
-    assert (tmp_path / "grown.csv").read_bytes() == (tmp_path / "written.csv").read_bytes()
+        append_trial(tmp_path / "appended.csv", one, further)
+    assert (tmp_path / "appended.csv").read_bytes() == (tmp_path / "written.csv").read_bytes()
     for row, one in zip(rows(tmp_path / "written.csv"), result.trials, strict=True):
         assert {name: float(row[name]) for name in further} == {
             name: pytest.approx(one.network.values[name], rel=1e-5) for name in further

@@ -1,8 +1,9 @@
-"""Does a search leave everything that was promised, and can it be written again?"""
+"""write_report writes every file it promises, and writing again keeps what is still right."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +24,7 @@ from nas.networks.operators import estimate_costs
 from nas.networks.references import find_network
 from nas.report.__main__ import main
 from nas.report.files import append_trial, load_pareto
+from nas.report.picture import save_picture
 from nas.report.write import write_report
 from nas.search.costing import CostedNetwork
 from nas.search.results.portfolio import picks_of
@@ -32,7 +34,7 @@ from tests.report.searches import portfolio, references, score, search, setting,
 
 
 def small(number: int, top1: float, latency_ms: float, *, width: int = 8) -> Trial:
-    """A completed trial of a network that is exported in no time."""
+    """A completed trial of a network so small that exporting it takes no time."""
     architecture = small_architecture(width)
     latency = LatencyEstimate(latency_ms, {"modelled": latency_ms})
     network = CostedNetwork(f"trial {number}", architecture, latency, estimate_costs(architecture), score(top1, number))
@@ -57,7 +59,7 @@ def picked(folder: Path, slug: str) -> ExportedPick:
 
 
 def test_everything_promised_is_written(tmp_path: Path) -> None:
-    """The returned paths are all the files there are, and each can be opened as what it is."""
+    """The returned paths are all the files there are, and each opens as the kind of file that it is."""
     result = three()
     written = write_report(result, tmp_path / "new" / "run", weights=trained)
     folder = tmp_path / "new" / "run"
@@ -84,7 +86,7 @@ def test_everything_promised_is_written(tmp_path: Path) -> None:
 
 
 def test_without_completed_trials_there_is_a_report_and_no_pick(tmp_path: Path) -> None:
-    """A search in which everything failed still says so."""
+    """A search in which every trial failed still has a report."""
     result = SearchResult(setting(), (trial(0, "failed", "NaN"),), references())
     names = sorted(path.name for path in write_report(result, tmp_path))
     assert names == ["pareto.json", "pareto.png", "report.html", "trials.csv"]
@@ -105,7 +107,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_pick_that_a_reference_beats_says_so_in_its_file(tmp_path: Path) -> None:
-    """And reads back so; a file of an earlier version, which did not say, reads too."""
+    """It reads back equal; a file of an earlier version, which had no such key, is read too."""
     better = replace(small(9, 82.0, 15.0).network, name="known")
     result = replace(three(), references=(better,))
     write_report(result, tmp_path, weights=trained)
@@ -142,9 +144,7 @@ def test_a_pick_says_what_its_file_must_be_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trials", [0, 1, 2, 40])
 def test_the_picture_is_drawn_for_any_number_of_trials(tmp_path: Path, trials: int) -> None:
-    """No warning, however few there are."""
-    from nas.report.picture import save_picture
-
+    """Without a warning, however few or none there are."""
     result = search(trials)
     dollar = replace(result, references=tuple(replace(n, name="a$b$_{c") for n in result.references))
     endless = replace(result, setting=replace(result.setting, dataset="folder:" + 200 * "x", device=200 * "y"))
@@ -156,8 +156,6 @@ def test_the_picture_is_drawn_for_any_number_of_trials(tmp_path: Path, trials: i
 
 @pytest.mark.parametrize(("charts", "height"), [(1, 750), (2, 1230), (3, 1230), (4, 1710)])
 def test_the_picture_has_a_row_for_every_two_further_objectives(tmp_path: Path, charts: int, height: int) -> None:
-    from nas.report.picture import save_picture
-
     objectives = ("top1", "latency_ms", "latency_ms@pixel_lut", "fps", "peak_activation_bytes")[: charts + 1]
     save_picture(tmp_path / "a.png", portfolio(12, objectives=objectives))
     with Image.open(tmp_path / "a.png") as picture:
@@ -179,15 +177,15 @@ def test_a_pick_with_branches_is_exported_as_it_is_deployed(tmp_path: Path) -> N
 
 
 def test_writing_again_without_weights_keeps_the_trained_export(tmp_path: Path) -> None:
-    """Rendering anew never replaces trained weights by untrained ones."""
+    """Writing the report again never replaces trained weights by untrained ones."""
     result = three()
     write_report(result, tmp_path, weights=trained)
     before = (tmp_path / "picks" / "knee.onnx").read_bytes()
     write_report(result, tmp_path)
     assert (tmp_path / "picks" / "knee.onnx").read_bytes() == before
-    kept = picked(tmp_path, "knee").export
-    assert kept is not None
-    assert kept.weights.startswith("features short-trained")
+    export = picked(tmp_path, "knee").export
+    assert export is not None
+    assert export.weights.startswith("features short-trained")
 
 
 @pytest.mark.parametrize("damage", ["file", "json", "another network"])
@@ -208,8 +206,8 @@ def test_an_export_that_cannot_be_relied_on_is_made_again(tmp_path: Path, damage
     onnx.checker.check_model(onnx.load(tmp_path / "picks" / "knee.onnx"))
 
 
-def test_picks_that_are_none_any_more_are_removed(tmp_path: Path) -> None:
-    """An old budget's network does not lie beside the new ones; files of other names stay."""
+def test_files_of_former_picks_are_removed(tmp_path: Path) -> None:
+    """Those of an earlier budget go; files of other names stay."""
     result = three()
     write_report(result, tmp_path)
     (tmp_path / "picks" / "mine.onnx").write_text("mine")
@@ -220,7 +218,7 @@ def test_picks_that_are_none_any_more_are_removed(tmp_path: Path) -> None:
     assert names == {"knee.json", "knee.onnx", "within_60ms.json", "within_60ms.onnx", "mine.onnx"}
 
 
-def test_an_export_that_fails_is_told_and_the_report_is_written(
+def test_an_export_that_fails_is_reported_and_the_report_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pick has no ONNX file, neither new nor old, and the page and the JSON say why."""
@@ -241,10 +239,10 @@ def test_the_command_writes_the_report_of_a_run(
 ) -> None:
     """It takes the run's own weights and prints what it wrote, a line each."""
     result = three()
-    asked = []
+    loaded = []
 
     def load_weights(_run: object, number: int) -> Mapping[str, Tensor]:
-        asked.append(number)
+        loaded.append(number)
         return trained(result.trials[number])
 
     monkeypatch.setattr("nas.search.run.load.load_result", lambda _path: result)
@@ -253,7 +251,7 @@ def test_the_command_writes_the_report_of_a_run(
     lines = capsys.readouterr().out.splitlines()
     assert all(Path(line).is_file() for line in lines)
     assert len(lines) == 10
-    assert set(asked) == {0, 1}
+    assert set(loaded) == {0, 1}
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -327,8 +325,6 @@ def test_the_storages_password_is_not_shown(tmp_path: Path, url: str, shown: str
 
 def test_rows_can_be_appended_without_loading_the_report() -> None:
     """A search that appends to trials.csv pays for neither Plotly nor matplotlib."""
-    import subprocess
-
     code = (
         "import sys, nas.report.files; "
         "sys.exit(any(name in sys.modules for name in ('plotly', 'matplotlib', 'jinja2', 'onnxruntime')))"
