@@ -40,8 +40,8 @@ class Study:
     """An Optuna study in memory, and the storage that every ended trial goes to.
 
     A trial is asked for (`ask`), kept when it has ended (`keep`), and shown to the sampler (`settle`). Up to `slots` of
-    them are in flight. So the last `slots` - 1 trained trials of a study that is gone on with are asked for again: when the next
-    one is drawn, they are in flight.
+    them are in flight. So the last `slots` - 1 trained trials of a study that is gone on with are asked for again:
+    when the next one is drawn, they are in flight.
     """
 
     def __init__(

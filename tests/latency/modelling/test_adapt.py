@@ -356,7 +356,7 @@ def test_the_benchmark_ranks_a_made_up_world() -> None:
 
 
 def test_ten_samples_rank_the_networks_of_help(published: Path) -> None:
-    """Mean Spearman over the 23 devices with ten networks measured: at least 0.95, as the README says."""
+    """Mean Spearman over the 23 devices with ten networks measured: at least 0.95."""
     networks, latencies_ms = read_help_fbnet(published)
     assert latencies_ms.shape == (len(DEVICES), len(networks)) == (23, 5000)
     assert (latencies_ms[[DEVICES.index(phone) for phone in ROUNDED_PHONES]] % 1 == 0).all()
