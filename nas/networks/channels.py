@@ -236,7 +236,7 @@ def _labelled(block: nn.Module, own: BlockSets) -> Iterator[tuple[str, Tensor, t
 
 
 def _normalisation(weights: Mapping[str, Tensor], name: str) -> Tensor:
-    """The factor (channels,) of the batch normalisation after the layer with the weight `name`; 1 where there is none."""
+    """The factor (channels,) of the batch normalisation after the layer with the weight `name`; ones without it."""
     path, _, last = name.removesuffix(".weight").rpartition(".")
     norm = f"{path}.{int(last) + 1}" if last.isdigit() else ""
     if f"{norm}.running_var" not in weights:
