@@ -1,4 +1,4 @@
-"""How does a YAML file become checked settings?
+"""Read a YAML file and check it as settings.
 
 Every problem of a file is reported at once, each with its file, line and path. Settings are frozen pydantic models
 (`Settings`), declared by the room that uses them.
@@ -51,14 +51,14 @@ SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML file says, and where each part of it stands ("search_spaces/mbv3.yaml:14")."""
+    """The data of a YAML file, and the line of each part of it ("search_spaces/mbv3.yaml:14")."""
 
     data: Any
     source: str
     places: Mapping[Key, str] = field(default_factory=dict)
 
     def place(self, key: Key) -> str:
-        """Where `key`, or the nearest thing around it, stands."""
+        """File and line of `key`, or of the nearest part around it."""
         while key and key not in self.places:
             key = key[:-1]
         return self.places.get(key, self.source)
@@ -80,7 +80,7 @@ def load_document(path: Path) -> Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-3 is a number, as in YAML 1.2, though YAML 1.1 wants a point in it."""
+    """YAML 1.1 with the floats of YAML 1.2: 1e-3 is a number, though it has no decimal point."""
 
 
 _Loader.add_implicit_resolver(
@@ -89,7 +89,7 @@ _Loader.add_implicit_resolver(
 
 
 def parse_value(text: str) -> Any:
-    """One value as it would stand in a file: 3, 1e-3, true, [1, 2], a word. Raises yaml.YAMLError where it is none."""
+    """One value, written as in a file: 3, 1e-3, true, [1, 2], a word. Raises yaml.YAMLError for malformed text."""
     loader = _Loader(text)
     try:
         return loader.get_single_data()
@@ -171,7 +171,7 @@ def _group(document: Document) -> dict[str, Any]:
 
 
 def _places(node: yaml.Node | None, source: str) -> dict[Key, str]:
-    """Where each part stands. Raises ConfigError for keys given twice, and for too many parts."""
+    """File and line of each part. Raises ConfigError for repeated keys, and for too many parts."""
     places: dict[Key, str] = {}
     repeated: list[str] = []
     for key, child in _walk(node, (), frozenset()) if node is not None else ():
@@ -203,23 +203,23 @@ def _walk(node: yaml.Node, key: Key, above: frozenset[int]) -> Iterator[tuple[Ke
 
 
 def _explain(model: type[BaseModel], document: Document, detail: ErrorDetails) -> list[str]:
-    """One line for each thing that a validation error says."""
+    """One line for each problem that a validation error reports."""
     key: Key = _key_in_document(document, detail["loc"])
-    kind, got = detail["type"], detail["input"]
+    kind, value = detail["type"], detail["input"]
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "extra_forbidden":
         name = str(key[-1])
-        known = nearest_first(name, _known_keys(model, key[:-1]))
-        message = f"unknown key {name!r}. Known, nearest first: {', '.join(known)}"
+        nearest = nearest_first(name, _allowed_keys(model, key[:-1]))
+        message = f"unknown key {name!r}. Known, nearest first: {', '.join(nearest)}"
     elif kind == "missing":
         message = f"the key {str(detail['loc'][-1])!r} is missing"
     elif kind == "invalid_key":
-        message = f"a key must be text, but got {_short(key[-1] if key else got)}"
+        message = f"a key must be text, but got {_short(key[-1] if key else value)}"
     elif kind == "value_error" and message.startswith("must be "):
         message = f"{_last_name(key)} {message}"
     elif kind not in ("value_error", "assertion_error"):
-        message = f"{_last_name(key)} must be {_MUST_BE.get(kind, message)}, but got {_short(got)}"
-        if kind == "string_type" and isinstance(got, int | float | date) and not isinstance(got, bool):
+        message = f"{_last_name(key)} must be {_MUST_BE.get(kind, message)}, but got {_short(value)}"
+        if kind == "string_type" and isinstance(value, int | float | date) and not isinstance(value, bool):
             message += "; put it in quotes"
     return [document.problem(key, line) for line in message.splitlines()]
 
@@ -236,7 +236,7 @@ def _short(value: object) -> str:
 
 
 def _key_in_document(document: Document, loc: Sequence[str | int]) -> Key:
-    """The longest part of pydantic's location that the document has (it also names union members and missing keys)."""
+    """The longest prefix of pydantic's location that is in the document: union members and missing keys are not."""
     key: Key = ()
     data: Any = document.data
     for part in loc:
@@ -247,7 +247,7 @@ def _key_in_document(document: Document, loc: Sequence[str | int]) -> Key:
     return key
 
 
-def _known_keys(model: type[BaseModel], key: Key) -> list[str]:
+def _allowed_keys(model: type[BaseModel], key: Key) -> list[str]:
     """The keys that the group at `key` of a `model` may have."""
     for part in key:
         if isinstance(part, str) and part in model.model_fields:

@@ -1,4 +1,4 @@
-"""How does a command end, and how does it print a table?"""
+"""Run a command, turning errors into exit codes, and print tables."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 
 def run(command: Callable[[], int]) -> int:
-    """What `command` returns, or the exit code of what stopped it.
+    """Run `command`; returns its exit code, or the one of the error that stopped it.
 
-    A NasError is printed on stderr, a line for each of its problems, without a traceback. Ctrl-C gives 130. A reader
-    that went away (`| head`) is no failure. Everything else is our own mistake and keeps its traceback.
+    A NasError is printed on stderr, a line for each of its problems, without a traceback. Ctrl-C gives 130. A closed
+    pipe (`| head`) counts as success. Any other exception is a bug of ours and keeps its traceback.
     """
     try:
         code = command()
@@ -35,9 +35,9 @@ def run(command: Callable[[], int]) -> int:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
-    """Print rows under their columns on stdout; the columns in `numbers` are aligned to the right.
+    """Print rows under their column names on stdout; the columns in `numbers` are aligned to the right.
 
-    With colours and rules on a terminal; elsewhere plain words under plain words, the same on every machine.
+    On a terminal the table has colours and rules. Elsewhere it is plain text, the same on every machine.
     """
     if sys.stdout.isatty():
         _print_rich(columns, rows, numbers)
@@ -53,7 +53,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, number
 
 
 def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> None:
-    # Imported here, because output that is piped or JSON has no use for it.
+    # Imported here, because piped output and JSON do not need it.
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -61,7 +61,7 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
 
     table = Table(box=SIMPLE_HEAD)
     for column in columns:
-        # Only the last column, which holds the longest words, gives way on a narrow terminal.
+        # Only the last column, which holds the longest words, wraps on a narrow terminal.
         last = column == columns[-1]
         table.add_column(column, justify="right" if column in numbers else "left", no_wrap=not last, overflow="fold")
     for row in rows:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from nas import __version__
-from nas.__main__ import COMMANDS, main
+from nas.__main__ import COMMANDS, SUBCOMMANDS, main
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,6 +23,15 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert all(command in printed for command in COMMANDS)
     assert main([]) == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_the_subcommands_that_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The list in `nas.__main__` is that of the command's own help."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    choices = re.search(r"\{([a-z,]+)\}\s+\.\.\.", capsys.readouterr().out)
+    assert (tuple(choices[1].split(",")) if choices else ()) == SUBCOMMANDS.get(command, ())
 
 
 def test_an_unknown_command_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,1 +1,1 @@
-"""What a network is: its description, its costs, the spaces it is drawn from, and its torch modules."""
+"""Networks: their description, their costs, the search spaces they are drawn from, and their torch modules."""

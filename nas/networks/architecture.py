@@ -1,8 +1,8 @@
-"""What is a network, as a value?
+"""A network as an immutable value: `Architecture` and its rows, `Block`.
 
 An `Architecture` is a resolution, a number of classes and a tuple of `Block`s in which everything is resolved: absolute
-channel counts, no ratios, no multipliers. A field that an operator has no use for must keep its default, so that two
-spellings of one network are one value with one fingerprint.
+channel counts, no ratios, no multipliers. A field that an operator does not use must keep its default, so that equal
+networks are equal values with one fingerprint.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ ACTIVATIONS = ("relu", "relu6", "hswish", "hsigmoid", "silu", "sigmoid", "none")
 GATES = ("hsigmoid", "sigmoid")
 SQUEEZE_ACTIVATIONS = ("relu", "hswish", "silu")
 
-# How a block departs from batch normalisation after every convolution ("" is the usual way): an mbconv of EfficientViT
-# normalises its last convolution only, the others having biases; its head normalises a linear layer as transformers do.
+# Choices of `norm`: "" is batch normalisation after every convolution. In an mbconv of EfficientViT only the last
+# convolution is normalised ("last"), and the others have biases; a linear layer of its head has layer normalisation.
 NORMS: Mapping[str, tuple[str, ...]] = {"mbconv": ("", "last"), "linear": ("", "layer")}
 
 _SQUEEZE = frozenset({"se_channels", "se_gate", "se_activation"})
@@ -56,11 +56,11 @@ OPERATORS: Mapping[str, frozenset[str]] = {
 class Block:
     """One row of a network's table.
 
-    `op` names the operator; what each computes, with its paper, stands in `nas.networks.operators` (its costs) and in
-    `nas.networks.blocks` (its torch module). Everything is resolved: `hidden_channels` are those of the expansion,
-    `se_channels` those that squeeze-and-excitation squeezes to (0: none), `groups` those of the (last) convolution,
-    `branches` those that are trained side by side (0: they have become one convolution, see `nas.networks.deployed`).
-    `pool` is global average pooling; its `out_channels` and those of `max_pool` are 0, meaning as many as come in.
+    `op` names the operator; `nas.networks.operators` has its paper, its operations and its costs, and
+    `nas.networks.blocks` its torch module. `hidden_channels` are those of the expansion, `se_channels` those that
+    squeeze-and-excitation squeezes to (0: none), `groups` those of the (last) convolution. `branches` are trained side
+    by side (0: they are merged into one convolution, see `nas.networks.deployed`). `pool` is global average pooling;
+    `pool` and `max_pool` keep the number of channels, and their `out_channels` are 0.
     """
 
     op: str
@@ -88,7 +88,7 @@ class Block:
             raise NasError(problem)
 
     def keeps_shape(self, in_channels: int) -> bool:
-        """Whether the output has the shape of an input of `in_channels`, so that one can be added to the other."""
+        """Whether the output has the shape of an input of `in_channels`, so that the two can be added."""
         return self.stride == 1 and self.out_channels == in_channels
 
 
@@ -104,7 +104,7 @@ class Architecture:
         for name, value in (("resolution", self.resolution), ("classes", self.classes)):
             if type(value) is not int or value < 1:
                 raise NasError(f"{name} must be a whole number, at least 1, but got {value!r}")
-        # A list would make a network that cannot be hashed.
+        # With a list the network could not be hashed.
         if not isinstance(self.blocks, tuple) or not all(isinstance(block, Block) for block in self.blocks):
             raise NasError(f"the blocks of an architecture must be a tuple of Blocks, but got {self.blocks!r}")
         problem = _row_problem(self.blocks, self.classes)
@@ -118,8 +118,8 @@ class Architecture:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; fields of a block that stand at their default are left out."""
-        # Not by `asdict`, which copies each value: a search asks this of every network.
+        """Plain data; fields of a block that have their default value are left out."""
+        # `asdict` would copy each value, and a search calls this for every network.
         blocks = [
             {name: value for name, default in _BLOCK_DEFAULTS.items() if (value := getattr(block, name)) != default}
             for block in self.blocks
@@ -145,7 +145,7 @@ _NUMBERS = tuple(name for name, default in _BLOCK_DEFAULTS.items() if type(defau
 
 
 def _block_from_json(index: int, data: Any) -> Block:
-    """Block number `index` of an architecture. Raises NasError that names it."""
+    """Block number `index` of an architecture. Raises NasError, naming the block, for invalid data."""
     place = f"not an architecture: blocks[{index}]"
     if not isinstance(data, Mapping) or not isinstance(data.get("op"), str):
         raise NasError(f"{place} must be a group of fields with an op, but is {data!r}")
@@ -159,7 +159,7 @@ def _block_from_json(index: int, data: Any) -> Block:
 
 
 def _row_problem(blocks: tuple[Block, ...], classes: int) -> str:
-    """What is wrong with the order of a network's blocks, or an empty text."""
+    """The problem with the order of a network's blocks, or an empty text."""
     if not blocks:
         return "an architecture needs at least one block"
     operators = [block.op for block in blocks]
@@ -175,7 +175,7 @@ def _row_problem(blocks: tuple[Block, ...], classes: int) -> str:
 
 
 def _block_problem(block: Block) -> str:
-    """What is wrong with a block, or an empty text."""
+    """The problem with a block's fields, or an empty text."""
     if block.op not in OPERATORS:
         return unknown_name("operator", block.op, OPERATORS)
     if block.activation not in ACTIVATIONS:
@@ -193,14 +193,14 @@ def _block_problem(block: Block) -> str:
 
 
 def _kernel_problem(block: Block) -> str:
-    absent = block.op == "uib"  # whose depthwise convolutions can be left out, written 0
+    may_be_absent = block.op == "uib"  # kernel size 0: this depthwise convolution is left out
     for name in ("kernel_size", "start_kernel_size"):
         size = getattr(block, name)
-        if not (size == 0 and (absent or name == "start_kernel_size")) and (size < 1 or size % 2 == 0):
+        if not (size == 0 and (may_be_absent or name == "start_kernel_size")) and (size < 1 or size % 2 == 0):
             return f"{name} must be odd and at least 1, but got {size}"
     if block.stride not in (1, 2):
         return f"stride must be 1 or 2, but got {block.stride}"
-    if absent and block.stride == 2 and not (block.kernel_size or block.start_kernel_size):
+    if may_be_absent and block.stride == 2 and not (block.kernel_size or block.start_kernel_size):
         return (
             "a uib block of stride 2 needs a depthwise convolution, but has neither kernel_size nor start_kernel_size"
         )

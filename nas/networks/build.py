@@ -1,4 +1,4 @@
-"""How does an architecture become a torch network?"""
+"""Build an architecture as a torch network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nas.networks.operators import units
 def build_network(architecture: Architecture, *, seed: int = 0) -> nn.Sequential:
     """The network, freshly initialised from `seed`, in training mode: (n, 3, resolution, resolution) to (n, classes).
 
-    One child per block, in order, so that child i is `architecture.blocks[i]`. The global random state stays as it was.
+    Child i is the module of `architecture.blocks[i]`. The global random state stays as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,9 +1,8 @@
-"""Which channels of a network can be taken away, and which of its weights are then left?
+"""Remove channels of a network: the sets that must be narrowed together, and the weights that remain.
 
-Layers share channels: a convolution's outputs are the next one's inputs, and what is added to one another must have the
-same channels throughout a stage. Such a set of channels has one width, and is narrowed in all of its layers at once.
-The result is an `Architecture` like any other, smaller and faster; the weights of the channels that stay are carried
-over.
+Layers share channels: a convolution's outputs are the next one's inputs, and tensors that are added must have the same
+channels throughout a stage. Such a set of channels has one width, and is narrowed in all of its layers at once. The
+result is an ordinary `Architecture`, smaller and faster, with the weights of the channels that remain.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from nas.networks.scaling import make_divisible
 
 Kind = Literal["image", "bottleneck", "expansion", "squeeze", "classes"]
 
-# Operators whose channels are understood here. Around others all channels stay.
-_KNOWN = frozenset({"conv", "ds_conv", "mbconv", "fused_mbconv", "fbnet", "uib", "linear", "pool", "max_pool"})
+# Operators whose channels can be narrowed. The channels that all others read and write stay.
+_SUPPORTED = frozenset({"conv", "ds_conv", "mbconv", "fused_mbconv", "fbnet", "uib", "linear", "pool", "max_pool"})
 _SQUEEZE_DIVISOR = 8
 
 
 @dataclass(frozen=True)
 class ChannelSet:
-    """Channels that are narrowed together: so many, of that kind, first made by block number `block`.
+    """Channels that are narrowed together; block number `block` is the first to make them.
 
-    `fixed` sets keep their width: the image's, the classes, and those of blocks whose channels are not understood. A
-    squeeze follows the expansion number `follows` among the sets in proportion.
+    `fixed` sets keep their width: the image's, the classes, and those of blocks that are not supported. The width of a
+    squeeze stays in proportion to that of set number `follows`.
     """
 
     kind: Kind
@@ -47,7 +46,7 @@ class ChannelSet:
 
 
 class BlockSets(NamedTuple):
-    """The sets, by number, that a block's channels belong to; None where it has none of that kind."""
+    """The numbers of the sets that a block's channels belong to; None for channels that it does not have."""
 
     inside: int
     hidden: int | None
@@ -57,14 +56,14 @@ class BlockSets(NamedTuple):
 
 @dataclass(frozen=True)
 class ChannelSets:
-    """All sets of an architecture, and which of them each block has."""
+    """All sets of an architecture, and the sets of each block."""
 
     sets: tuple[ChannelSet, ...]
     blocks: tuple[BlockSets, ...]
 
     @property
     def free(self) -> tuple[int, ...]:
-        """The numbers of the sets that can be narrowed by themselves."""
+        """The numbers of the sets whose width can be chosen."""
         return tuple(n for n, one in enumerate(self.sets) if not one.fixed and one.follows is None)
 
 
@@ -80,38 +79,38 @@ def channel_sets(architecture: Architecture) -> ChannelSets:
     inside = 0
     for unit in units(architecture):
         block = unit.block
-        known = _understood(block, unit.in_channels)
-        if not known:
+        supported = _is_supported(block, unit.in_channels)
+        if not supported:
             sets[inside] = replace(sets[inside], fixed=True)
         hidden = squeeze = None
-        if known and _expands(block, unit.in_channels):
+        if supported and _expands(block, unit.in_channels):
             hidden = new("expansion", block.hidden_channels)
-        if known and block.se_channels:
+        if supported and block.se_channels:
             follows = inside if hidden is None else hidden
             squeeze = new("squeeze", block.se_channels, follows=follows)
         depthwise = block.op == "conv" and block.groups > 1
-        if block.op in ("pool", "max_pool") or (known and (unit.residual or depthwise)):
+        if block.op in ("pool", "max_pool") or (supported and (unit.residual or depthwise)):
             out = inside
         else:
             last = len(blocks) == len(architecture.blocks) - 1
-            out = new("classes" if last else "bottleneck", unit.out_channels, fixed=last or not known)
+            out = new("classes" if last else "bottleneck", unit.out_channels, fixed=last or not supported)
         blocks.append(BlockSets(inside, hidden, squeeze, out))
         inside = out
-    found = ChannelSets(tuple(sets), tuple(blocks))
-    if not found.free:
-        operators = ", ".join(sorted({block.op for block in architecture.blocks} - _KNOWN))
+    result = ChannelSets(tuple(sets), tuple(blocks))
+    if not result.free:
+        operators = ", ".join(sorted({block.op for block in architecture.blocks} - _SUPPORTED))
         raise NasError(
             f"no channels of this network can be taken away: how they hang together is not known for {operators}. "
-            f"Known: {', '.join(sorted(_KNOWN))}, without groups."
+            f"Known: {', '.join(sorted(_SUPPORTED))}, without groups."
         )
-    return found
+    return result
 
 
 def with_widths(architecture: Architecture, sets: ChannelSets, widths: Mapping[int, int]) -> Architecture | None:
-    """`architecture` with the sets of these numbers as wide as that, squeezes following in proportion.
+    """`architecture` with the given widths (set number: channels); squeezes stay in proportion.
 
-    None where the network would then be of another kind: where an expansion as wide as its input would vanish, or a
-    sum begin.
+    None where the result would have other operations: an expansion that becomes as wide as its input would vanish, and
+    a block whose output gets the shape of its input would add the two.
     """
 
     def width(number: int | None) -> int:
@@ -140,7 +139,7 @@ def with_widths(architecture: Architecture, sets: ChannelSets, widths: Mapping[i
 
 
 def same_kind(before: Architecture, after: Architecture) -> bool:
-    """Whether both do the same operations one after the other, whatever their channels."""
+    """Whether both run the same operations in the same order, whatever their channels."""
     ours, theirs = units(before), units(after)
     if len(ours) != len(theirs) or before.resolution != after.resolution:
         return False
@@ -148,37 +147,38 @@ def same_kind(before: Architecture, after: Architecture) -> bool:
 
 
 def carried_weights(weights: Mapping[str, Tensor], before: Architecture, after: Architecture) -> dict[str, Tensor]:
-    """The state_dict of `after`, a narrower `before`, with those channels of `weights` that matter most.
+    """A state_dict for `after`, a narrower `before`: `weights` without the least important channels.
 
-    Of each set the channels with the highest `importance` stay, in their order. Raises NasError where `after` is not a
+    In each set the channels with the highest `importance` stay, in their order. Raises NasError where `after` is not a
     narrower `before`.
     """
     if not same_kind(before, after):
         raise NasError("weights can only be carried over to the same network with fewer channels")
     sets, narrower = channel_sets(before), channel_sets(after)
     scores = importance(weights, before, sets)
-    kept: dict[int, Tensor] = {}
+    remaining: dict[int, Tensor] = {}
     for number, (old, new) in enumerate(zip(sets.sets, narrower.sets, strict=True)):
         if new.channels > old.channels or (old.fixed and new.channels != old.channels):
             must = "stay" if old.fixed else "not get wider"
             raise NasError(f"the {old} must {must}, but has {new.channels} channels instead of {old.channels}")
         order = scores[number].argsort(descending=True, stable=True)
-        kept[number] = order[: new.channels].sort().values
+        remaining[number] = order[: new.channels].sort().values
     carried = {}
     for name, dimensions in tensor_sets(before, sets).items():
         tensor = weights[name]
-        for dimension, belongs in enumerate(dimensions):
-            if belongs is not None:
-                tensor = tensor.index_select(dimension, kept[belongs])
+        for dimension, set_number in enumerate(dimensions):
+            if set_number is not None:
+                tensor = tensor.index_select(dimension, remaining[set_number])
         carried[name] = tensor.clone()
     return carried
 
 
 def importance(weights: Mapping[str, Tensor], architecture: Architecture, sets: ChannelSets) -> list[Tensor]:
-    """How much each channel of each set matters, float64 (channels,); only to be compared within a set.
+    """The importance of each channel of each set, float64 (channels,); comparable only within a set.
 
-    The sum, over all convolutions and linear layers that make or read the channel, of the magnitude (L1, as in
-    arXiv:1608.08710) of its weights there, batch normalisation folded in, each layer's mean being 1.
+    It is the sum, over all convolutions and linear layers that make or read the channel, of the magnitude (L1, as in
+    arXiv:1608.08710) of its weights there. Batch normalisation is folded into the weights, and each layer's magnitudes
+    are divided by their mean.
     """
     scores = [torch.zeros(one.channels, dtype=torch.float64) for one in sets.sets]
     for name, dimensions in tensor_sets(architecture, sets).items():
@@ -194,21 +194,21 @@ def importance(weights: Mapping[str, Tensor], architecture: Architecture, sets: 
 
 
 def tensor_sets(architecture: Architecture, sets: ChannelSets) -> dict[str, tuple[int | None, ...]]:
-    """For each tensor of the state_dict the set that each of its dimensions belongs to (None: to none)."""
+    """For each tensor of the state_dict, the number of the set that each of its dimensions belongs to, or None."""
     with torch.device("meta"):
         network = build_network(architecture)
-    found: dict[str, tuple[int | None, ...]] = {}
+    labels_by_name: dict[str, tuple[int | None, ...]] = {}
     for index, (block, own) in enumerate(zip(network.children(), sets.blocks, strict=True)):
-        known = _understood(architecture.blocks[index], sets.sets[own.inside].channels)
-        for name, tensor, labels in _labelled(block, own) if known else ():
-            found[f"{index}.{name}"] = labels if tensor.ndim == len(labels) else ()
+        supported = _is_supported(architecture.blocks[index], sets.sets[own.inside].channels)
+        for name, tensor, labels in _labelled(block, own) if supported else ():
+            labels_by_name[f"{index}.{name}"] = labels if tensor.ndim == len(labels) else ()
         for name, tensor in block.state_dict().items():
-            found.setdefault(f"{index}.{name}", (None,) * tensor.ndim)
-    return found
+            labels_by_name.setdefault(f"{index}.{name}", (None,) * tensor.ndim)
+    return labels_by_name
 
 
 def _labelled(block: nn.Module, own: BlockSets) -> Iterator[tuple[str, Tensor, tuple[int | None, ...]]]:
-    """Name, tensor and sets of each tensor of a block: its layers are walked in the order in which they run."""
+    """Name, tensor and set numbers of each tensor of a block, layer by layer in the order in which they run."""
     layers = [
         (path, module)
         for path, module in block.named_modules()
@@ -236,7 +236,7 @@ def _labelled(block: nn.Module, own: BlockSets) -> Iterator[tuple[str, Tensor, t
 
 
 def _normalisation(weights: Mapping[str, Tensor], name: str) -> Tensor:
-    """What batch normalisation, where it follows the layer whose weight is called `name`, multiplies outputs by."""
+    """The factor (channels,) of the batch normalisation after the layer with the weight `name`; ones without it."""
     path, _, last = name.removesuffix(".weight").rpartition(".")
     norm = f"{path}.{int(last) + 1}" if last.isdigit() else ""
     if f"{norm}.running_var" not in weights:
@@ -253,9 +253,9 @@ def _squeezes(path: str) -> bool:
     return path.rsplit(".", 1)[-1] in ("reduce", "expand")
 
 
-def _understood(block: Block, in_channels: int) -> bool:
+def _is_supported(block: Block, in_channels: int) -> bool:
     depthwise = block.op == "conv" and block.groups == block.out_channels == in_channels
-    return block.op in _KNOWN and ((block.groups == 1 and block.expand_groups == 1) or depthwise)
+    return block.op in _SUPPORTED and ((block.groups == 1 and block.expand_groups == 1) or depthwise)
 
 
 def _expands(block: Block, in_channels: int) -> bool:

@@ -1,4 +1,4 @@
-"""How is a network written in one line, for people?"""
+"""Describe a network in one readable line."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from nas.networks.architecture import Architecture, Block
 from nas.networks.operators import Unit, units
 from nas.networks.operators.mixed import kernel_parts
 
-# Layers that stand on their own; blocks of every other operator make stages.
+# Single layers; blocks of all other operators are grouped into stages.
 _SINGLE = frozenset({"conv", "max_pool", "mobile_vit", "lite_mla", "pool", "linear"})
-# Blocks whose inner channels say how much they expand; those of ShuffleNets are a matter of their two halves.
+# Blocks with an expansion ratio to show. ShuffleNets' hidden channels follow from the split into halves instead.
 _EXPANDING = frozenset({"mbconv", "fused_mbconv", "fbnet", "uib", "mixconv", "ghost", "rep_ghost"})
 
 
 def describe(architecture: Architecture) -> str:
-    """The resolution and then stage after stage, such as `224px · conv16 k3 s2 hswish | 16 ×1 k3 e1 relu | … | fc1000`.
+    """The resolution, then the stages, such as `224px · conv16 k3 s2 hswish | 16 ×1 k3 e1 relu | … | fc1000`.
 
     A stage `40 ×2 s2 k5-7 e6 SE hswish` is two inverted residuals of 40 channels, the first of stride 2, with kernels 5
     and 7, both expanded 6 times, both with squeeze-and-excitation. Stages of other blocks begin with their operator's
     name. A kernel `5+3` is a depthwise 5×5 before the expansion and a 3×3 after it (0: none), `3..7` are kernels 3, 5
-    and 7 side by side; `g` are groups, `b` branches while it is trained. A pair of MobileOne's (depthwise and
-    pointwise) counts once. `t144×4` are four transformer layers of 144 channels. Not every detail is written: two
-    networks may share a line, and the fingerprint tells them apart.
+    and 7 side by side. `g` are groups, `b` the branches of the training form. A depthwise and a pointwise block of
+    MobileOne count as one. `t144×4` are four transformer layers of 144 channels. Details are left out, so two
+    different networks may have the same line; their fingerprints differ.
     """
     return f"{architecture.resolution}px · " + " | ".join(_stage(stage) for stage in _stages(architecture))
 
 
 class _Row(NamedTuple):
-    """One of a stage's repetitions: a block, or MobileOne's depthwise block (first) with its pointwise one (last)."""
+    """One repetition in a stage: a block, or a depthwise block of MobileOne (first) and its pointwise one (last)."""
 
     first: Unit
     last: Unit
 
 
 def _stages(architecture: Architecture) -> list[list[_Row]]:
-    """Blocks of one operator and equal channels together, from each stride of 2 on anew; single layers on their own."""
+    """Runs of blocks with one operator and equal channels, split at strides of 2; single layers are runs of one."""
     stages: list[list[_Row]] = []
     for row in _rows(units(architecture)):
         block = row.first.block
@@ -84,7 +84,7 @@ def _single_kernel(block: Block) -> str:
 
 
 def _kernels(rows: Sequence[Unit]) -> str:
-    """Those of all blocks that have one: most of GhostNet's have none of their own."""
+    """The kernels of all blocks that have one of their own, as most of GhostNet's have not."""
     having = [unit.block for unit in rows if "ghost" not in unit.block.op or unit.block.kernel_size > 1]
     return _joined("k", [_kernel(block) for block in having])
 
@@ -103,7 +103,7 @@ def _expansions(rows: Sequence[Unit]) -> str:
 
 
 def _groups(rows: Sequence[Unit]) -> str:
-    """The groups of 1×1s, and of a convolution; those of MobileOne's depthwise blocks go without saying."""
+    """The groups of convolutions, 1×1 or k×k; those of MobileOne's depthwise blocks are not written."""
     groups = [
         unit.block.groups if unit.block.groups > 1 and unit.block.op != "mobile_one" else unit.block.expand_groups
         for unit in rows
@@ -118,7 +118,7 @@ def _transformer(block: Block) -> str:
 
 
 def _squeezed(rows: Sequence[Unit]) -> str:
-    """`SE` for a stage that has it throughout, `SE(2,3)` where only the second and third block do."""
+    """`SE` where every block has it, `SE(2,3)` where only the second and third have."""
     having = [number for number, unit in enumerate(rows, start=1) if unit.block.se_channels]
     if len(having) == len(rows):
         return "SE"
@@ -130,7 +130,7 @@ def _activations(rows: Sequence[Unit]) -> str:
 
 
 def _joined(prefix: str, values: Sequence[str]) -> str:
-    """`k3` when all are 3, `k3-5-3` else."""
+    """`k3` when all values are 3, else `k3-5-3`."""
     return prefix + (values[0] if len(set(values)) == 1 else "-".join(values)) if values else ""
 
 

@@ -1,9 +1,9 @@
-"""Where do the MACs and the weights of a network go, and what do depthwise separable convolutions save?
+"""The savings of depthwise separable convolutions, and the shares of MACs and weights by kind of operation.
 
-Everything here is exact arithmetic on a network's operations. A standard k×k convolution from M to N channels has k²MN
+All numbers are exact counts over a network's operations. A standard k×k convolution from M to N channels has k²MN
 weights, a depthwise k×k and a pointwise (1×1) convolution have k²M + MN: a share of 1/N + 1/k² (MobileNetV1,
 arXiv:1704.04861, section 3.1). For 3×3 that is 8 to 9 times less. Each weight is one MAC for each output pixel, so
-the MACs shrink as much. Weights are counted as there, without biases and normalisation.
+MACs shrink by the same factor. As in the paper, biases and normalisation are not counted.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from nas.networks.operators import Primitive, Unit, primitives, units
 from nas.networks.operators.costs import DetailedCosts, total_costs, unit_costs
 from nas.networks.operators.graph import INPUT
 
-# What stands between a depthwise convolution and its pointwise one, and has no weights in the comparison.
+# Operations that may stand between a depthwise convolution and its pointwise one; the comparison ignores them.
 _BETWEEN = frozenset({"activation", "concat", "gate", "norm", "shuffle"})
 
 
 @dataclass(frozen=True)
 class Separable:
-    """A depthwise convolution with the pointwise one that reads it, and the standard convolution that they stand for.
+    """A depthwise convolution with the pointwise one that reads it, and the standard convolution that they replace.
 
-    `number` counts the network's units from 1; the unit is the pointwise convolution's. `kernel_sizes` are more than
-    one where different channels have different kernels (MixConv).
+    `number` counts the network's units from 1; the unit is the pointwise convolution's. There are several
+    `kernel_sizes` where different channels have different kernels (MixConv).
     """
 
     number: int
@@ -51,7 +51,7 @@ class Separable:
 
 @dataclass(frozen=True)
 class Share:
-    """What one kind of operation has of a network's MACs and weights."""
+    """The MACs and weights of one kind of operation in a network."""
 
     kind: str
     macs: int
@@ -61,10 +61,9 @@ class Share:
 def compare_convolutions(
     kernel_size: int, in_channels: int, out_channels: int, size: int
 ) -> Mapping[str, DetailedCosts]:
-    """What a standard convolution costs at `size`×`size` output pixels, and a separable one with its two halves.
+    """The costs of a standard convolution, of a separable one, and of its two parts, at `size`×`size` output pixels.
 
-    The defaults of the command are the layer of MobileNetV1's table 3. Costs as in `DetailedCosts`, without biases and
-    normalisation among the parameters. Raises NasError for an even kernel and for numbers below 1.
+    Parameters do not include biases and normalisation. Raises NasError for an even kernel and for numbers below 1.
     """
     for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("size", size)):
         if value < 1:
@@ -86,21 +85,21 @@ def compare_convolutions(
 
 
 def find_separables(architecture: Architecture) -> tuple[Separable, ...]:
-    """Every pointwise convolution that reads nothing but depthwise ones (k > 1), in the order in which they run.
+    """Every pointwise convolution that reads only depthwise ones (k > 1), in the order in which they run.
 
-    Squeeze-and-excitation, shuffles, activations and normalisations may stand between the two; so may the border of two
-    blocks.
+    Squeeze-and-excitation, shuffles, activations and normalisations may stand between the two. The two may be in
+    different blocks.
     """
     steps = list(_steps(architecture))
-    found = []
+    separables = []
     for step in steps:
         pointwise = step.primitive
         if pointwise.kind != "conv" or pointwise.kernel_size != 1 or step.kind != _kind(pointwise):
             continue
         sources = [steps[i].primitive for i in _sources(steps, step.inputs[0])]
         if all(source.kind == "depthwise" and source.kernel_size > 1 for source in sources) and sources:
-            found.append(_separable(step, sources))
-    return tuple(found)
+            separables.append(_separable(step, sources))
+    return tuple(separables)
 
 
 def find_shares(architecture: Architecture) -> tuple[Share, ...]:
@@ -119,7 +118,7 @@ def find_shares(architecture: Architecture) -> tuple[Share, ...]:
 
 
 def count_activations(architecture: Architecture) -> Mapping[str, int]:
-    """How many numbers go through each activation function for one image, the most used first."""
+    """The number of elements that each activation function is applied to for one image, the most used first."""
     counts: Counter[str] = Counter()
     for step in _steps(architecture):
         if step.primitive.activation != "none":
@@ -128,7 +127,7 @@ def count_activations(architecture: Architecture) -> Mapping[str, int]:
 
 
 class _Step(NamedTuple):
-    """An operation of a network. `inputs` are the numbers of steps; `kind` is the one of its share, or empty."""
+    """An operation of a network. `inputs` are numbers of steps; `kind` is the kind of its `Share`, or empty."""
 
     number: int
     unit: Unit
@@ -164,30 +163,30 @@ def _kind(primitive: Primitive) -> str:
 
 
 def _squeezing(rows: Sequence[Primitive]) -> set[int]:
-    """The convolutions between a pooling and the gate that it feeds."""
-    found: set[int] = set()
+    """The convolutions of squeeze-and-excitation: those between a pooling and the gate that it feeds."""
+    squeezing: set[int] = set()
     for row in rows:
         if row.kind == "gate":
-            way = []
+            convolutions = []
             i = row.inputs[1]
             while i != INPUT and rows[i].kind == "conv":
-                way.append(i)
+                convolutions.append(i)
                 i = rows[i].inputs[0]
             if i != INPUT and rows[i].kind == "pool":
-                found.update(way)
-    return found
+                squeezing.update(convolutions)
+    return squeezing
 
 
 def _sources(steps: Sequence[_Step], i: int) -> Iterator[int]:
-    """The steps that step `i` passes on, itself unless it only passes on."""
+    """The steps that make the values of step `i`: `i` itself, or the sources of its inputs if it is in `_BETWEEN`."""
     if i == INPUT:
         return
     primitive = steps[i].primitive
     if primitive.kind not in _BETWEEN:
         yield i
         return
-    passed_on = steps[i].inputs if primitive.kind == "concat" else steps[i].inputs[:1]
-    for j in passed_on:
+    inputs = steps[i].inputs if primitive.kind == "concat" else steps[i].inputs[:1]
+    for j in inputs:
         yield from _sources(steps, j)
 
 
@@ -195,7 +194,7 @@ def _separable(step: _Step, depthwise: Sequence[Primitive]) -> Separable:
     pointwise = step.primitive
     pixels = pointwise.out_height * pointwise.out_width
     weights = pointwise.weights + sum(p.weights for p in depthwise)
-    # Each channel's kernel, once for each output channel that reads it (all but for a grouped pointwise convolution).
+    # Each depthwise kernel counts once for each output channel that reads it: all of them, or those of one group.
     readers = pointwise.out_channels // pointwise.groups
     standard_weights = readers * sum(p.weights for p in depthwise)
     return Separable(

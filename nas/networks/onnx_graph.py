@@ -1,4 +1,4 @@
-"""How does a torch network become an ONNX graph, the same whether it is deployed or only timed?"""
+"""Export a torch network as an ONNX graph: one way for networks that are deployed and units that are timed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from nas.errors import RunFailedError
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 
-# 17 is the highest that torch's TorchScript exporter knows; h-swish has an operator of its own from 14 on.
+# 17 is the highest opset of torch's TorchScript exporter; from 14 on h-swish is a single operator.
 OPSET = 17
 
 
 def onnx_bytes(network: nn.Module, example: Tensor, *, name: str, any_batch_size: bool) -> bytes:
-    """The ONNX file of `network` as it is, for inputs of the shape of `example` (its batch size, or any).
+    """The bytes of an ONNX file of `network`, for inputs of the shape of `example` (with its batch size, or any).
 
-    Raises RunFailedError, calling it `name`, where torch cannot export it.
+    Raises RunFailedError, naming the network `name`, where torch cannot export it.
     """
     batch = {INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}} if any_batch_size else None
     buffer = io.BytesIO()
@@ -34,7 +34,7 @@ def onnx_bytes(network: nn.Module, example: Tensor, *, name: str, any_batch_size
             torch.onnx.export(
                 network,
                 (example,),
-                buffer,  # type: ignore[arg-type] # the exporter takes files, too
+                buffer,  # type: ignore[arg-type] # the exporter also accepts file objects
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=[INPUT_NAME],

@@ -1,13 +1,12 @@
-"""Which small network is trained in the place of the one that will be deployed?
+"""The proxy of a network: the same blocks for smaller images, trained instead of it during a search.
 
-A candidate is judged by training it on small images with few classes. Its channels, kernels and blocks stay; its
-resolution shrinks in proportion, so that a candidate for smaller images also sees less, and its early strides become 1,
-as is usual for CIFAR-sized images, so that the last feature maps keep some of the image. Latency is never taken of the
-proxy: it belongs to the network that will be deployed.
+A search trains candidates on small images with few classes. Channels, kernels and blocks stay. The resolution shrinks
+in proportion to the candidate's own. Early strides become 1, as is usual for CIFAR-sized images, so that the last
+feature maps keep more than one pixel. Latency is always that of the network itself, never of the proxy.
 
-Every weight of the proxy but the classifier's has the shape that it has in the deployed network. So a stride stays
-where the block would be another one without it: GhostNet's lose their depthwise convolution, ShuffleNetV2's and
-MobileOne's of equal channels become blocks of two halves and of one more branch.
+All weights of the proxy but the classifier's have the shapes that they have in the network. So a stride stays where
+removing it would change the weights: GhostNet's block would lose a depthwise convolution; with as many channels out as
+in, ShuffleNetV2's would split its input, and MobileOne's would get one more branch.
 """
 
 from __future__ import annotations
@@ -28,10 +27,9 @@ RESOLUTION_STEP = 2
 class ProxySettings(Settings):
     """How candidates are shrunk for short training.
 
-    `resolution` is that of candidates with the space's largest resolution, in pixels; `max_stride` is the most that
-    the network may shrink the image by before the final pooling, as far as its blocks allow. The defaults make a
-    search take minutes: the last stage then sees single pixels, on which kernel sizes make no difference. 32 and 8
-    leave it 4×4.
+    `resolution` is that of candidates with the space's largest resolution, in pixels. `max_stride` is the largest
+    product of strides before the final pooling, as far as the blocks allow. With the defaults a search takes minutes,
+    but the last stage sees single pixels, on which kernel sizes make no difference; with 32 and 8 it sees 4×4.
     """
 
     resolution: int = Field(strict=True, default=16, ge=8, le=1024)
@@ -41,7 +39,7 @@ class ProxySettings(Settings):
 def proxy_architecture(
     architecture: Architecture, settings: ProxySettings, *, largest_resolution: int, classes: int
 ) -> Architecture:
-    """The network that is trained for `architecture`, with `classes` outputs.
+    """The network that is trained instead of `architecture`, with `classes` outputs.
 
     At a proxy resolution of 32 for a largest resolution of 224, a candidate at 192 is trained at 28 (27.4, rounded to
     an even number).

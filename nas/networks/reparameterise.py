@@ -1,6 +1,6 @@
-"""How do the branches of a trained network become one convolution each?
+"""Merge the branches of a trained network into one convolution each, with its weights.
 
-The architecture that this gives, and the papers, stand in `nas.networks.deployed`.
+`nas.networks.deployed` gives the architecture that results, and the papers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from nas.networks.blocks.mobile_one import MobileOne
 
 
 def fused(network: nn.Sequential) -> nn.Sequential:
-    """The network that computes what `network` does in evaluation mode, its branches become one convolution each.
+    """A network that computes the same as `network` in evaluation mode, each sum of branches as one convolution.
 
-    It is in evaluation mode, and its state_dict is that of `build_network(deployed(architecture))`; `network` stays as
-    it is. Both differ by rounding alone: weights are summed in float64.
+    It is in evaluation mode, and its state_dict has the names and shapes of `build_network(deployed(architecture))`.
+    `network` is not changed. The outputs differ by rounding alone: weights are summed in float64.
     """
     plain = copy.deepcopy(network).eval()
-    # Layers draw their initial weights, which are of no use here, from the global random state.
+    # Layers draw initial weights (overwritten here) from the global random state, which must stay as it was.
     with torch.random.fork_rng(devices=[]):
         for module in list(plain.modules()):
             if isinstance(module, MobileOne) and _has_norm(module.branches[-1]):
@@ -41,7 +41,7 @@ def _has_norm(branch: nn.Module) -> bool:
 
 @torch.no_grad()
 def _one_convolution(branches: Sequence[nn.Module]) -> ConvBnAct:
-    """The sum of branches, each a normalisation or a convolution with one, as a convolution with a bias."""
+    """One convolution with a bias that equals the sum of branches (each a normalisation, or a convolution with one)."""
     convolutions = [layer for branch in branches for layer in branch.modules() if isinstance(layer, nn.Conv2d)]
     largest = max(convolutions, key=lambda convolution: convolution.kernel_size)
     one = ConvBnAct(
@@ -60,9 +60,9 @@ def _one_convolution(branches: Sequence[nn.Module]) -> ConvBnAct:
 
 
 def _weight_and_bias(branch: nn.Module, like: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """The branch as a convolution of `like`'s kernel, in float64.
+    """Weight and bias of the branch as a convolution with `like`'s kernel size, in float64.
 
-    A smaller kernel sees the same pixels as the centre of a larger one, the padding of both being half their size.
+    A smaller kernel is padded with zeros: padding is half the kernel size, so both kernels have the same centre.
     """
     convolution, norm = (None, branch) if isinstance(branch, nn.BatchNorm2d) else branch.children()
     assert isinstance(norm, nn.BatchNorm2d)
@@ -76,7 +76,7 @@ def _weight_and_bias(branch: nn.Module, like: nn.Conv2d) -> tuple[Tensor, Tensor
 
 
 def _identity(like: nn.Conv2d) -> Tensor:
-    """The weight of a 1×1 convolution, of the groups of `like`, that passes its input on."""
+    """The weight of a 1×1 convolution with the groups of `like` whose output is its input."""
     channels, in_group = like.out_channels, like.in_channels // like.groups
     weight = torch.zeros(channels, in_group, 1, 1, dtype=torch.float64, device=like.weight.device)
     index = torch.arange(channels)

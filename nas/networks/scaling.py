@@ -1,16 +1,16 @@
-"""How does a network become wider, deeper and larger, as the papers do it?
+"""Scale a network in depth, width and resolution by the rules of the papers.
 
-Each of the three takes any `Architecture`: nothing is needed but its blocks, whose ratios are kept. Scaled by 1 a
-network is itself. Where a family's own table was scaled in the same way, the results agree with it block for block:
+Each function takes any `Architecture` and needs only its blocks, whose ratios are kept. A factor of 1 changes nothing.
+Families whose own tables were scaled in the same way are reproduced block for block:
 
 - EfficientNet-B0 to B7, EfficientNetV2-B0 to B2, MobileNetV1 and Once-for-all's MobileNetV3 at any width
 - MobileNetV2 with `head="widen"`; MnasNet, MixNet and LCNet with `head="keep"`
-- MobileNetV3 with `head="keep"`, but for its last convolution: the authors make it six times its rounded input
-- GhostNet and RepGhostNet with `divisor=4, head="keep"` at 0.5, 1.5 and 2; at widths such as 1.3, which round the
-  channels between blocks, some hidden channels differ, for the authors scale those by themselves
-- ShuffleNetV1 with `divisor=4` at 0.5 and 2; at 1.5 the stem differs, which stays as it is at 1
+- MobileNetV3 with `head="keep"`, except for its last convolution, which the authors make six times its rounded input
+- GhostNet and RepGhostNet with `divisor=4, head="keep"` at 0.5, 1.5 and 2. At widths such as 1.3, which round the
+  channels between blocks, some hidden channels differ, because the authors scale those separately.
+- ShuffleNetV1 with `divisor=4` at 0.5 and 2; at 1.5 the stem differs, because the authors keep that of width 1
 
-They do not for widths that were chosen by hand (ShuffleNetV2, MobileOne), rounded to less than nine tenths
+Not reproduced are widths that were chosen by hand (ShuffleNetV2, MobileOne), rounded to less than nine tenths
 (EfficientNetV2-B3, ProxylessNAS-1.4), or not scaled throughout (EfficientNet-Lite and -EdgeTPU).
 """
 
@@ -30,38 +30,38 @@ from nas.networks.operators.vision_transformer import PATCH
 
 DIVISOR = 8
 
-# EfficientNet's published resolutions are multiples of it.
+# EfficientNet's published resolutions are multiples of 4.
 RESOLUTION_MULTIPLE = 4
 
-# Layers that no paper repeats (stems, heads, transitions), and those with layers inside to repeat.
+# Layers that no paper repeats (stems, heads, transitions), and MobileViT's block, whose inner layers are repeated.
 _NEVER_REPEATED = frozenset({"conv", "max_pool", "pool", "linear", "mobile_vit"})
-# Blocks with as many hidden channels as their output needs, whatever comes in.
+# Blocks whose hidden channels are in proportion to their output, not to their input.
 _HIDDEN_OF_OUTPUT = frozenset({"shuffle_v1", "shuffle_v2", "shuffle_xception"})
-# Blocks that cut their channels in halves.
+# Blocks that split their channels into halves.
 _HALVING = frozenset({"shuffle_v2", "shuffle_xception", "ghost"})
-# Blocks that can be one depthwise convolution.
+# Operators that are a depthwise convolution when groups = input channels = output channels.
 _DEPTHWISE = frozenset({"conv", "mobile_one"})
-# 11.000000000000002 blocks are 11.
+# Before rounding up: 11.000000000000002 blocks are 11.
 _ROUNDING = 1e-9
 
-# What becomes of the layer before the classifier when a network gets another width.
+# How the width of the layer before the classifier is scaled.
 Head = Literal["scale", "widen", "keep"]
 
-# Far more than any family has, and few enough blocks and channels to be written down.
+# Far more than in any family, and small enough that the scaled network fits in memory.
 _LARGEST_FACTOR = 10_000
 
 
 def make_divisible(channels: float, divisor: int = DIVISOR, least: float = 0.9) -> int:
-    """`channels` rounded to a multiple of `divisor`, never below it and never to less than the share `least`.
+    """`channels` rounded to a multiple of `divisor`, at least `divisor` and at least the share `least` of `channels`.
 
-    The rule of the MobileNets' reference code, which MobileNetV2 and V3 need for their published parameter counts.
+    This is the rule of the MobileNets' reference code; the published parameter counts of MobileNetV2 and V3 follow it.
     """
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < least * channels else rounded
 
 
 class Factors(NamedTuple):
-    """By how much a network gets deeper, wider, and larger."""
+    """Factors of a network's depth, width and resolution."""
 
     depth: float
     width: float
@@ -73,22 +73,22 @@ class FamilySize(Protocol):
 
     @property
     def depth(self) -> float:
-        """How many times as many blocks in each stage."""
+        """Factor of the number of blocks in each stage."""
 
     @property
     def width(self) -> float:
-        """How many times as many channels."""
+        """Factor of the number of channels."""
 
     @property
     def resolution(self) -> int:
-        """Of the images, in pixels."""
+        """Height and width of the images, in pixels."""
 
 
 @dataclass(frozen=True)
 class CompoundScaling:
-    """Depth `alpha`, width `beta` and resolution `gamma` to the power of one number (arXiv:1905.11946, equation 3).
+    """Depth alpha^phi, width beta^phi and resolution gamma^phi (arXiv:1905.11946, equation 3).
 
-    Raises NasError for a base below 1, with which a larger network would be smaller.
+    Raises NasError for a base below 1, with which a larger phi would make a smaller network.
     """
 
     alpha: float
@@ -101,9 +101,9 @@ class CompoundScaling:
                 raise NasError(f"{name} must be a number of at least 1, but got {value}")
 
     def factors(self, phi: float) -> Factors:
-        """The three factors at `phi`; 0 leaves a network as it is, below 0 it shrinks.
+        """The three factors at `phi`: 0 changes nothing, a negative number shrinks the network.
 
-        Raises NasError for a `phi` that is no number, or with which a factor is none.
+        Raises NasError for a `phi` that is not finite, or so large that a factor is not finite.
         """
         if not math.isfinite(phi):
             raise NasError(f"phi must be a finite number, but got {phi}")
@@ -116,9 +116,9 @@ class CompoundScaling:
         return f"alpha {self.alpha:.4g}, beta {self.beta:.4g}, gamma {self.gamma:.4g}"
 
 
-# What the authors' grid search found for EfficientNet-B0 (section 4.2), by FLOPs. Its powers only come close to the
-# published B1 to B7 (phi = 1 gives B2's blocks, for 256 pixels instead of 260; no whole phi gives another's): those are
-# rows of a table, EFFICIENTNET_SIZES, which `scale_to_size` follows exactly.
+# The result of the authors' grid search for EfficientNet-B0 (section 4.2), by FLOPs. Its powers only approximate the
+# published B1 to B7: phi = 1 gives B2's blocks, for 256 pixels instead of 260, and no whole phi gives another's. The
+# published sizes are rows of EFFICIENTNET_SIZES, which `scale_to_size` follows exactly.
 EFFICIENTNET_SCALING = CompoundScaling(alpha=1.2, beta=1.1, gamma=1.15)
 
 
@@ -131,14 +131,14 @@ def compound_scale(
     multiple: int | None = None,
     head: Head = "scale",
 ) -> Architecture:
-    """`architecture` scaled in depth, width and resolution at once; see the three functions for the options."""
+    """`architecture` scaled by the factors of `scaling` at `phi`; options as for `scale`."""
     return scale(architecture, scaling.factors(phi), divisor=divisor, multiple=multiple, head=head)
 
 
 def scale_to_size(
     architecture: Architecture, size: FamilySize, *, divisor: int = DIVISOR, head: Head = "scale"
 ) -> Architecture:
-    """`architecture` scaled as a family's table scales its first network.
+    """`architecture` scaled by a row of a family's table, whose first network it is.
 
     With B0 and EFFICIENTNET_SIZES["b3"] (nas/networks/references/efficientnet.py) this is EfficientNet-B3.
     """
@@ -154,7 +154,7 @@ def scale(
     multiple: int | None = None,
     head: Head = "scale",
 ) -> Architecture:
-    """`architecture` scaled by each of three factors; see the three functions for the options."""
+    """`architecture` scaled by three factors; the options are those of `scale_depth`, `_width` and `_resolution`."""
     deeper = scale_depth(architecture, factors.depth, divisor)
     wider = scale_width(deeper, factors.width, divisor, head=head)
     return scale_resolution(wider, factors.resolution, multiple)
@@ -163,8 +163,8 @@ def scale(
 def scale_resolution(architecture: Architecture, factor: float, multiple: int | None = None) -> Architecture:
     """`architecture` for images `factor` times as large, rounded to the nearest multiple of `multiple` pixels.
 
-    By default that is 4; for MobileViT, whose feature maps must fold into patches of 2×2, it is twice what they are
-    smaller than the image.
+    The default multiple is 4. For MobileViT, whose feature maps must divide into patches of 2×2, it is 2 times the
+    stride of the smallest of these maps.
     """
     _check_factor(factor)
     if factor == 1:
@@ -181,20 +181,20 @@ def scale_depth(architecture: Architecture, factor: float, divisor: int = DIVISO
     """`architecture` with `factor` times as many blocks in each stage, rounded up, as EfficientNet does.
 
     A stage is a run of blocks of one operator and one number of output channels, begun by a stride of 2 or a change
-    of either. Deeper, the stage's last block is repeated with stride 1; where its input had other channels than its
-    output, the copies take the output's, with hidden and squeezed channels in proportion (rounded with `divisor` as in
-    `scale_width`). Shallower, the stage loses its last blocks. The first block and plain convolutions are never
-    repeated; the layers inside a MobileViT block are a stage of their own. A depthwise block of MobileOne and an
+    of either. A deeper stage repeats its last block with stride 1. Where that block's input and output have different
+    channels, the copies' input has the output's, with hidden and squeezed channels in proportion (rounded with
+    `divisor` as in `scale_width`). A shallower stage loses its last blocks. The first block and plain convolutions are
+    never repeated; the layers inside a MobileViT block are a stage of their own. A depthwise block of MobileOne and an
     attention block of EfficientViT count as one with the block after them.
     """
     _check_factor(factor)
     _check_divisor(divisor)
     if factor == 1:
         return architecture
-    first, *rest = _placed(architecture.blocks)
+    first, *others = _placed(architecture.blocks)
     rules = _rules(architecture.blocks, divisor)
     blocks = [first.block]
-    for stage in _stages(_modules(rest)):
+    for stage in _stages(_modules(others)):
         repeats = stage[0][0].block.op not in _NEVER_REPEATED
         count = math.ceil(len(stage) * factor - _ROUNDING) if repeats else len(stage)
         blocks += [placed.block for module in stage[:count] for placed in module]
@@ -207,14 +207,14 @@ def scale_width(
 ) -> Architecture:
     """`architecture` with `factor` times as many channels, rounded by `make_divisible` to multiples of `divisor`.
 
-    Hidden channels keep their ratio to the block's input, or to its output in ShuffleNet's blocks. Squeezed ones follow
-    the first of these rules that the whole network follows: a share of the input's channels, rounded down
-    (EfficientNet), or of the channels that are squeezed, rounded to multiples of 8 (MobileNetV3, MobileOne) or 4
-    (GhostNet) or down (timm's first MobileNetV3); else they stay in proportion. Groups stay, the channels around them
-    being rounded to multiples of them too, and depthwise convolutions stay depthwise. MobileViT's attention keeps its
-    number of heads, EfficientViT's their width. The classifier stays.
-    `head` is about the layer before it: EfficientNet scales it as all others, MobileNetV2 only ever widens it, and
-    MobileNetV3's authors and MnasNet keep it. Close to 1, rounding may move channels the other way.
+    Hidden channels keep their ratio to the block's input, or to its output in ShuffleNet's blocks. Squeezed channels
+    follow the first of these rules that fits all blocks of the network: a share of the input's channels, rounded down
+    (EfficientNet); a share of the channels that are squeezed, rounded to multiples of 8 (MobileNetV3, MobileOne) or 4
+    (GhostNet) or down (timm's first MobileNetV3); in proportion. Groups stay, so the channels around them are rounded
+    to multiples of them too; depthwise convolutions stay depthwise. MobileViT's attention keeps its number of heads,
+    EfficientViT's the width of its heads. The classifier stays.
+    `head` is for the layer before it: EfficientNet scales it as all others, MobileNetV2 only widens it, and
+    MobileNetV3's authors and MnasNet keep it. With factors close to 1, rounding may move channels the other way.
     """
     _check_factor(factor)
     _check_divisor(divisor)
@@ -243,44 +243,41 @@ class _Placed(NamedTuple):
 
     @property
     def depthwise(self) -> bool:
-        """Whether it is a depthwise convolution, which follows its input.
+        """Whether it is a depthwise convolution, whose channels are those of its input.
 
-        Over the image, which never gets wider, it is a convolution in three groups like any other.
+        On the image, which always has three channels, it counts as an ordinary convolution in three groups.
         """
         own = self.block.groups == self.in_channels == self.block.out_channels
         return own and self.block.op in _DEPTHWISE and self.in_channels not in (1, INPUT_CHANNELS)
 
     @property
     def parts(self) -> int:
-        """What its channels must be multiples of."""
+        """The number that its channels must be multiples of."""
         groups = 1 if self.depthwise else math.lcm(self.block.groups, self.block.expand_groups)
         return math.lcm(groups, 2 if self.block.op in _HALVING else 1)
 
 
 class _SqueezeRule(NamedTuple):
-    """How a network's squeezed channels follow from others: a share of `of`, rounded to multiples of `divisor`.
-
-    A divisor of 1 rounds down.
-    """
+    """A rule for squeezed channels: a share of `of`, rounded to multiples of `divisor` (1: rounded down)."""
 
     of: Literal["input", "squeezed"]
     divisor: int
 
     def channels(self, placed: _Placed, share: float) -> int:
-        """The squeezed channels that follow."""
+        """The squeezed channels of a block by this rule, with this share."""
         whole = placed.in_channels if self.of == "input" else _squeezed(placed)
         return max(1, int(whole * share)) if self.divisor == 1 else make_divisible(whole * share, self.divisor)
 
 
 class _Rules(NamedTuple):
-    """What holds for all of a network's channels: `divisors` for those of its tensors that need more than `divisor`."""
+    """The rounding rules of a network. Tensors of `c` channels are rounded to multiples of `divisors[c]`."""
 
     divisor: int
     divisors: Mapping[int, int]
     squeeze: _SqueezeRule | None
 
     def scaled(self, channels: int, factor: float) -> int:
-        """`channels` times `factor`; as many channels always become as many, so that what could be added still can."""
+        """`channels` times `factor`, rounded; equal channels stay equal, so that tensors can still be added."""
         if factor == 1 or not channels:
             return channels
         return make_divisible(channels * factor, self.divisors.get(channels, self.divisor))
@@ -292,7 +289,7 @@ _SQUEEZE_RULES = (
     _SqueezeRule("squeezed", 4),
     _SqueezeRule("squeezed", 1),
 )
-# Of several shares that explain a width, the usual one first.
+# The shares that squeeze-and-excitation uses, the most usual first.
 _SHARES = (1 / 4, 1 / 2, 1 / 8, 1 / 16)
 
 
@@ -326,7 +323,7 @@ def _head_index(blocks: Sequence[Block]) -> int | None:
 
 
 def _modules(blocks: Iterable[_Placed]) -> Iterator[tuple[_Placed, ...]]:
-    """Blocks that are repeated together."""
+    """Groups of blocks that are repeated together."""
     module: list[_Placed] = []
     for placed in blocks:
         module.append(placed)
@@ -359,21 +356,21 @@ def _repeated(module: tuple[_Placed, ...], rules: _Rules) -> list[Block]:
     """`module` once more, after itself."""
     out_channels = module[-1].block.out_channels
     once = [placed._replace(block=replace(placed.block, stride=1)) for placed in module]
-    # All before the last only prepare its input.
+    # The blocks before the last one have its input's channels, which here are the output's.
     return [_resized(placed, out_channels, out_channels, 1.0, rules) for placed in once]
 
 
 def _with_layers(block: Block, depth: float) -> Block:
-    """`block` with `depth` times as many layers inside it, where it has any."""
+    """`block` with `depth` times as many transformer layers, if it has any."""
     if not block.transformer_depth:
         return block
     return replace(block, transformer_depth=math.ceil(block.transformer_depth * depth - _ROUNDING))
 
 
 def _resized(placed: _Placed, in_channels: int, out_channels: int, factor: float, rules: _Rules) -> Block:
-    """The block for other input and output channels, with what lies between them in proportion.
+    """The block for other input and output channels, with its inner channels in proportion.
 
-    `factor` is that of channels which follow from neither (a transformer's).
+    `factor` scales those that depend on neither input nor output (a transformer's).
     """
     block = placed.block
     if factor == 1 and (in_channels, out_channels) == (placed.in_channels, block.out_channels):
@@ -390,7 +387,7 @@ def _resized(placed: _Placed, in_channels: int, out_channels: int, factor: float
         changes["transformer_channels"] = make_divisible(block.transformer_channels * factor, divisor)
     if block.hidden_channels:
         changes["hidden_channels"] = _hidden_channels(placed, in_channels, changes, rules)
-    # Copies of a ghost block, and those whose channels round to one number, may no longer have their kernel.
+    # A ghost block whose input and output are now equal (a copy, or by rounding) has no k×k convolution any more.
     changed = replace(block, **changes)  # type: ignore[arg-type] # all of them are numbers
     resized = without_unused_kernel(changed, in_channels)
     if not block.se_channels:
@@ -399,7 +396,7 @@ def _resized(placed: _Placed, in_channels: int, out_channels: int, factor: float
 
 
 def _hidden_channels(placed: _Placed, in_channels: int, changes: Mapping[str, int], rules: _Rules) -> int:
-    """Those in the same ratio as before to what they follow from."""
+    """Hidden channels in the same ratio as before to the input, the output or the transformer's channels."""
     block = placed.block
     if block.op in _HIDDEN_OF_OUTPUT:
         groups = math.lcm(block.groups, block.expand_groups)
@@ -422,7 +419,7 @@ def _se_channels(before: _Placed, after: _Placed, rules: _Rules) -> int:
 
 
 def _squeezed(placed: _Placed) -> int:
-    """How many channels squeeze-and-excitation scales."""
+    """The number of channels that squeeze-and-excitation scales."""
     graph = trace(placed.block, placed.in_channels, 1, 1).primitives
     return next(primitive.out_channels for primitive in graph if primitive.kind == "gate")
 
@@ -439,7 +436,7 @@ def _rules(blocks: Sequence[Block], divisor: int) -> _Rules:
 
 
 def _share(rule: _SqueezeRule, placed: _Placed) -> float | None:
-    """The share by which `rule` gives the block's squeezed channels."""
+    """The share with which `rule` gives the block's squeezed channels, or None."""
     return next((s for s in _SHARES if rule.channels(placed, s) == placed.block.se_channels), None)
 
 

@@ -1,4 +1,4 @@
-"""How is what is known of networks and search spaces printed: tables for people, JSON for programs?"""
+"""Print networks and search spaces with their costs: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 _MEGABYTE = 1e6
 _MARK = "*"
 _MOST_RESOLUTIONS = 10
-# Without the number of the variant, which stands for what it sets.
+# Without "variant", a number whose settings stand in the other columns.
 _SPACE_COLUMNS = ("op", "variants", "out", "stride", "depth", *BLOCK_KEYS[2:])
 
 
 def show_network(name: str, architecture: Architecture, *, as_json: bool) -> None:
-    """A row for each unit with what it costs, and the whole network; of one with branches also the deployed costs."""
+    """A row of costs for each unit and for the whole network; with branches also the costs of the deployed form."""
     rows = units(architecture)
     costs = [unit_costs(unit) for unit in rows]
     total = total_costs(costs)
-    running = _detailed(deployed(architecture)) if has_branches(architecture) else None
+    deployed_costs = _detailed(deployed(architecture)) if has_branches(architecture) else None
     if as_json:
         listed = [
             {"unit": unit.key, "output": [unit.out_channels, unit.out_height, unit.out_width], **_costs_json(cost)}
@@ -61,7 +61,7 @@ def show_network(name: str, architecture: Architecture, *, as_json: bool) -> Non
                 "resolution": architecture.resolution,
                 "classes": architecture.classes,
                 **_costs_json(total),
-                "deployed": _costs_json(running) if running else None,
+                "deployed": _costs_json(deployed_costs) if deployed_costs else None,
                 "units": listed,
                 "architecture": architecture.to_json(),
             }
@@ -72,8 +72,8 @@ def show_network(name: str, architecture: Architecture, *, as_json: bool) -> Non
     table = [(unit.key, _shape(unit), *_cost_cells(cost)) for unit, cost in zip(rows, costs, strict=True)]
     table.append(("total", "", *_cost_cells(total)))
     console.print_table(columns, table, numbers=columns[2:])
-    if running:
-        print(f"\nas it is trained; deployed, each block's branches are one convolution: {_brief(running)}")
+    if deployed_costs:
+        print(f"\nas it is trained; deployed, each block's branches are one convolution: {_brief(deployed_costs)}")
     print("\npeak bytes: activations held at once by one float32 image, unit after unit, in a good order of operations")
     print("MACs/byte: float32 weights and activations, each read or written once (arithmetic intensity)\n")
     _print_precisions(total)
@@ -82,7 +82,7 @@ def show_network(name: str, architecture: Architecture, *, as_json: bool) -> Non
 
 
 def show_space(space: SearchSpace, *, as_json: bool) -> None:
-    """The rows of a space, its exact size, and its smallest and largest member with their costs."""
+    """The stem, stages and head of a space, its exact size, and the costs of its smallest and largest member."""
     members = {
         "smallest": space.decode(space.smallest_parameters()),
         "largest": space.decode(space.largest_parameters()),
@@ -122,19 +122,19 @@ def show_space(space: SearchSpace, *, as_json: bool) -> None:
 
 def list_networks(*, as_json: bool) -> None:
     """Every published network with its family, resolution and costs; those with branches are marked."""
-    found = []
+    networks = []
     for name, build in REFERENCES.items():
         architecture = build()
         made_by = build.func if isinstance(build, partial) else build
         family = made_by.__module__.rsplit(".", 1)[-1]
         costs = _brief_json(architecture)
-        found.append({"family": family, "name": name, "resolution": architecture.resolution, **costs})
+        networks.append({"family": family, "name": name, "resolution": architecture.resolution, **costs})
     if as_json:
-        _print_json(found)
+        _print_json(networks)
         return
     columns = ("family", "name", "resolution", "params", "MACs", "peak bytes")
     table, before = [], ""
-    for row in found:
+    for row in networks:
         numbers = (f"{row[key]:,}" for key in ("params", "macs", "peak_activation_bytes"))
         family = str(row["family"])
         name = f"{row['name']}{_MARK if row['deployed'] else ''}"
@@ -179,9 +179,9 @@ def explain_convolutions(kernel_size: int, in_channels: int, out_channels: int, 
 
 
 def explain_network(name: str, architecture: Architecture, *, as_json: bool) -> None:
-    """Each depthwise separable convolution of a network beside the standard one, and where MACs and weights go.
+    """Each depthwise separable convolution beside the standard one, and MACs and weights by kind of operation.
 
-    Of a network with branches it is the deployed form, in which each of its sums is one convolution again.
+    A network with branches is explained in its deployed form, where each sum of branches is one convolution.
     """
     form = " (as it is deployed)" if has_branches(architecture) else ""
     architecture = deployed(architecture)
@@ -215,7 +215,7 @@ def explain_network(name: str, architecture: Architecture, *, as_json: bool) -> 
 
 
 def _whole(separables: Sequence[Separable], shares: Sequence[Share]) -> dict[str, int]:
-    """MACs (attention's included) and weights of a network as it is, and with standard convolutions."""
+    """MACs (attention's included) and weights of a network, as it is and with standard convolutions instead."""
     macs, weights = sum(share.macs for share in shares), sum(share.weights for share in shares)
     return {
         "macs": macs,
@@ -271,7 +271,7 @@ def _print_precisions(costs: DetailedCosts) -> None:
 
 
 def _megabytes(count: int) -> str:
-    """Two decimals, or for small networks every byte."""
+    """Two decimals; for less than a megabyte all digits."""
     megabytes = count / _MEGABYTE
     return f"{megabytes:.2f}" if megabytes >= 1 else f"{megabytes:.6f}".rstrip("0")
 
@@ -285,9 +285,9 @@ def _brief(costs: Costs) -> str:
 
 
 def _brief_json(architecture: Architecture) -> dict[str, Any]:
-    """The costs of a network, and of its deployed form where that is another one."""
-    running = asdict(estimate_costs(deployed(architecture))) if has_branches(architecture) else None
-    return {**asdict(estimate_costs(architecture)), "deployed": running}
+    """The costs of a network, and of its deployed form where that differs."""
+    deployed_costs = asdict(estimate_costs(deployed(architecture))) if has_branches(architecture) else None
+    return {**asdict(estimate_costs(architecture)), "deployed": deployed_costs}
 
 
 def _costs_json(costs: DetailedCosts) -> dict[str, Any]:
@@ -319,7 +319,7 @@ def _layer_cells(layer: LayerFormat) -> dict[str, str]:
 
 
 def _stage_cells(stage: StageFormat) -> dict[str, str]:
-    """What a stage says, but for what none of its operators uses; where variants decide, all that they choose from."""
+    """A stage's settings that its operators use; where variants set a key, all of its choices."""
     variants = [variant.settings for variant in (stage.variants or {}).values()]
     cells = {"variants": str(len(variants) or ""), "stride": str(stage.stride)}
     for key in _SPACE_COLUMNS:
@@ -327,24 +327,24 @@ def _stage_cells(stage: StageFormat) -> dict[str, str]:
         value = getattr(stage, key)
         if key in cells or value is None or not used:
             continue
-        chosen = [settings[key] for settings in variants if key in settings]
-        left = value if len(chosen) < len(variants) or not variants else ()
-        cells[key] = _choice(dict.fromkeys([*left, *chosen]))
+        of_variants = [settings[key] for settings in variants if key in settings]
+        of_stage = value if len(of_variants) < len(variants) or not variants else ()
+        cells[key] = _choice(dict.fromkeys([*of_stage, *of_variants]))
     return cells
 
 
 def _print_variants(stages: Sequence[StageFormat]) -> None:
-    """A line for each variant, once for all stages that have the same ones."""
-    numbers: dict[tuple[str, ...], list[str]] = {}
+    """A line for each variant; stages with the same variants share one list."""
+    stages_of: dict[tuple[str, ...], list[str]] = {}
     for number, stage in enumerate(stages, start=1):
         lines = [
             f"  {label}: {', '.join(f'{key} {_choice([value])}' for key, value in variant.settings.items())}"
             for label, variant in (stage.variants or {}).items()
         ]
         if lines:
-            numbers.setdefault(tuple(lines), []).append(str(number))
-    for variants, having in numbers.items():
-        print(f"\nvariants of stage {', '.join(having)}:")
+            stages_of.setdefault(tuple(lines), []).append(str(number))
+    for variants, numbers in stages_of.items():
+        print(f"\nvariants of stage {', '.join(numbers)}:")
         print("\n".join(variants))
 
 
@@ -353,7 +353,7 @@ def _shape(unit: Unit) -> str:
 
 
 def _choice(choices: Iterable[int | float | str]) -> str:
-    """`3|5|7`."""
+    """The choices as `3|5|7`."""
     return "|".join(f"{choice:g}" if isinstance(choice, float) else str(choice) for choice in choices)
 
 

@@ -1,4 +1,4 @@
-"""Can channels be taken away so that the rest of the network is what it was?"""
+"""Channels are removed in sets, and the remaining weights compute what they did before."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which torch module is a unit?
+"""The torch module of each unit.
 
-One file for each family, named as in `nas.networks.operators`. Activations work in place, so that a training step moves
-less memory. Every module's convolutions and normalisations are registered in the order in which they run.
+There is a file for each family, named as in `nas.networks.operators`. Activations work in place, so that a training
+step moves less memory. Every module registers its convolutions and normalisations in the order in which they run.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _MODULES: Mapping[str, Callable[[Unit], nn.Module]] = {
 
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
-    """The MobileNets' initialisation: He normal over outputs for convolutions, deviation 0.01 for linear layers."""
+    """Initialise as the MobileNets: He normal (fan out) for convolutions, standard deviation 0.01 for linear layers."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")

@@ -1,6 +1,6 @@
-"""Which torch modules are the blocks of GhostNet and RepGhostNet?
+"""The blocks of GhostNet and RepGhostNet as torch modules.
 
-The papers stand with the operators of the same names, in `nas.networks.operators.ghost`.
+`nas.networks.operators.ghost` cites the papers, under the same names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nas.networks.operators.ghost import CHEAP_KERNEL_SIZE
 
 
 class GhostModule(nn.Module):
-    """A 1×1 makes half of the channels, a depthwise convolution of these the other half."""
+    """Half of the channels from a 1×1, the other half from a depthwise convolution of the first half."""
 
     def __init__(self, in_channels: int, out_channels: int, activation: str) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class GhostModule(nn.Module):
 
 
 class RepGhostModule(nn.Module):
-    """A 1×1, then a depthwise convolution plus a normalisation of the same; or only the former, with a bias."""
+    """A 1×1, then the sum of a depthwise convolution and a normalisation; or, merged, one convolution with a bias."""
 
     def __init__(self, in_channels: int, out_channels: int, activation: str, branches: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class RepGhostModule(nn.Module):
 
 
 class GhostBottleneck(nn.Module):
-    """`layers`, one after the other, and the input, after `shortcut`, added to their output."""
+    """The sum of `layers`, run one after the other, and of `shortcut`."""
 
     def __init__(self, unit: Unit, expand: nn.Module, reduce: nn.Module) -> None:
         super().__init__()

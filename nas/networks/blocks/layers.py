@@ -1,6 +1,6 @@
-"""Which layers are all blocks made of?
+"""The layers that the blocks share: convolution with normalisation, squeeze-and-excitation, shuffle, linear.
 
-Names and structure follow the papers; activations work in place, so that a training step moves less memory.
+Names and structure follow the papers. Activations work in place, so that a training step moves less memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ACTIVATION_MODULES: dict[str, Callable[[], nn.Module]] = {
 
 
 class ConvBnAct(nn.Sequential):
-    """Convolution, batch normalisation (else a bias), activation; stride 2 halves an odd size upwards."""
+    """Convolution, batch normalisation (else a bias), activation. The output has ceil(size / stride) pixels a side."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class ConvBnAct(nn.Sequential):
 
 
 class ChannelShuffle(nn.Module):
-    """Channels of `groups` groups dealt out in turn (ShuffleNet, arXiv:1707.01083, figure 1)."""
+    """Channel shuffle: one channel of each of `groups` groups in turn (ShuffleNet, arXiv:1707.01083, figure 1)."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ChannelShuffle(nn.Module):
         """Same shape and memory format: (n, channels, h, w)."""
         n, channels, h, w = x.shape
         if x.is_contiguous(memory_format=torch.channels_last):
-            # The channels lie innermost: shuffled there, one copy is enough and the next convolution need not make one.
+            # In channels-last memory the shuffle takes one copy, and the next convolution needs none.
             pixels = x.permute(0, 2, 3, 1).reshape(n, h, w, self.groups, channels // self.groups)
             return pixels.transpose(3, 4).reshape(n, h, w, channels).permute(0, 3, 1, 2)
         return x.reshape(n, self.groups, channels // self.groups, h, w).transpose(1, 2).reshape(n, channels, h, w)
@@ -66,7 +66,7 @@ class ChannelShuffle(nn.Module):
 class SqueezeExcitation(nn.Module):
     """Channel attention (arXiv:1709.01507, figure 2): pool, reduce, activation, expand, gate.
 
-    In and out: (n, channels, h, w). The two products are 1×1 convolutions over the pooled image.
+    In and out: (n, channels, h, w). Its two linear layers are 1×1 convolutions of the pooled image.
     """
 
     def __init__(self, channels: int, squeeze_channels: int, gate: str, activation: str = "relu") -> None:

@@ -1,6 +1,6 @@
-"""Which torch module is the block of MixNet?
+"""The block of MixNet as a torch module.
 
-The paper stands with the operator of the same name, in `nas.networks.operators.mixed`.
+`nas.networks.operators.mixed` cites the paper, under the same name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class MixedDepthwise(nn.Module):
 
 
 def mixconv(unit: Unit) -> nn.Module:
-    """MixNet's block: expand 1×1, depthwise of many kernels, squeeze-and-excitation, project 1×1, add the input."""
+    """MixNet's block: expand 1×1, depthwise of several kernels, squeeze-and-excitation, project 1×1, add the input."""
     block = unit.block
     hidden = block.hidden_channels
     layers: list[nn.Module] = []

@@ -1,6 +1,6 @@
-"""Which torch modules are the blocks of the MobileNets, MnasNet, FBNet and EfficientNet?
+"""The blocks of the MobileNets, MnasNet, FBNet and EfficientNet as torch modules.
 
-The papers stand with the operators of the same names, in `nas.networks.operators.mobile`.
+`nas.networks.operators.mobile` cites the papers, under the same names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from nas.networks.operators import Unit
 
 
 class Residual(nn.Module):
-    """`layers`, one after the other, and the input added to their output where the unit says so."""
+    """`layers`, one after the other, plus the input if the unit is residual."""
 
     def __init__(self, unit: Unit, layers: list[nn.Module]) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def inverted_residual(unit: Unit) -> nn.Module:
 
 
 def fused_inverted_residual(unit: Unit) -> nn.Module:
-    """Fused-MBConv: expand k×k, squeeze-and-excitation, project 1×1; one k×k convolution where nothing expands."""
+    """Fused-MBConv: expand k×k, squeeze-and-excitation, project 1×1; or one k×k convolution without expansion."""
     block = unit.block
     kernel, stride, groups, act = block.kernel_size, block.stride, block.groups, block.activation
     if block.hidden_channels == unit.in_channels and not block.se_channels:
@@ -68,7 +68,7 @@ def fused_inverted_residual(unit: Unit) -> nn.Module:
 
 
 def fbnet_block(unit: Unit) -> nn.Module:
-    """FBNet's block: an inverted residual that always expands, its 1×1s in groups."""
+    """FBNet's block: an inverted residual with an expansion always, and groups in its 1×1s."""
     block = unit.block
     hidden, groups = block.hidden_channels, block.groups
     return Residual(
@@ -98,7 +98,7 @@ def universal_inverted_bottleneck(unit: Unit) -> nn.Module:
 
 
 def squeeze_excitation(unit: Unit, channels: int) -> list[nn.Module]:
-    """The unit's squeeze-and-excitation, or nothing."""
+    """The unit's squeeze-and-excitation in a list, or an empty list."""
     block = unit.block
     if not block.se_channels:
         return []

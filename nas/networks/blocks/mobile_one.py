@@ -1,6 +1,6 @@
-"""Which torch module is the block of MobileOne?
+"""The block of MobileOne as a torch module.
 
-The paper stands with the operator of the same name, in `nas.networks.operators.mobile_one`.
+`nas.networks.operators.mobile_one` cites the paper, under the same name.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from nas.networks.operators import Unit
 
 
 class MobileOne(nn.Module):
-    """The sum of `branches`, squeeze-and-excitation, activation.
+    """The sum of `branches`, then squeeze-and-excitation, then the activation.
 
-    A branch is a batch normalisation or a convolution with one; with the unit's `branches` 0 there is but one branch, a
-    convolution with a bias.
+    A branch is a batch normalisation, alone or after a convolution. Where the unit's `branches` are 0, there is one
+    branch, a convolution with a bias.
     """
 
     def __init__(self, unit: Unit) -> None:

@@ -1,6 +1,6 @@
-"""Which torch modules are the blocks of ShuffleNetV1 and V2 and of Single Path One-Shot?
+"""The blocks of ShuffleNetV1 and V2 and of Single Path One-Shot as torch modules.
 
-The papers stand with the operators of the same names, in `nas.networks.operators.shuffle`.
+`nas.networks.operators.shuffle` cites the papers, under the same names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nas.networks.operators import Unit
 
 
 class ShuffleV1(nn.Module):
-    """1×1 in groups, channel shuffle, depthwise k×k, 1×1 in groups; added to the input, or appended to it, pooled."""
+    """1×1 in groups, channel shuffle, depthwise k×k, 1×1 in groups; added or, in blocks of stride 2, concatenated."""
 
     def __init__(self, unit: Unit) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ShuffleV1(nn.Module):
 
 
 class ShuffleV2(nn.Module):
-    """Half of the input, or all of it after `shortcut`, before the output of `branch`; then channels are shuffled."""
+    """Half of the input (or the output of `shortcut`), then the output of `branch`; channels are shuffled."""
 
     def __init__(self, shortcut: nn.Module | None, branch: nn.Module) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ShuffleV2(nn.Module):
 
 
 def shuffle_v2(unit: Unit) -> nn.Module:
-    """ShuffleNetV2's unit: its branch is 1×1, depthwise k×k, 1×1."""
+    """ShuffleNetV2's unit, with the branch 1×1, depthwise k×k, 1×1."""
     block = unit.block
     shortcut, branch_inside, half = _halves(unit)
     hidden = block.hidden_channels
@@ -70,7 +70,7 @@ def shuffle_v2(unit: Unit) -> nn.Module:
 
 
 def shuffle_xception(unit: Unit) -> nn.Module:
-    """Single Path One-Shot's fourth choice: its branch is three times a depthwise k×k and a 1×1."""
+    """Single Path One-Shot's fourth choice: the branch is a depthwise k×k and a 1×1, three times."""
     block = unit.block
     shortcut, branch_inside, half = _halves(unit)
     widths = (branch_inside, block.hidden_channels, block.hidden_channels, half)
@@ -83,7 +83,7 @@ def shuffle_xception(unit: Unit) -> nn.Module:
 
 
 def _halves(unit: Unit) -> tuple[nn.Module | None, int, int]:
-    """What the other half of the output passes through (None: nothing), and the branch's channels before and after."""
+    """The shortcut that makes half of the output (None: half of the input), and the branch's channels in and out."""
     block, inside = unit.block, unit.in_channels
     half = block.out_channels // 2
     if block.keeps_shape(inside):

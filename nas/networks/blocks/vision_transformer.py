@@ -1,6 +1,6 @@
-"""Which torch modules are the blocks of MobileViT and EfficientViT?
+"""The blocks of MobileViT and EfficientViT as torch modules.
 
-The papers stand with the operators of the same names, in `nas.networks.operators.vision_transformer`.
+`nas.networks.operators.vision_transformer` cites the papers, under the same names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nas.networks.blocks.layers import ACTIVATION_MODULES, ConvBnAct
 from nas.networks.operators import Unit
 from nas.networks.operators.vision_transformer import PATCH
 
-# That of the published weights, in timm.
+# The epsilon of the published weights, in timm.
 _LINEAR_ATTENTION_EPSILON = 1e-5
 
 
@@ -40,7 +40,7 @@ class MobileViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, in_channels, h, w) to (n, out_channels, h, w)."""
         h = self.widen(self.local(x))
-        # Sizes that are being traced are no numbers to compare. An exported network takes one size alone anyway.
+        # While tracing, shapes cannot be compared as numbers. An exported network takes only one size anyway.
         height, width = self.size if torch.onnx.is_in_onnx_export() else h.shape[2:]
         rows, columns = (height + PATCH - 1) // PATCH, (width + PATCH - 1) // PATCH
         odd = rows * PATCH != height or columns * PATCH != width
@@ -90,7 +90,7 @@ class Attention(nn.Module):
 
 
 class LiteMLA(nn.Module):
-    """ReLU linear attention over queries, keys and values at two scales; the input is added where the unit says so."""
+    """ReLU linear attention over queries, keys and values at two scales, plus the input if the unit is residual."""
 
     def __init__(self, unit: Unit) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class LiteMLA(nn.Module):
         n, _, height, width = x.shape
         qkv = self.qkv(x)
         qkv = torch.cat((qkv, self.aggregate(qkv)), dim=1)
-        # Each head has its query, key and value side by side: (n, heads at both scales, 3, head_channels, pixels).
+        # The query, key and value of a head follow one another: (n, heads at both scales, 3, head_channels, pixels).
         query, key, value = qkv.reshape(n, -1, 3, self.head_channels, height * width).unbind(2)
         h = linear_attention(functional.relu(query), functional.relu(key), value)
         out: Tensor = self.project(h.reshape(n, -1, height, width))
@@ -127,8 +127,8 @@ class LiteMLA(nn.Module):
 def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Values weighed by key · query (arXiv:2205.14756, equation 2), all (n, heads, head_channels, pixels).
 
-    Values meet keys first, so that the work is linear in the number of pixels. Never in half precision: these are sums
-    over all pixels, which it cannot hold.
+    Values are multiplied by keys first, so that the work is linear in the number of pixels. It is never done in half
+    precision, which cannot hold sums over all pixels.
     """
     with torch.autocast(query.device.type, enabled=False):
         exact = torch.promote_types(value.dtype, torch.float32)
@@ -139,7 +139,7 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def unfold(x: Tensor, rows: int, columns: int) -> Tensor:
-    """A sequence for each place in a patch: (n, c, 2·rows, 2·columns) to (4n, rows·columns, c)."""
+    """A sequence for each position in a patch: (n, c, 2·rows, 2·columns) to (4n, rows·columns, c)."""
     n, channels = x.shape[:2]
     x = x.reshape(n, channels, rows, PATCH, columns, PATCH).permute(0, 3, 5, 2, 4, 1)
     return x.reshape(n * PATCH**2, rows * columns, channels)

@@ -1,9 +1,11 @@
-"""What runs when a network runs, and what does it cost?
+"""The operations of a network and their costs: parameters, MACs, memory. No torch.
 
-A network is a row of `Unit`s (a block with its input shape: the key of a latency table, because runtimes fuse inside a
-block), and a unit is a small graph of `Primitive`s (one convolution, pooling or product each). Everything here is
-arithmetic on integers: no torch. A new operator is a function in one of the files of this folder, a row in
-`OPERATIONS` (trace.py) and in `OPERATORS` (architecture.py), and a torch module in `nas.networks.blocks`.
+A network is a sequence of `Unit`s: a block with its input shape. Latency tables have a row for each unit, because
+runtimes fuse operations inside a block. A unit is a small graph of `Primitive`s: single convolutions, poolings,
+products. All costs are integer arithmetic on them.
+
+A new operator is a function in one of the files of this folder, a row in `OPERATIONS` (trace.py) and in `OPERATORS`
+(architecture.py), and a torch module in `nas.networks.blocks`.
 """
 
 from nas.networks.operators.costs import (

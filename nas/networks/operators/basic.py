@@ -1,4 +1,4 @@
-"""What do plain layers consist of: convolution, pooling, linear?"""
+"""The operations of plain layers: convolution, pooling, linear."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pool(graph: Graph, x: Tensor, block: Block) -> Tensor:  # noqa: ARG001 - all
 
 
 def linear(graph: Graph, x: Tensor, block: Block) -> Tensor:
-    """A fully connected layer, with layer normalisation where `norm` says so, and an activation."""
+    """A fully connected layer, layer normalisation if the block's `norm` is set, and an activation."""
     if not block.norm:
         return graph.conv(x, block.out_channels, norm=False, bias=block.bias, activation=block.activation)
     h = graph.conv(x, block.out_channels, norm=False, bias=block.bias)

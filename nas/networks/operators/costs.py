@@ -1,4 +1,4 @@
-"""What does a network cost on any device?"""
+"""The costs of units and networks that do not depend on a device: parameters, MACs, bytes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from nas.networks.operators.unit import Unit, primitives, units
 
 FLOAT_BYTES = 4
 
-# Bytes of a weight and of an activation.
+# Bytes of one weight or activation.
 PRECISIONS: Mapping[str, int] = {"float32": 4, "float16": 2, "int8": 1}
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What a network costs on any device.
+    """Costs of a unit or a network that do not depend on a device.
 
-    `macs` are those of convolutions and linear layers for one image, `peak_activation_bytes` is for one float32 image,
-    run block after block in a good order. assumption: attention holds all of its scores, as without a fused kernel.
+    `macs` are those of convolutions and linear layers for one image. `peak_activation_bytes` is for one float32 image,
+    block after block, with the best order of operations inside each. assumption: attention holds all of its scores, as
+    without a fused kernel.
     """
 
     params: int
@@ -32,13 +33,13 @@ class Costs:
 
 @dataclass(frozen=True)
 class DetailedCosts(Costs):
-    """What a unit or a network costs on any device, for one image, also in numbers from which bytes follow.
+    """Costs with the counts from which the bytes of a model and of its activations follow, for one image.
 
     `product_macs` are the multiply-accumulates between two tensors (attention), which `macs` leave out as the papers
-    do. `weights` are those of convolutions and linear layers; `biases` their biases once batch normalisation is folded
-    into them, and `channels` their output channels; `norms` the scales and shifts of normalisations that cannot be
-    folded. `moved_elements` are the numbers that all primitives read and write, each input and output once; a split
-    moves nothing, and what is part of a convolution (its normalisation and activation) neither.
+    do. `weights` are those of convolutions and linear layers, `channels` their output channels, and `biases` their
+    biases with batch normalisation folded in. `norms` are the scales and shifts of normalisations that cannot be
+    folded. `moved_elements` are the elements that all primitives read and write, each input and output once; a split
+    moves nothing, nor do the normalisation and activation of a convolution.
     """
 
     product_macs: int
@@ -49,13 +50,13 @@ class DetailedCosts(Costs):
     moved_elements: int
 
     def model_bytes(self, precision: str = "float32") -> int:
-        """Bytes of what has to be stored to run the network, batch normalisation folded.
+        """Bytes of the stored weights, with batch normalisation folded.
 
-        At float32 and float16 every number takes 4 and 2 bytes. At int8 a weight takes 1 byte, a bias 4 (int32:
-        arXiv:1712.05877, section 2.4), each output channel of a convolution or linear layer 4 more (the float32 scale
-        of its weights, quantised per channel: arXiv:1806.08342), and normalisations that cannot be folded stay float32.
-        The structure of a file is not counted, nor the scale and zero point of each activation tensor. Raises NasError
-        for a precision that is not in `PRECISIONS`.
+        In float32 and float16 every number takes 4 and 2 bytes. In int8 a weight takes 1 byte and a bias 4 (int32:
+        arXiv:1712.05877, section 2.4); each output channel of a convolution or linear layer takes 4 more (the float32
+        scale of its weights, quantised per channel: arXiv:1806.08342); normalisations that cannot be folded stay
+        float32. Not counted are the structure of a file, and the scale and zero point of each activation tensor.
+        Raises NasError for a precision that is not in `PRECISIONS`.
         """
         size = _size(precision)
         if precision == "int8":
@@ -63,15 +64,15 @@ class DetailedCosts(Costs):
         return size * (self.weights + self.biases + self.norms)
 
     def activation_bytes(self, precision: str = "float32") -> int:
-        """Bytes of activations that are read and written while one image is run."""
+        """Bytes of activations that are read and written for one image."""
         return self.moved_elements * _size(precision)
 
     def intensity(self, precision: str = "float32") -> float:
-        """MACs, attention's included, for each byte of model and activations that is moved.
+        """MACs (attention's included) for each byte of model and activations that is read or written.
 
         This is the horizontal axis of the roofline model (Williams, Waterman and Patterson, Communications of the ACM
-        52(4), 2009, doi:10.1145/1498765.1498785): a device whose ratio of MACs a second to bytes a second is above it
-        waits for its memory. Assumption: every tensor goes through the memory, as if nothing stayed in a cache.
+        52(4), 2009, doi:10.1145/1498765.1498785): a device waits for its memory if its ratio of MACs a second to bytes
+        a second is higher. assumption: every tensor goes through the main memory; nothing stays in a cache.
         """
         moved = self.model_bytes(precision) + self.activation_bytes(precision)
         return (self.macs + self.product_macs) / moved
@@ -86,7 +87,7 @@ def estimate_costs(architecture: Architecture) -> Costs:
 
 
 def unit_costs(unit: Unit) -> DetailedCosts:
-    """What one unit costs."""
+    """The costs of one unit."""
     rows = primitives(unit)
     layers = [p for p in rows if p.weights]
     norms = [p for p in rows if p.kind == "norm"]
@@ -103,7 +104,7 @@ def unit_costs(unit: Unit) -> DetailedCosts:
 
 
 def total_costs(rows: Iterable[AnyCosts]) -> AnyCosts:
-    """What units (at least one) cost together, one after the other."""
+    """The costs of several units (at least one) that run one after the other."""
     costs = list(rows)
     totals = {field.name: sum(getattr(cost, field.name) for cost in costs) for field in fields(costs[0])}
     totals["peak_activation_bytes"] = max(cost.peak_activation_bytes for cost in costs)
@@ -115,7 +116,7 @@ def _brief_costs(unit: Unit) -> Costs:
 
 
 def _folds(rows: tuple[Primitive, ...], norm: Primitive) -> bool:
-    """Whether a normalisation follows several bare convolutions side by side (MixConv), into which it can be folded."""
+    """Whether a normalisation can be folded into the parallel convolutions that it follows (MixConv)."""
     source = norm.inputs[0]
     if source == INPUT or rows[source].kind != "concat":
         return False
@@ -125,7 +126,7 @@ def _folds(rows: tuple[Primitive, ...], norm: Primitive) -> bool:
 
 
 def _moved(rows: tuple[Primitive, ...], primitive: Primitive) -> int:
-    """Numbers that a primitive reads and writes."""
+    """Elements that a primitive reads and writes."""
     if primitive.kind == "split":
         return 0
     read = sum(rows[0].in_elements if i == INPUT else rows[i].out_elements for i in primitive.inputs)

@@ -1,4 +1,4 @@
-"""What do the blocks of GhostNet and RepGhostNet consist of?"""
+"""The operations of GhostNet's and RepGhostNet's blocks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from nas.networks.architecture import Block
 from nas.networks.operators.graph import Graph, Tensor
 from nas.networks.operators.mobile import squeezed
 
-# Of the cheap operations: the papers' d, which is 3 in all their networks.
+# Kernel of the cheap operations: d in the papers, which is 3 in all their networks.
 CHEAP_KERNEL_SIZE = 3
 
 
 def ghost(graph: Graph, x: Tensor, block: Block) -> Tensor:
     """GhostNet's bottleneck (arXiv:1911.11907, figure 3): a ghost module expands, a second one reduces.
 
-    A ghost module (figure 2b) makes half of its channels by a 1×1 and the other half from these by a depthwise 3×3.
-    Between the two stand, for stride 2, a depthwise k×k and squeeze-and-excitation. The input is added, after a
-    depthwise k×k and a 1×1 where stride or channels change. Elsewhere no convolution is k×k, and k must be 1.
+    A ghost module (figure 2b) makes half of its channels by a 1×1, and the other half from these by a depthwise 3×3.
+    Between the two modules are a depthwise k×k (for stride 2) and squeeze-and-excitation. The input is added; where
+    stride or channels change, it goes through a depthwise k×k and a 1×1 first. Where they do not change, nothing is
+    k×k, and k must be 1.
     """
     _check_kernel(x, block)
     for name, channels in (("hidden_channels", block.hidden_channels), ("out_channels", block.out_channels)):
@@ -38,8 +39,8 @@ def ghost(graph: Graph, x: Tensor, block: Block) -> Tensor:
 def rep_ghost(graph: Graph, x: Tensor, block: Block) -> Tensor:
     """RepGhostNet's bottleneck (arXiv:2211.06088, section 3): as `ghost`, but its modules add instead of concatenating.
 
-    A module is a 1×1, then a depthwise 3×3 with, while it is trained (`branches` 1), batch normalisation alone beside
-    it. With `branches` 0 it has taken that into its depthwise convolution, which then has a bias.
+    A module is a 1×1, then the sum of a depthwise 3×3 and of batch normalisation alone (`branches` 1, the training
+    form). With `branches` 0 the sum is merged into one depthwise convolution with a bias.
     """
     if block.branches > 1:
         raise NasError(f"branches of a rep_ghost block must be 0 or 1, but got {block.branches}")
@@ -58,9 +59,9 @@ def rep_ghost(graph: Graph, x: Tensor, block: Block) -> Tensor:
 
 
 def without_unused_kernel(block: Block, in_channels: int) -> Block:
-    """`block` on an input of `in_channels`, with kernel_size 1 if it is a ghost block in which nothing is k×k.
+    """`block` with kernel_size 1 if it is a ghost block that has no k×k convolution on an input of `in_channels`.
 
-    Other spellings are refused: one network would have several fingerprints.
+    Other kernel sizes are refused there, because equal networks would have different fingerprints.
     """
     unused = block.op in ("ghost", "rep_ghost") and block.keeps_shape(in_channels)
     return replace(block, kernel_size=1) if unused else block
@@ -75,14 +76,14 @@ def _check_kernel(x: Tensor, block: Block) -> None:
 
 
 def _strided(graph: Graph, h: Tensor, block: Block) -> Tensor:
-    """What stands between the two modules."""
+    """The operations between the two modules."""
     if block.stride > 1:
         h = graph.depthwise(h, block.kernel_size, block.stride)
     return squeezed(graph, h, block)
 
 
 def _shortcut(graph: Graph, x: Tensor, block: Block) -> Tensor:
-    """The input, in the shape of the output."""
+    """The input, brought to the shape of the output."""
     if block.keeps_shape(x.channels):
         return x
     return graph.conv(graph.depthwise(x, block.kernel_size, block.stride), block.out_channels)

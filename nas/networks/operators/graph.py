@@ -1,7 +1,7 @@
-"""Which operations does a block consist of, and which tensors flow between them?
+"""The graph of a block's operations and the shapes of their tensors.
 
-A `Graph` is written as a forward pass is, but computes shapes only: each call appends a `Primitive` and returns the
-`Tensor` that it makes. Costs, peak memory and latency models all read the primitives. No torch.
+A block's `Graph` is built by calls like those of a forward pass, which compute shapes only: each appends a `Primitive`
+and returns its output `Tensor`. Costs, peak memory and latency models all read the primitives. No torch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Tensor(NamedTuple):
 
     @property
     def elements(self) -> int:
-        """Numbers in it."""
+        """The number of elements."""
         return self.channels * self.height * self.width
 
 
@@ -48,12 +48,12 @@ class Tensor(NamedTuple):
 class Primitive:
     """One operation. Heights and widths are of its first input and its output; `kernel_size` is 1 for a linear layer.
 
-    `inputs` are the indices of the primitives that it reads (INPUT for the block's input). `normalised` says that batch
-    normalisation follows, `biased` that a bias is added. The kinds: `conv` and `depthwise` have weights; `norm` is a
-    normalisation and `activation` a function that stand alone; `pool` is global and `window_pool` a window's average or
-    maximum; `gate` scales channels; `shuffle` only moves numbers (channel shuffle, patches to rows); `split` takes some
-    of the channels, at no cost; `product` multiplies two tensors (attention), `inner` terms for each output; `resize`
-    interpolates a map to another height and width.
+    `inputs` are the indices of the primitives that it reads (INPUT for the block's input). `normalised`: batch
+    normalisation follows; `biased`: a bias is added. The kinds: `conv` and `depthwise` have weights; `norm` and
+    `activation` are a normalisation and a function that do not follow a convolution; `pool` averages the whole map,
+    `window_pool` is the average or maximum of windows; `gate` scales channels; `shuffle` reorders elements (channel
+    shuffle, patches to rows); `split` takes some of the channels, at no cost; `product` multiplies two tensors
+    (attention), with `inner` terms for each output; `resize` interpolates a map to another height and width.
     """
 
     kind: PrimitiveKind
@@ -80,7 +80,7 @@ class Primitive:
 
     @property
     def params(self) -> int:
-        """Trainable parameters: weights, biases, and a scale and a shift for each channel that is normalised."""
+        """Trainable parameters: weights, biases, and a scale and a shift for each normalised channel."""
         return self.weights + self.out_channels * (2 * self.normalised + self.biased)
 
     @property
@@ -90,17 +90,17 @@ class Primitive:
 
     @property
     def product_macs(self) -> int:
-        """Multiply-accumulates between two tensors (attention), which counts of convolutions leave out."""
+        """Multiply-accumulates between two tensors (attention), which `macs` leaves out."""
         return self.inner * self.out_elements
 
     @property
     def in_elements(self) -> int:
-        """Numbers in the (first) input of one image."""
+        """Elements of the (first) input for one image."""
         return self.in_channels * self.in_height * self.in_width
 
     @property
     def out_elements(self) -> int:
-        """Numbers in the output of one image."""
+        """Elements of the output for one image."""
         return self.out_channels * self.out_height * self.out_width
 
 
@@ -123,7 +123,7 @@ class Graph:
         norm: bool = True,
         bias: bool | None = None,
     ) -> Tensor:
-        """A convolution, by default with batch normalisation, else with a bias. Raises NasError for bad groups."""
+        """A convolution, by default with batch normalisation, else with a bias. Raises NasError for wrong `groups`."""
         for of, channels in (("the input's channels", x.channels), ("the output's channels", out_channels)):
             if channels % groups:
                 raise NasError(f"groups must divide {of}, but got {groups} and {channels}")
@@ -145,11 +145,11 @@ class Graph:
         return self.conv(x, x.channels, kernel_size, stride, groups=x.channels, activation=activation, norm=norm)
 
     def norm(self, x: Tensor) -> Tensor:
-        """A normalisation that follows no convolution: batch or layer normalisation, with scale and shift."""
+        """A normalisation on its own, not after a convolution: batch or layer normalisation, with scale and shift."""
         return self._append("norm", (x,), x, normalised=True)
 
     def activation(self, x: Tensor, name: str) -> Tensor:
-        """An activation that follows no convolution."""
+        """An activation on its own, not after a convolution."""
         return x if name == "none" else self._append("activation", (x,), x, activation=name)
 
     def pool(self, x: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class Graph:
         return self._append("window_pool", (x,), shape, kernel_size=kernel_size)
 
     def gate(self, x: Tensor, scale: Tensor) -> Tensor:
-        """`x` with each channel scaled."""
+        """`x` with each channel multiplied by its `scale`."""
         return self._append("gate", (x, scale), x)
 
     def add(self, x: Tensor, *others: Tensor, activation: str = "none") -> Tensor:
@@ -171,22 +171,22 @@ class Graph:
         return self._append("add", (x, *others), x, activation=activation)
 
     def concat(self, *tensors: Tensor, activation: str = "none") -> Tensor:
-        """The channels of one tensor after those of the other."""
+        """The tensors, one after the other along the channels."""
         shape = tensors[0]._replace(channels=sum(tensor.channels for tensor in tensors))
         return self._append("concat", tensors, shape, activation=activation)
 
     def split(self, x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        """Parts of the channels of `x`."""
+        """`x` cut along the channels into parts of these sizes."""
         assert sum(sizes) == x.channels, (sizes, x)
         return [self._append("split", (x,), x._replace(channels=size)) for size in sizes]
 
     def shuffle(self, x: Tensor, *, like: Tensor | None = None) -> Tensor:
-        """The numbers of `x` in another order (the shape of `like`, where given)."""
+        """The elements of `x` in another order, in the shape of `like` if there is one."""
         assert like is None or like.elements == x.elements, (x, like)
         return self._append("shuffle", (x,), like or x)
 
     def product(self, x: Tensor, y: Tensor, shape: Tensor, inner: int, *, activation: str = "none") -> Tensor:
-        """A product of two tensors, shaped like `shape`, of `inner` multiply-accumulates for each number."""
+        """A product of two tensors in the shape of `shape`, with `inner` multiply-accumulates for each element."""
         return self._append("product", (x, y), shape, inner=inner, activation=activation)
 
     def resize(self, x: Tensor, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How much memory do the tensors of a unit need at once, in a good order of execution?"""
+"""The peak memory of a unit's tensors under the best order of its operations."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from nas.networks.operators.graph import INPUT, Primitive
 
 _IN_PLACE = ("norm", "activation", "gate", "add")
 
-# How many sets of finished operations are looked at before the order of the calls is taken as it is. Published blocks
-# need some dozens; 25 branches side by side could need 2²⁵.
+# The search for the best order visits at most so many sets of finished operations, then takes the order of the calls.
+# Published blocks need some dozens; 25 parallel branches could need 2²⁵.
 MOST_STATES = 2000
 
 
 def peak_elements(primitives: Sequence[Primitive], in_elements: int) -> int:
-    """The most numbers alive at once, over the order of execution in which that is least.
+    """The largest number of elements alive at once, for the order of operations in which it is smallest.
 
-    A tensor lives from its primitive to its last reader, the input too. Normalisations, activations, gates and
-    additions overwrite an input that all its other readers have read by then, whatever the order; a split is a view of
-    what it splits; everything else writes a tensor of its own. Workspaces of kernels are not counted. For a graph of
-    very many orders (see `MOST_STATES`) it is the peak of the calls' own order, which is at least the least.
+    A tensor, the input too, lives from its primitive to its last reader. Normalisations, activations, gates and
+    additions overwrite an input if all its other readers have run before them in every order. A split is a view of its
+    input; all other operations write a new tensor. Workspaces of kernels are not counted. Where there are too many
+    orders to search (see `MOST_STATES`), it is the peak of the order of the calls, an upper bound.
     """
     schedule = _Schedule(primitives, in_elements)
     everything = (1 << len(primitives)) - 1
-    # Dijkstra's algorithm over the sets of operations that have run (as bits), where a path is as long as its highest
-    # step. Among equals the set nearest to the end comes first: a chain is walked through once.
-    heap = [(schedule.least, 0, 0)]
+    # Dijkstra's algorithm over the sets of finished operations (as bits); the length of a path is its largest step.
+    # Among equal lengths the set with most operations comes first, so that a chain is visited once.
+    heap = [(schedule.lower_bound, 0, 0)]
     finished: set[int] = set()
     while heap:
         peak, _, done = heappop(heap)
@@ -44,7 +44,7 @@ def peak_elements(primitives: Sequence[Primitive], in_elements: int) -> int:
 
 
 class _Schedule:
-    """What is held when which operations have run. Sets of operations are the bits of whole numbers."""
+    """The elements that are alive after any set of operations has run. A set is a whole number, a bit each."""
 
     def __init__(self, primitives: Sequence[Primitive], in_elements: int) -> None:
         self._storage = _storages(primitives)
@@ -53,37 +53,37 @@ class _Schedule:
         for j, primitive in enumerate(primitives):
             for i in primitive.inputs:
                 readers[self._storage[i]] |= 1 << j
-        # The output of the unit is read by whatever comes next.
+        # The next unit reads the output.
         readers[self._storage[len(primitives) - 1]] |= 1 << len(primitives)
         sizes = {s: in_elements if s == INPUT else primitives[s].out_elements for s in readers}
         self._tensors = [(0 if s == INPUT else 1 << s, readers[s], sizes[s]) for s in readers]
         self._sizes = [sizes[j] if self._storage[j] == j else 0 for j in range(len(primitives))]
-        # Every primitive holds what it reads and what it makes: no order is better than that.
-        self.least = max(
+        # Every primitive holds its inputs and its output, in any order.
+        self.lower_bound = max(
             self._sizes[j] + sum(sizes[s] for s in {self._storage[i] for i in primitive.inputs})
             for j, primitive in enumerate(primitives)
         )
 
     def choices(self, done: int) -> list[int]:
-        """Operations to consider next: all that can run, or just one that needs no memory of its own.
+        """Operations to consider next: all that can run, or just one that needs no new memory.
 
-        Such a one never does harm: what it reads and makes is held meanwhile anyway.
+        Running such an operation first never raises the peak, because its inputs are alive until it runs.
         """
         ready = [j for j, need in enumerate(self._needs) if not done >> j & 1 and not need & ~done]
         return next(([j] for j in ready if not self._sizes[j]), ready)
 
     def held_during(self, done: int, j: int) -> int:
-        """Numbers held while primitive `j` runs after those in `done`."""
+        """Elements that are alive while primitive `j` runs after those in `done`."""
         held = sum(size for maker, readers, size in self._tensors if maker & ~done == 0 and readers & ~done)
         return held + self._sizes[j]
 
     def peak_as_called(self) -> int:
-        """The most numbers held when all run in the order of the calls."""
+        """The peak when all operations run in the order of the calls."""
         return max(self.held_during((1 << j) - 1, j) for j in range(len(self._needs)))
 
 
 def _storages(primitives: Sequence[Primitive]) -> dict[int, int]:
-    """For each tensor the one whose memory it lies in."""
+    """For each tensor the one whose memory it uses, which may be itself."""
     before = _ancestors(primitives)
     readers: dict[int, set[int]] = {i: set() for i in range(INPUT, len(primitives))}
     elements = {INPUT: primitives[0].in_elements}
@@ -91,12 +91,12 @@ def _storages(primitives: Sequence[Primitive]) -> dict[int, int]:
         elements[j] = primitive.out_elements
         for i in primitive.inputs:
             readers[i].add(j)
-    # Where each tensor lies: whose memory, and which of its channels.
+    # For each tensor the one whose memory it uses, and which of its channels.
     places = {INPUT: (INPUT, range(primitives[0].in_channels))}
     split_off: dict[int, int] = {}
 
     def read_elsewhere(i: int, j: int) -> bool:
-        """Whether anybody may still read what tensor `i` covers when primitive `j` overwrites it."""
+        """Whether, when primitive `j` overwrites tensor `i`, another primitive may still have to read that memory."""
         storage, channels = places[i]
         return any(
             r != j and not before[j] >> r & 1
@@ -108,7 +108,7 @@ def _storages(primitives: Sequence[Primitive]) -> dict[int, int]:
     for j, primitive in enumerate(primitives):
         places[j] = (j, range(primitive.out_channels))
         if primitive.kind == "split":
-            # The parts of one call follow each other.
+            # `Graph.split` appends the parts of one tensor in order.
             source = primitive.inputs[0]
             start = split_off.get(source, 0) % primitive.in_channels
             split_off[source] = start + primitive.out_channels
@@ -123,7 +123,7 @@ def _storages(primitives: Sequence[Primitive]) -> dict[int, int]:
 
 
 def _ancestors(primitives: Sequence[Primitive]) -> list[int]:
-    """For each primitive, the set (bits) of those that must run before it."""
+    """For each primitive the set, as bits, of those that must run before it."""
     before: list[int] = []
     for primitive in primitives:
         mask = 0

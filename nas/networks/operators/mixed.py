@@ -1,4 +1,4 @@
-"""What do the blocks of MixNet consist of?"""
+"""The operations of MixNet's block."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from nas.networks.operators.mobile import added, squeezed
 
 
 def mixconv(graph: Graph, x: Tensor, block: Block) -> Tensor:
-    """MixNet's block (arXiv:1907.09595, section 3): an inverted residual whose depthwise convolution has many kernels.
+    """MixNet's block (arXiv:1907.09595, section 3): an inverted residual with depthwise convolutions of several kernels.
 
-    The hidden channels are cut into equal parts (see `kernel_parts`), one for each kernel size; one normalisation
-    follows them all. The 1×1s can have groups: `expand_groups` the expansion (left out when `hidden_channels` are those
-    of the input), `groups` the projection.
+    The hidden channels are cut into equal parts (see `kernel_parts`), one for each kernel size, and normalised
+    together. The 1×1s can have groups: `expand_groups` those of the expansion (left out where `hidden_channels` equal
+    the input's), `groups` those of the projection.
     """
     h = x
     if block.hidden_channels != x.channels:
@@ -38,15 +38,15 @@ def mixconv(graph: Graph, x: Tensor, block: Block) -> Tensor:
 
 
 def kernel_parts(block: Block) -> tuple[tuple[int, int], ...]:
-    """The kernel sizes 3, 5, .. up to `kernel_size`, each with its channels; what cannot be shared out is the first's.
+    """The kernel sizes 3, 5, .. up to `kernel_size` with equal channels each; the first has the remainder too.
 
     Raises NasError where there are more kernels than hidden channels.
     """
     sizes = range(3, block.kernel_size + 1, 2) or (block.kernel_size,)
-    share, rest = divmod(block.hidden_channels, len(sizes))
+    share, remainder = divmod(block.hidden_channels, len(sizes))
     if not share:
         raise NasError(
             f"hidden_channels of a mixconv block must be at least {len(sizes)}, the number of its kernel sizes "
             f"(up to {block.kernel_size}), but got {block.hidden_channels}"
         )
-    return tuple((size, share + (rest if index == 0 else 0)) for index, size in enumerate(sizes))
+    return tuple((size, share + (remainder if index == 0 else 0)) for index, size in enumerate(sizes))

@@ -1,4 +1,4 @@
-"""What do the blocks of MobileOne consist of?"""
+"""The operations of MobileOne's block."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from nas.networks.operators.mobile import squeezed
 
 
 def mobile_one(graph: Graph, x: Tensor, block: Block) -> Tensor:
-    """MobileOne's block (arXiv:2206.04040, figure 3): branches side by side, their sum, its activation.
+    """MobileOne's block (arXiv:2206.04040, figure 3): the sum of parallel branches, then an activation.
 
-    While it is trained there are `branches` k×k convolutions, a 1×1 convolution where k is above 1, and batch
-    normalisation alone where stride and channels allow. With `branches` 0 they have become one convolution with a bias.
-    Squeeze-and-excitation (MobileOne-S4) stands before the activation.
+    The training form has `branches` k×k convolutions, a 1×1 convolution if k is above 1, and batch normalisation alone
+    where stride and channels allow. With `branches` 0 they are merged into one convolution with a bias.
+    Squeeze-and-excitation (MobileOne-S4) comes before the activation.
     """
     if not block.branches and not block.se_channels:
         return _conv(graph, x, block, block.kernel_size, norm=False, activation=block.activation)

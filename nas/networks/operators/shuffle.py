@@ -1,4 +1,4 @@
-"""What do the blocks of ShuffleNetV1 and V2 and of Single Path One-Shot consist of?"""
+"""The operations of the blocks of ShuffleNetV1 and V2 and of Single Path One-Shot."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from nas.networks.operators.graph import Graph, Tensor
 def shuffle_v1(graph: Graph, x: Tensor, block: Block) -> Tensor:
     """ShuffleNetV1's unit (arXiv:1707.01083, figure 2b, c): 1×1, channel shuffle, depthwise k×k, 1×1, both in groups.
 
-    The first 1×1 has `expand_groups`, the last one `groups`, which are also what is shuffled. The input is added where
-    stride and channels allow. Else it is concatenated, after a 3×3 average pooling where the stride is 2, and the last
-    1×1 makes the channels that are missing from `out_channels`.
+    The first 1×1 has `expand_groups`, the last one `groups`; the shuffle has `groups` too. The input is added where
+    stride and channels allow. Else it is concatenated (after a 3×3 average pooling if the stride is 2), and the last
+    1×1 makes the other channels of `out_channels`.
     """
     concatenates = not block.keeps_shape(x.channels)
     branch_channels = block.out_channels - x.channels if concatenates else block.out_channels
@@ -35,9 +35,9 @@ def shuffle_v1(graph: Graph, x: Tensor, block: Block) -> Tensor:
 def shuffle_v2(graph: Graph, x: Tensor, block: Block) -> Tensor:
     """ShuffleNetV2's unit (arXiv:1807.11164, figure 3c, d); its branch: 1×1, depthwise k×k, 1×1.
 
-    Where stride and channels allow, one half of the input goes through the branch. Else all of it goes through the
-    branch and, beside it, through a depthwise k×k and a 1×1; both make half of the output. `hidden_channels` are those
-    within the branch.
+    Where stride and channels allow, half of the input goes through the branch, and the other half stays. Else all of it
+    goes through the branch, and also through a depthwise k×k and a 1×1; each makes half of the output.
+    `hidden_channels` are those within the branch.
     """
 
     def branch(h: Tensor) -> Tensor:
@@ -50,10 +50,11 @@ def shuffle_v2(graph: Graph, x: Tensor, block: Block) -> Tensor:
 
 
 def shuffle_xception(graph: Graph, x: Tensor, block: Block) -> Tensor:
-    """The fourth choice of Single Path One-Shot (arXiv:1904.00420): as `shuffle_v2` but for the branch.
+    """The fourth choice of Single Path One-Shot (arXiv:1904.00420): as `shuffle_v2`, but with a longer branch.
 
-    That is three times a depthwise k×k, without activation, and a 1×1; the first depthwise has the stride. Halves are
-    as in ShuffleNetV2 also where the paper's code gives the shortcut the input's channels (blocks of stride 2).
+    The branch is three times a depthwise k×k (without activation) and a 1×1; the first depthwise has the stride. In
+    blocks of stride 2 the shortcut has half of the output's channels, as in ShuffleNetV2; the paper's code gives it the
+    input's.
     """
 
     def branch(h: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ def shuffle_xception(graph: Graph, x: Tensor, block: Block) -> Tensor:
 
 
 def _halves(graph: Graph, x: Tensor, block: Block) -> tuple[Tensor, Tensor]:
-    """The half of the output that passes beside the branch, and what goes into the branch."""
+    """The half of the output that does not come from the branch, and the branch's input."""
     if block.out_channels % 2:
         raise NasError(f"out_channels of a {block.op} block must be even, but got {block.out_channels}")
     half = block.out_channels // 2

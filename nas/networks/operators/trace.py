@@ -1,4 +1,4 @@
-"""Which operations does each operator consist of?"""
+"""Trace a block: the operations of each operator for an input shape, cached."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPERATIONS: Mapping[str, Callable[[Graph, Tensor, Block], Tensor]] = {
 
 
 class Trace(NamedTuple):
-    """A block's operations on an input of one shape, and what they add up to."""
+    """A block's operations on an input of one shape, with their total parameters and MACs."""
 
     primitives: tuple[Primitive, ...]
     output: Tensor
@@ -53,5 +53,5 @@ def trace(block: Block, in_channels: int, height: int, width: int) -> Trace:
 
 @lru_cache(maxsize=1 << 16)
 def traced_peak(block: Block, in_channels: int, height: int, width: int) -> int:
-    """The most numbers that `block` holds at once (see memory.py)."""
+    """The largest number of elements that `block` holds at once (see memory.py)."""
     return peak_elements(trace(block, in_channels, height, width).primitives, in_channels * height * width)

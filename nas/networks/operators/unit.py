@@ -1,4 +1,4 @@
-"""What is a unit, the thing that a latency table has one row for, and what is it called?"""
+"""`Unit`: a block with its input shape, the row of a latency table, and its key as text."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from nas.networks.operators.trace import Trace, trace, traced_peak
 
 INPUT_CHANNELS = 3
 
-# The letters before each number in a unit's key, in their order there. Those of _ALWAYS are written whenever the
-# operator has the field, the others only where they differ from their default.
+# The letters before each number in a unit's key, in their order there. Fields in _ALWAYS are written whenever the
+# operator has them, the others only where they differ from their default.
 _LETTERS = {
     "out_channels": "o",
     "hidden_channels": "h",
@@ -33,11 +33,11 @@ _LETTERS = {
 _ALWAYS = frozenset(_LETTERS) - {"groups", "expand_groups"}
 _FIELDS = {letters: name for name, letters in _LETTERS.items()}
 _DEFAULTS = {f.name: f.default for f in fields(Block)}
-# The gate of MobileNetV3 goes without saying.
+# The gate of MobileNetV3 is not written.
 _USUAL_GATE = "hsigmoid"
 _SHAPE = re.compile(r"(?P<op>[a-z]\w*?)_(?P<h>\d+)x(?P<w>\d+)_i(?P<i>\d+)(?:_(?P<rest>\w+))?")
 _NUMBER = re.compile(r"([a-z]+)(\d+)")
-# Many times what any unit's key takes. Python refuses to read numbers of thousands of digits.
+# Many times the length of any key. Longer text is refused before int() meets numbers of thousands of digits.
 _MOST_LETTERS = 500
 
 
@@ -93,12 +93,12 @@ class Unit:
 
     @property
     def peak_elements(self) -> int:
-        """The most numbers alive at once while it runs on one image, input and output included."""
+        """The largest number of elements alive at once for one image, input and output included."""
         return traced_peak(self.block, self.in_channels, self.height, self.width)
 
     @cached_property
     def key(self) -> str:
-        """One readable word, such as `mbconv_112x112_i16_o24_h64_k3_s2_se0_relu`; `parse_unit` reads it back."""
+        """A readable name, such as `mbconv_112x112_i16_o24_h64_k3_s2_se0_relu`; `parse_unit` reads it back."""
         block = self.block
         used = OPERATORS[block.op]
         words = [block.op, f"{self.height}x{self.width}", f"i{self.in_channels}"]
@@ -121,7 +121,7 @@ class Unit:
 
 
 def parse_unit(key: str) -> Unit:
-    """The unit that `key` names. Raises NasError for a word that no unit has as its key."""
+    """The inverse of `Unit.key`. Raises NasError for text that is no unit's key."""
     if len(key) > _MOST_LETTERS:
         raise NasError(f"not a unit: {key[:40]!r} and so on, {len(key)} letters of {_MOST_LETTERS} at most")
     match = _SHAPE.fullmatch(key)
@@ -166,7 +166,7 @@ def units(architecture: Architecture) -> tuple[Unit, ...]:
 
 @lru_cache(maxsize=1 << 16)
 def _unit(block: Block, in_channels: int, height: int, width: int) -> Unit:
-    """The unit: networks of a space share theirs, and with them their keys."""
+    """The unit, cached: the networks of a space share their units, and so their cached keys."""
     return Unit(block, in_channels, height, width)
 
 
@@ -176,6 +176,6 @@ def primitives(unit: Unit) -> tuple[Primitive, ...]:
 
 
 def operations_of(units: Iterable[Unit]) -> tuple[str, ...]:
-    """The kinds of operations that units consist of, each once; grouped convolutions are a kind of their own."""
+    """The kinds of operations in units, each once; grouped convolutions count as a kind of their own."""
     rows = (primitive for unit in units for primitive in primitives(unit))
     return tuple(dict.fromkeys("grouped_conv" if p.kind == "conv" and p.groups > 1 else p.kind for p in rows))
