@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LatencyComparison:
     """What one table says over what another says, for `count` things that both know.
 
     `median_ratio` is how many times as long they take by the second, nine in ten of them between `low_ratio` and
@@ -49,7 +49,7 @@ class UnitDifference:
 class TableDifference:
     """Two tables beside each other: their common units, and how many each has alone."""
 
-    common: Comparison
+    common: LatencyComparison
     only_first: int
     only_second: int
     largest: tuple[UnitDifference, ...]
@@ -71,7 +71,7 @@ def compare_tables(first: LatencyTable, second: LatencyTable, *, largest: int = 
 
 def compare_on_space(
     first: LatencyTable, second: LatencyTable, space: SearchSpace, count: int, seed: int
-) -> Comparison:
+) -> LatencyComparison:
     """The latencies of random networks of a space. Raises NasError for units that either table lacks."""
     for table in (first, second):
         table.require(space.units())
@@ -79,7 +79,7 @@ def compare_on_space(
     return compare_latencies(first.estimate_members(members), second.estimate_members(members))
 
 
-def compare_latencies(first_ms: Sequence[float] | Array, second_ms: Sequence[float] | Array) -> Comparison:
+def compare_latencies(first_ms: Sequence[float] | Array, second_ms: Sequence[float] | Array) -> LatencyComparison:
     """What the second latencies are beside the first, in the same order."""
     # Imported here: reading tables does without it.
     from scipy.stats import spearmanr
@@ -88,7 +88,7 @@ def compare_latencies(first_ms: Sequence[float] | Array, second_ms: Sequence[flo
     low, median, high = np.quantile(second / first, (0.05, 0.5, 0.95)).tolist()
     ordered = len(set(first)) > 1 and len(set(second)) > 1
     spearman = float(spearmanr(first, second).statistic) if ordered else float("nan")
-    return Comparison(len(first), median, low, high, spearman)
+    return LatencyComparison(len(first), median, low, high, spearman)
 
 
 def differing_conditions(first: LatencyTable, second: LatencyTable) -> Mapping[str, tuple[str, str]]:

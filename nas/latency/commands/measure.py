@@ -17,7 +17,7 @@ from nas.latency.verdict import PASSED
 
 if TYPE_CHECKING:
     from nas.latency.energy import Power
-    from nas.latency.measuring.agreement import Agreement
+    from nas.latency.measuring.agreement import LatencyAgreement
     from nas.latency.measuring.kit import RunSettings
     from nas.latency.measuring.plan import Plan
     from nas.latency.measuring.samples import Results
@@ -320,7 +320,7 @@ def _protocols(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _cells(found: Agreement) -> tuple[str, str, str]:
+def _cells(found: LatencyAgreement) -> tuple[str, str, str]:
     return f"{found.mape:.2%}", f"{found.worst:.2%}", f"{found.spearman:.4f}"
 
 

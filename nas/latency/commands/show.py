@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from nas import console
-from nas.latency.difference import Comparison, TableDifference, differing_conditions
+from nas.latency.difference import LatencyComparison, TableDifference, differing_conditions
 from nas.latency.table import LatencyTable
 from nas.latency.verdict import validated
 from nas.networks.architecture import Architecture
@@ -154,7 +154,7 @@ def print_difference(
     second: LatencyTable,
     difference: TableDifference | None,
     networks: Mapping[str, tuple[float, float]],
-    spaces: Mapping[str, Comparison],
+    spaces: Mapping[str, LatencyComparison],
 ) -> None:
     """Two tables beside each other: conditions, common units, networks (latency by each in ms), spaces."""
     console.print_table(
@@ -183,7 +183,7 @@ def print_difference_json(
     second: LatencyTable,
     difference: TableDifference | None,
     networks: Mapping[str, tuple[float, float]],
-    spaces: Mapping[str, Comparison],
+    spaces: Mapping[str, LatencyComparison],
 ) -> None:
     """The same for programs."""
     data: dict[str, Any] = {
@@ -262,13 +262,13 @@ def _print_beside(
     console.print_table(columns, cells, numbers=columns[1:])
 
 
-def _comparison_cells(name: str, comparison: Comparison) -> Sequence[str]:
+def _comparison_cells(name: str, comparison: LatencyComparison) -> Sequence[str]:
     ratios = (comparison.median_ratio, comparison.low_ratio, comparison.high_ratio)
     spearman = "-" if math.isnan(comparison.spearman) else f"{comparison.spearman:.4f}"
     return (name, f"{comparison.count:,}", *(f"{ratio:.3f}" for ratio in ratios), spearman)
 
 
-def _comparison_json(comparison: Comparison) -> dict[str, Any]:
+def _comparison_json(comparison: LatencyComparison) -> dict[str, Any]:
     # NaN is not JSON.
     data = asdict(comparison)
     return data | {"spearman": None if math.isnan(comparison.spearman) else comparison.spearman}

@@ -48,7 +48,7 @@ LEAST_MS = 1e-6
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LatencyAgreement:
     """Predictions beside measurements of the same networks: shares of the measured latency, from 0 to 1.
 
     `bias` is the mean of predicted / measured - 1, `mape` its mean magnitude, `worst` its largest magnitude;
@@ -78,12 +78,12 @@ class Agreement:
         }
 
 
-def compare(predicted: Sequence[float] | Array, measured: Sequence[float] | Array) -> Agreement:
+def compare(predicted: Sequence[float] | Array, measured: Sequence[float] | Array) -> LatencyAgreement:
     """How well predictions agree with measurements, both in milliseconds."""
     ours, theirs = np.asarray(predicted, float), np.asarray(measured, float)
     error = ours / theirs - 1
     ranked = len(ours) > 1 and len(set(ours)) > 1 and len(set(theirs)) > 1
-    return Agreement(
+    return LatencyAgreement(
         networks=len(ours),
         bias=float(error.mean()),
         mape=float(np.abs(error).mean()),
@@ -105,17 +105,17 @@ def unit_latencies(plan: Plan, results: Results, protocol: str = PROTOCOL) -> di
     }
 
 
-def summed(networks: Sequence[Network], latency_ms: Mapping[str, float]) -> Array:
+def unit_sums(networks: Sequence[Network], latency_ms: Mapping[str, float]) -> Array:
     """The sum over each network's units."""
     return np.array([sum(latency_ms[unit.key] for unit in n.units) for n in networks])
 
 
-def measured(networks: Sequence[Network], timings: Mapping[str, Timing]) -> Array:
+def network_latencies(networks: Sequence[Network], timings: Mapping[str, Timing]) -> Array:
     """The latency of each network as a whole: the last run, which is how a network runs that runs again and again."""
     return np.array([timings[network.name].latency_ms() for network in networks])
 
 
-def timed(plan: Plan, results: Results, latency_ms: Mapping[str, float], role: Role) -> list[Network]:
+def timed_networks(plan: Plan, results: Results, latency_ms: Mapping[str, float], role: Role) -> list[Network]:
     """The networks of a role that were timed, in both halves, and whose units were."""
     return [
         network
@@ -151,9 +151,9 @@ def calibrated_otherwise(
     """Latencies of `others` in milliseconds by the calibration called `name`, fitted to `fitting`."""
 
     def columns(networks: Sequence[Network]) -> Array:
-        return np.column_stack([summed(networks, latency_ms), CALIBRATIONS[name](networks)])
+        return np.column_stack([unit_sums(networks, latency_ms), CALIBRATIONS[name](networks)])
 
-    return np.asarray(columns(others) @ _solve(columns(fitting), measured(fitting, results.timings)), float)
+    return np.asarray(columns(others) @ _solve(columns(fitting), network_latencies(fitting, results.timings)), float)
 
 
 def _with_offset(amounts: Sequence[int]) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nas.latency.measuring.agreement import measured, summed, timed
+from nas.latency.measuring.agreement import network_latencies, timed_networks, unit_sums
 from nas.latency.measuring.plan import Plan, Role
 from nas.latency.measuring.samples import Results
 from nas.latency.table import LatencyTable
@@ -51,11 +51,11 @@ def _draw(above: Any, below: Any, table: LatencyTable, plan: Plan, results: Resu
     calibration = table.conditions.calibration
     longest = 0.0
     for role, (mark, colour, words) in _MARKS.items():
-        networks = timed(plan, results, latency_ms, role)
+        networks = timed_networks(plan, results, latency_ms, role)
         if not networks:
             continue
-        theirs = measured(networks, results.timings)
-        ours = calibration.offset_ms + calibration.scale * summed(networks, latency_ms)
+        theirs = network_latencies(networks, results.timings)
+        ours = calibration.offset_ms + calibration.scale * unit_sums(networks, latency_ms)
         error = np.abs(ours / theirs - 1).mean()
         label = f"{words}: {len(networks)}, mean error {error:.1%}"
         above.plot(theirs, ours, mark, color=colour, markersize=5, alpha=0.8, label=label)

@@ -69,7 +69,7 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
-class Model:
+class KitModel:
     """One model of a kit: an ONNX file and the shapes of its inputs. Units are named by their keys."""
 
     name: str
@@ -77,7 +77,7 @@ class Model:
     inputs: tuple[tuple[int, ...], ...]
 
 
-def write_kit(models: Iterable[Model], settings: RunSettings, folder: Path) -> str:
+def write_kit(models: Iterable[KitModel], settings: RunSettings, folder: Path) -> str:
     """Write a kit into `folder` and return its identity: the same models and settings have the same.
 
     There must be a model called SENTINEL. Until the kit is whole it stands beside `folder`, so that a kill leaves

@@ -17,8 +17,16 @@ from typing import Any
 
 from nas.errors import NasError
 from nas.latency.measuring import agreement, runner
-from nas.latency.measuring.agreement import Agreement, compare, fit_calibration, measured, summed, timed, unit_latencies
-from nas.latency.measuring.kit import EMPTY, SENTINEL, Model, RunSettings, write_kit, write_runner
+from nas.latency.measuring.agreement import (
+    LatencyAgreement,
+    compare,
+    fit_calibration,
+    network_latencies,
+    timed_networks,
+    unit_latencies,
+    unit_sums,
+)
+from nas.latency.measuring.kit import EMPTY, SENTINEL, KitModel, RunSettings, write_kit, write_runner
 from nas.latency.measuring.plan import LEAST_FIT, Network, Plan, load_plan, save_plan
 from nas.latency.measuring.samples import Results
 from nas.latency.table import Calibration, Citation, LatencyTable, Row, TableFormat
@@ -57,7 +65,7 @@ def prepare(plan: Plan, settings: RunSettings, folder: Path, say: Callable[[int,
     wanted = [(network.name, network.units) for network in plan.networks]
     wanted += [(unit.key, (unit,)) for unit in plan.units]
 
-    def models() -> Iterator[Model]:
+    def models() -> Iterator[KitModel]:
         # These two watch the machine, whatever the precision.
         for name, unit in WATCHES.items():
             yield unit_model(name, (unit,))
@@ -113,7 +121,7 @@ def build_table(name: str, plan: Plan, results: Results, device: dict[str, Any])
     """
     latency_ms = unit_latencies(plan, results)
     fitting = _fitting(plan, results, latency_ms)
-    calibration = fit_calibration(summed(fitting, latency_ms), measured(fitting, results.timings))
+    calibration = fit_calibration(unit_sums(fitting, latency_ms), network_latencies(fitting, results.timings))
     rows = {
         key: Row(ms, results.timings[key].spread_ms(), len(results.timings[key].ms), "measured")
         for key, ms in latency_ms.items()
@@ -132,7 +140,7 @@ def build_table(name: str, plan: Plan, results: Results, device: dict[str, Any])
 
 def validation(plan: Plan, results: Results, latency_ms: dict[str, float], calibration: Calibration) -> dict[str, Any]:
     """How the calibrated sums agree with networks that nothing was fitted to, beside the noise of measuring."""
-    held_out = timed(plan, results, latency_ms, "held out")
+    held_out = timed_networks(plan, results, latency_ms, "held out")
     if not held_out:
         return {"verdict": "not validated: no network was measured whole"}
     found = held_out_agreement(plan, results, latency_ms, calibration)
@@ -145,9 +153,12 @@ def validation(plan: Plan, results: Results, latency_ms: dict[str, float], calib
         "noise": noise.to_json(),
         "range_ms": _range_ms(held_out, results),
     }
-    references = timed(plan, results, latency_ms, "reference")
+    references = timed_networks(plan, results, latency_ms, "reference")
     if references:
-        ours, theirs = _calibrated(calibration, summed(references, latency_ms)), measured(references, results.timings)
+        ours, theirs = (
+            _calibrated(calibration, unit_sums(references, latency_ms)),
+            network_latencies(references, results.timings),
+        )
         data["references"] = compare(ours, theirs).to_json()
         for network, table_ms, measured_ms in zip(references, ours, theirs, strict=True):
             data[network.name] = {
@@ -161,7 +172,7 @@ def validation(plan: Plan, results: Results, latency_ms: dict[str, float], calib
 
 def _range_ms(networks: Sequence[Network], results: Results) -> list[float]:
     """The least and the most that these networks took."""
-    latencies = measured(networks, results.timings)
+    latencies = network_latencies(networks, results.timings)
     return [round(float(latencies.min()), 3), round(float(latencies.max()), 3)]
 
 
@@ -194,19 +205,21 @@ def validate(table: LatencyTable, plan: Plan, results: Results) -> LatencyTable:
 
 def held_out_agreement(
     plan: Plan, results: Results, latency_ms: dict[str, float], calibration: Calibration
-) -> Agreement:
+) -> LatencyAgreement:
     """The calibrated sums beside the networks that nothing was fitted to."""
-    networks = timed(plan, results, latency_ms, "held out")
-    return compare(_calibrated(calibration, summed(networks, latency_ms)), measured(networks, results.timings))
+    networks = timed_networks(plan, results, latency_ms, "held out")
+    return compare(
+        _calibrated(calibration, unit_sums(networks, latency_ms)), network_latencies(networks, results.timings)
+    )
 
 
-def noise_floor(plan: Plan, results: Results) -> Agreement:
+def noise_floor(plan: Plan, results: Results) -> LatencyAgreement:
     """The same networks measured twice: in every other visit."""
     networks = [n for n in plan.networks if all(n.name in half for half in results.halves)]
-    return compare(*(measured(networks, half) for half in results.halves))
+    return compare(*(network_latencies(networks, half) for half in results.halves))
 
 
-def verdict(found: Agreement, noise: Agreement) -> str:
+def verdict(found: LatencyAgreement, noise: LatencyAgreement) -> str:
     """Whether a table is good enough to rely on, in words that begin with passed or FAILED."""
     problems = []
     if found.mape > MOST_MAPE:
@@ -221,25 +234,25 @@ def verdict(found: Agreement, noise: Agreement) -> str:
     return f"FAILED: {'; '.join(problems)}" if problems else PASSED
 
 
-def compare_protocols(plan: Plan, results: Results) -> dict[str, tuple[float, Calibration, Agreement]]:
+def compare_protocols(plan: Plan, results: Results) -> dict[str, tuple[float, Calibration, LatencyAgreement]]:
     """By way of timing a unit: the mean of sum / network before calibration, the calibration, and the agreement."""
     compared = {}
     for protocol in agreement.PROTOCOLS:
         latency_ms = unit_latencies(plan, results, protocol)
         fitting = _fitting(plan, results, latency_ms)
-        sums = summed(fitting, latency_ms)
-        whole = measured(fitting, results.timings)
+        sums = unit_sums(fitting, latency_ms)
+        whole = network_latencies(fitting, results.timings)
         calibration = fit_calibration(sums, whole)
         found = held_out_agreement(plan, results, latency_ms, calibration)
         compared[protocol] = (float((sums / whole).mean()), calibration, found)
     return compared
 
 
-def compare_calibrations(plan: Plan, results: Results) -> dict[str, Agreement]:
+def compare_calibrations(plan: Plan, results: Results) -> dict[str, LatencyAgreement]:
     """By form of the calibration: the agreement on the networks that nothing was fitted to, units timed as they are."""
     latency_ms = unit_latencies(plan, results)
-    fitting, held_out = _fitting(plan, results, latency_ms), timed(plan, results, latency_ms, "held out")
-    whole = measured(held_out, results.timings)
+    fitting, held_out = _fitting(plan, results, latency_ms), timed_networks(plan, results, latency_ms, "held out")
+    whole = network_latencies(held_out, results.timings)
     return {
         name: compare(agreement.calibrated_otherwise(name, fitting, held_out, results, latency_ms), whole)
         for name in agreement.CALIBRATIONS
@@ -248,7 +261,7 @@ def compare_calibrations(plan: Plan, results: Results) -> dict[str, Agreement]:
 
 def _fitting(plan: Plan, results: Results, latency_ms: dict[str, float]) -> list[Network]:
     """The networks to fit by. Raises NasError for fewer than a calibration needs."""
-    found = timed(plan, results, latency_ms, "fit")
+    found = timed_networks(plan, results, latency_ms, "fit")
     if len(found) < LEAST_FIT:
         raise NasError(
             f"the calibration needs at least {LEAST_FIT} networks to fit by, but {len(found)} were measured whole"

@@ -15,7 +15,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from nas.latency.measuring.kit import Model, Precision
+from nas.latency.measuring.kit import KitModel, Precision
 from nas.latency.measuring.onnx_precision import in_precision
 from nas.networks.blocks import build_block
 from nas.networks.onnx_graph import onnx_bytes
@@ -26,7 +26,7 @@ _SMALL = 1024
 _WEIGHTS = (np.float32, np.float16, np.int8)
 
 
-def unit_model(name: str, units: Sequence[Unit], precision: Precision = "float32") -> Model:
+def unit_model(name: str, units: Sequence[Unit], precision: Precision = "float32") -> KitModel:
     """The model of some units in a row (one, a few, or a whole network), for one image.
 
     Raises RunFailedError, naming it, when torch cannot export it.
@@ -45,7 +45,7 @@ def unit_model(name: str, units: Sequence[Unit], precision: Precision = "float32
     inside = first.in_channels != INPUT_CHANNELS
     model = in_precision(onnx.load_from_string(exported), precision, inside=inside)
     given = tuple(dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim)
-    return Model(name, hollow(model).SerializeToString(), (given,))
+    return KitModel(name, hollow(model).SerializeToString(), (given,))
 
 
 def hollow(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import digamma, gammaln
 
 from nas.errors import NasError
-from nas.latency.measuring.agreement import Agreement, compare
+from nas.latency.measuring.agreement import LatencyAgreement, compare
 from nas.latency.modelling.cost_model import amounts
 from nas.latency.table import Calibration, Citation, LatencyTable, Row, TableFormat
 from nas.networks.operators import Unit, parse_unit
@@ -325,7 +325,7 @@ def _conditions(
     samples: Sequence[DeviceSample],
     devices: _Devices,
     offset_ms: float,
-    agreement: Agreement,
+    agreement: LatencyAgreement,
     given: Mapping[str, str],
 ) -> TableFormat:
     whole = sum(sample.whole for sample in samples)

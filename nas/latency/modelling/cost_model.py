@@ -19,7 +19,7 @@ _MILLION = 1e6
 
 
 @dataclass(frozen=True)
-class Sample:
+class PublishedSample:
     """A published latency of a block or of a whole network: the sum of `units`, less that of `without`.
 
     `without` is for a published difference between two networks. `group` is the source; `family` holds together what
@@ -118,7 +118,11 @@ def amounts(units: Iterable[Unit]) -> Array:
 
 
 def fit_cost_model(
-    samples: Sequence[Sample], *, free: Sequence[str] = (), weights: Mapping[str, float] | None = None, rounds: int = 20
+    samples: Sequence[PublishedSample],
+    *,
+    free: Sequence[str] = (),
+    weights: Mapping[str, float] | None = None,
+    rounds: int = 20,
 ) -> CostModel:
     """The model with the least squared relative error.
 
@@ -130,7 +134,11 @@ def fit_cost_model(
 
 
 def cross_validate(
-    samples: Sequence[Sample], *, free: Sequence[str] = (), weights: Mapping[str, float] | None = None, folds: int = 10
+    samples: Sequence[PublishedSample],
+    *,
+    free: Sequence[str] = (),
+    weights: Mapping[str, float] | None = None,
+    folds: int = 10,
 ) -> dict[str, FitError]:
     """By source, the error on families that were held out; families are dealt to folds in order of their names.
 
@@ -155,7 +163,7 @@ def cross_validate(
 
 
 def predict_without(
-    samples: Sequence[Sample],
+    samples: Sequence[PublishedSample],
     group: str,
     *,
     also: Sequence[str] = (),
@@ -177,12 +185,12 @@ def fit_error(ratios: Array) -> FitError:
     return FitError(len(error), float(error.mean()), float(np.abs(error).mean()), float(np.abs(error).max()))
 
 
-def _rows(samples: Sequence[Sample]) -> Array:
+def _rows(samples: Sequence[PublishedSample]) -> Array:
     return np.array([amounts(sample.units) - amounts(sample.without) for sample in samples])
 
 
 def _fit(
-    samples: Sequence[Sample], rows: Array, free: Sequence[str], weights: Mapping[str, float], rounds: int
+    samples: Sequence[PublishedSample], rows: Array, free: Sequence[str], weights: Mapping[str, float], rounds: int
 ) -> CostModel:
     # Imported here: estimating does without it.
     from scipy.optimize import nnls
@@ -209,5 +217,5 @@ def _short(value: float) -> float:
     return float(f"{value:.10g}")
 
 
-def _scale_name(sample: Sample) -> str:
+def _scale_name(sample: PublishedSample) -> str:
     return sample.scale_of or sample.group

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nas.latency.modelling.cost_model import Sample
+from nas.latency.modelling.cost_model import PublishedSample
 from nas.latency.published.files import PublishedUnit, published_rows, read_published
 from nas.latency.table import Citation, LatencyTable, TableFormat
 from nas.networks.architecture import Block
@@ -35,12 +35,12 @@ LICENCE = "MIT"
 _COLUMNS = ("device", "op", "hw", "in_c", "out_c", "expand_ratio", "stride", "kernel", "se", "latency_ms", "key")
 
 
-def nn_meter(folder: Path) -> list[Sample]:
+def nn_meter(folder: Path) -> list[PublishedSample]:
     """The Pixel 1's first convolutions and MBConv blocks, with and without squeeze-and-excitation."""
     return read_published(folder / NN_METER, _COLUMNS, _sample)
 
 
-def squeeze_excitation_pairs(blocks: Sequence[Sample]) -> list[Sample]:
+def squeeze_excitation_pairs(blocks: Sequence[PublishedSample]) -> list[PublishedSample]:
     """What squeeze-and-excitation adds, by those of nn-Meter's blocks that differ in nothing else."""
     by_unit = {sample.units[0]: sample for sample in blocks}
     samples = []
@@ -48,7 +48,9 @@ def squeeze_excitation_pairs(blocks: Sequence[Sample]) -> list[Sample]:
         plain = by_unit.get(replace(unit, block=replace(unit.block, se_channels=0, se_gate="")))
         if unit.block.se_channels and plain is not None:
             name, added_ms = f"{sample.name} less {plain.name}", sample.latency_ms - plain.latency_ms
-            samples.append(Sample(name, "nn_meter_se", sample.family, (unit,), added_ms, plain.units, sample.group))
+            samples.append(
+                PublishedSample(name, "nn_meter_se", sample.family, (unit,), added_ms, plain.units, sample.group)
+            )
     return samples
 
 
@@ -85,13 +87,13 @@ def build_early_stages(name: str, folder: Path) -> LatencyTable:
     return LatencyTable(name, conditions, published_rows(figures))
 
 
-def _sample(row: dict[str, str]) -> Sample | None:
+def _sample(row: dict[str, str]) -> PublishedSample | None:
     figure = _published_unit(PIXEL_1, row)
     if figure is None:
         return None
     unit = figure.unit
     family = f"nn-meter {unit.height} {unit.in_channels} {unit.out_channels}"
-    return Sample(row["key"], "nn_meter", family, (unit,), figure.latency_ms)
+    return PublishedSample(row["key"], "nn_meter", family, (unit,), figure.latency_ms)
 
 
 def _published_unit(device: str, row: dict[str, str]) -> PublishedUnit | None:

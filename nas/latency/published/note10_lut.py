@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.latency.modelling.cost_model import CostModel, Sample, fit_cost_model
+from nas.latency.modelling.cost_model import CostModel, PublishedSample, fit_cost_model
 from nas.latency.published.files import PublishedUnit, published_rows
 from nas.latency.published.ofa_note10 import RESOLUTIONS, WIDTH, ofa_note10
 from nas.latency.table import Citation, LatencyTable, Row, TableFormat
@@ -71,7 +71,7 @@ def _uniform(width: float, resolution: int, depth: int, kernel_size: int, expand
 
 
 def _fit(figures: Sequence[PublishedUnit]) -> CostModel:
-    samples = [Sample(f.unit.key, "note10", f.unit.key, (f.unit,), f.latency_ms) for f in figures]
+    samples = [PublishedSample(f.unit.key, "note10", f.unit.key, (f.unit,), f.latency_ms) for f in figures]
     return fit_cost_model(samples)
 
 

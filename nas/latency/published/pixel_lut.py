@@ -24,7 +24,7 @@ from nas.latency.modelling.cost_model import (
     AMOUNTS,
     CostModel,
     FitError,
-    Sample,
+    PublishedSample,
     cross_validate,
     fit_cost_model,
     fit_error,
@@ -118,7 +118,7 @@ def build_pixel_lut(folder: Path, wanted: Iterable[Unit]) -> LatencyTable:
     return LatencyTable(NAME, checked, rows)
 
 
-def _published_rows(blocks: list[Sample]) -> dict[str, Row]:
+def _published_rows(blocks: list[PublishedSample]) -> dict[str, Row]:
     """The mean of the figures published for each unit (one block may be several layers), for ReLU and ReLU6 alike."""
     figures: dict[str, list[float]] = {}
     for sample in blocks:
@@ -131,7 +131,7 @@ def _published_rows(blocks: list[Sample]) -> dict[str, Row]:
     }
 
 
-def _families_held_out(samples: list[Sample]) -> dict[str, Any]:
+def _families_held_out(samples: list[PublishedSample]) -> dict[str, Any]:
     """How well each family of networks is predicted by a model fitted without it, as a new network would be."""
     # Imported here: a table is read without it.
     from scipy.stats import spearmanr
@@ -185,7 +185,7 @@ def _conditions(model: CostModel, errors: dict[str, FitError], families: dict[st
     )
 
 
-def _agreement(table: LatencyTable, networks: list[Sample]) -> dict[str, Any]:
+def _agreement(table: LatencyTable, networks: list[PublishedSample]) -> dict[str, Any]:
     """How far the table's sums are from the reference networks' published latencies."""
     by_units = {sample.units: sample.latency_ms for sample in networks}
     rows: dict[str, Any] = {

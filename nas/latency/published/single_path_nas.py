@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas.latency.modelling.cost_model import Sample
+from nas.latency.modelling.cost_model import PublishedSample
 from nas.latency.published.files import read_published
 from nas.networks.architecture import Block
 from nas.networks.operators import Unit
@@ -30,12 +30,12 @@ _SINGLE_PATH_LAYERS = (
 _SINGLE_PATH_CHOICES = ((3, 3), (3, 6), (5, 3), (5, 6))
 
 
-def single_path_nas(folder: Path) -> list[Sample]:
+def single_path_nas(folder: Path) -> list[PublishedSample]:
     """Blocks of the Single-path NAS space, summed from TensorFlow Lite's per-operator profile."""
     return read_published(folder / SINGLE_PATH_NAS, ("layer", "choice", "latency_ms"), _single_path_block)
 
 
-def _single_path_block(row: dict[str, str]) -> Sample | None:
+def _single_path_block(row: dict[str, str]) -> PublishedSample | None:
     layer, choice = int(row["layer"]), int(row["choice"])
     if not 1 <= layer <= len(_SINGLE_PATH_LAYERS):
         return None
@@ -46,4 +46,6 @@ def _single_path_block(row: dict[str, str]) -> Sample | None:
     # Layers of one shape are one family: their figures are for the very same units.
     family = f"single-path {side} {in_channels} {out_channels} {stride}"
     unit = Unit(block, in_channels, side, side)
-    return Sample(f"layer {layer} choice {choice}", "single_path_nas", family, (unit,), float(row["latency_ms"]))
+    return PublishedSample(
+        f"layer {layer} choice {choice}", "single_path_nas", family, (unit,), float(row["latency_ms"])
+    )

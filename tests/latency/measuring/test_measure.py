@@ -245,8 +245,8 @@ def test_an_offset_is_fitted_only_where_it_pays() -> None:
 )
 def test_verdicts(mape: float, spearman: float, noise: float, said: str) -> None:
     """What fails is named with its limit."""
-    found = agreement.Agreement(10, 0, mape, mape, 1, 1, spearman, spearman)
-    assert verdict(found, agreement.Agreement(10, 0, noise, noise, 1, 1, 1, 1)).startswith(said)
+    found = agreement.LatencyAgreement(10, 0, mape, mape, 1, 1, spearman, spearman)
+    assert verdict(found, agreement.LatencyAgreement(10, 0, noise, noise, 1, 1, 1, 1)).startswith(said)
 
 
 def test_networks_beyond_the_range_that_was_checked_are_told_apart(

@@ -13,7 +13,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.latency.measuring import runner
-from nas.latency.measuring.kit import EMPTY, MANIFEST, RUNNER, SENTINEL, Model, RunSettings, write_kit
+from nas.latency.measuring.kit import EMPTY, MANIFEST, RUNNER, SENTINEL, KitModel, RunSettings, write_kit
 from nas.latency.measuring.onnx_models import unit_model
 from nas.latency.measuring.samples import read_results
 from nas.networks.architecture import Block
@@ -26,13 +26,13 @@ SETTINGS = RunSettings(
 )
 
 
-def models() -> list[Model]:
+def models() -> list[KitModel]:
     """Two that watch the machine, one unit, and one that no runtime can load."""
     return [
         unit_model(SENTINEL, [Unit(Block("conv", 8, 3), 8, 8, 8)]),
         unit_model(EMPTY, [Unit(Block("pool"), 1, 1, 1)]),
         unit_model(UNIT.key, [UNIT]),
-        Model("broken", b"no model", ((1, 1, 1, 1),)),
+        KitModel("broken", b"no model", ((1, 1, 1, 1),)),
     ]
 
 
@@ -271,7 +271,7 @@ def test_a_group_of_which_nothing_can_be_loaded_is_visited(tmp_path: Path) -> No
 
 def test_a_sentinel_that_cannot_be_loaded_ends_the_run_with_a_reason(tmp_path: Path) -> None:
     """Nothing can be told without it."""
-    write_kit([Model(SENTINEL, b"no model", ((1, 1),)), *models()[1:]], SETTINGS, tmp_path / "kit")
+    write_kit([KitModel(SENTINEL, b"no model", ((1, 1),)), *models()[1:]], SETTINGS, tmp_path / "kit")
     with pytest.raises(runner.KitError, match="the model that watches the machine cannot be loaded: "):
         runner.measure_kit(tmp_path / "kit", tmp_path / "results.jsonl", silent)
 
@@ -346,7 +346,7 @@ def test_a_run_ends_when_its_command_was_killed(kit: Path, tmp_path: Path) -> No
 def test_a_kit_that_was_not_finished_is_written_again(tmp_path: Path) -> None:
     """A kill while models are exported leaves nothing in the way."""
 
-    def killed() -> Iterator[Model]:
+    def killed() -> Iterator[KitModel]:
         yield models()[0]
         raise KeyboardInterrupt
 
