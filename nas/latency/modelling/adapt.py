@@ -32,7 +32,8 @@ from nas.networks.operators import Unit, parse_unit
 Array = NDArray[np.float64]
 
 LEAST_SAMPLES = 5
-# assumption: the spread of this many known devices shows how devices differ. With fewer, the departures below are added.
+# assumption: the spread of this many known devices shows how devices differ. With fewer, the departures below are added
+# to it.
 MANY_DEVICES = 8
 # Standard deviations that are averaged over. NOISES: error of a measurement, as a share of the latency. AMOUNT_SHARES:
 # difference from the known devices in the cost of one amount of the cost model, as a share of a network. UNIT_SHARES:
@@ -119,9 +120,9 @@ def choose(known_devices: KnownDevices, options: Array, targets: Array, count: i
     if not 1 <= count <= len(options):
         raise NasError(f"the number of samples to choose must be from 1 to {len(options)}, but is {count}")
     prior = _Prior.of(known_devices, targets.mean(axis=0))
-    factors = (
-        prior.factors if known_devices.are_many else np.hstack([prior.factors, _DESIGN_AMOUNT_SHARE * prior.amounts])
-    )
+    factors = prior.factors
+    if not known_devices.are_many:
+        factors = np.hstack([factors, _DESIGN_AMOUNT_SHARE * prior.amounts])
     expected = options @ prior.mean
     option_factors, target_factors = options @ factors, targets @ factors
     target_covariance = target_factors.T @ target_factors

@@ -82,7 +82,7 @@ def _refuse_unknown_operations(name: str, model: CostModel, units: Sequence[Unit
         fitted = ", ".join(sorted(model.operations))
         more = f" and {len(refused) - _MOST_NAMED} more" if len(refused) > _MOST_NAMED else ""
         raise NasError(
-            f"the cost model of the latency table {name} cannot estimate {len(refused)} "
+            f"the cost model of the latency table {name} cannot tell the latency of {len(refused)} "
             f"{'unit' if len(refused) == 1 else 'units'}, because it was not fitted to the operations in brackets: "
             f"{', '.join(refused[:_MOST_NAMED])}{more}. It was fitted to {fitted}."
         )

@@ -33,8 +33,8 @@ _CHANNELS = frozenset({"out_channels", "hidden_channels", "se_channels", "groups
 # Three rows for each coefficient: fewer are too few to fit a model to.
 _LEAST_ROWS = 3 * len(AMOUNTS)
 # _DEPARTURE: standard deviation of log(measured / model) within a kind (0.2: about 20 %). _REACH: length scale of the
-# Gaussian process in logarithms of channels. _NOISE: relative error of a row. Chosen by `cross_validate` on two measured
-# tables; the error hardly changes around these values.
+# Gaussian process in logarithms of channels. _NOISE: relative error of a row. Chosen by `cross_validate` on two
+# measured tables; the error hardly changes around these values.
 _DEPARTURE, _REACH, _NOISE = 0.2, 2.0, 0.03
 _MODELLED = Citation(
     title="a model of the measured rows (nas/latency/modelling/measured_model.py)",
@@ -127,8 +127,8 @@ def with_estimated(table: LatencyTable, model: MeasuredModel, units: Iterable[Un
         unknown = sorted(set(operations_of([unit])) - model.operations)
         if unknown:
             raise NasError(
-                f"the measured rows of the latency table {table.name} cannot estimate {key}, because none of them has "
-                f"{', '.join(unknown)}. They have {', '.join(sorted(model.operations))}."
+                f"the measured rows of the latency table {table.name} cannot tell the latency of {key}, because none "
+                f"of them has {', '.join(unknown)}. They have {', '.join(sorted(model.operations))}."
             )
     if not missing_units:
         return table
@@ -165,11 +165,9 @@ def _in_blocks(primitive: Primitive, block: int) -> Primitive:
     """`primitive` with its channels rounded up to whole blocks, except those of an image."""
     if block == 1:
         return primitive
-    in_channels = _whole(primitive.in_channels, block)
+    in_channels, out_channels = _whole(primitive.in_channels, block), _whole(primitive.out_channels, block)
     groups = in_channels if primitive.kind == "depthwise" else primitive.groups
-    return replace(
-        primitive, in_channels=in_channels, out_channels=_whole(primitive.out_channels, block), groups=groups
-    )
+    return replace(primitive, in_channels=in_channels, out_channels=out_channels, groups=groups)
 
 
 def _whole(channels: int, block: int) -> int:

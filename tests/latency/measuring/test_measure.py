@@ -357,7 +357,7 @@ def test_a_kit_is_carried_by_hand(
         (["--device", "../x"], "--device must be up to 100 letters"),
         (["--target", "carrier pigeon"], "a target is local, ssh:HOST, adb or adb:SERIAL, but got 'carrier pigeon'"),
         (["--threads", "0"], "threads must be at least 1, but got 0"),
-        (["--passes", "1"], "passes must be at least 2, one to check the other by, but got 1"),
+        (["--passes", "1"], "passes must be at least 2, to compare one with the other, but got 1"),
         (["--fit", "2"], "at least 3 networks to calibrate by must be measured, but got 2"),
         (["--fit", "-5"], "at least 3 networks to calibrate by must be measured, but got -5"),
         (["--held-out", "1"], "at least 2 networks to check by must be measured, but got 1"),

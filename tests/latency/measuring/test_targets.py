@@ -19,7 +19,7 @@ from nas.errors import NasError, RunFailedError
 from nas.latency.measuring.kit import EMPTY, MANIFEST, SENTINEL, RunSettings, write_kit
 from nas.latency.measuring.onnx_models import unit_model
 from nas.latency.measuring.samples import read_results
-from nas.latency.measuring.targets import Adb, Ssh, ThisMachine, measured_so_far, parse_target, stream
+from nas.latency.measuring.targets import Adb, Ssh, ThisMachine, parse_target, results_so_far, stream
 from nas.networks.architecture import Block
 from nas.networks.operators import Unit
 
@@ -125,15 +125,15 @@ def test_a_program_that_is_not_installed_is_named(
 def test_another_machine_goes_on_from_whole_lines(kit: Path, tmp_path: Path) -> None:
     """What a kill has left of a line must not run into the lines that follow; a file of something else stays."""
     results = tmp_path / "results.jsonl"
-    assert measured_so_far(results) == b""
+    assert results_so_far(results) == b""
     ThisMachine().run(kit, identity(kit), results)
     whole = results.read_bytes()
     for cut, kept in ((whole[:-1], whole), (whole[:-3], whole[: whole.rindex(b"\n", 0, -1) + 1])):
         results.write_bytes(cut)
-        assert measured_so_far(results) == results.read_bytes() == kept
+        assert results_so_far(results) == results.read_bytes() == kept
     results.write_bytes(b"notes")
     with pytest.raises(NasError, match="holds no results of a kit"):
-        measured_so_far(results)
+        results_so_far(results)
     assert results.read_bytes() == b"notes"
 
 

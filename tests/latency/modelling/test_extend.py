@@ -75,7 +75,7 @@ def test_a_measured_table_models_by_its_rows(table: LatencyTable) -> None:
 
 def test_operations_that_the_model_never_saw_are_refused_by_name(table: LatencyTable) -> None:
     """With the unit, the operations and what the model knows; the rows that it could have had are not added."""
-    with pytest.raises(NasError, match="cannot estimate 2 units,") as caught:
+    with pytest.raises(NasError, match="cannot tell the latency of 2 units,") as caught:
         with_modelled(table, [SHUFFLE, *units(mobilenet_v3_large(resolution=256)), GROUPED])
     said = str(caught.value)
     assert f"{SHUFFLE.key} (split, concat, shuffle), {GROUPED.key} (grouped_conv)." in said

@@ -91,7 +91,7 @@ def test_what_rows_cannot_tell_is_refused() -> None:
     """Operations that no measured unit has, and too few units."""
     measured = table(rows())
     squeezing = replace(unit(28, 40, 120, 40), block=Block("mbconv", 40, 3, 1, 120, 8, "hsigmoid", "relu"))
-    with pytest.raises(NasError, match=r"cannot estimate .*_se8_relu, because none of them has gate, pool"):
+    with pytest.raises(NasError, match=r"cannot tell the latency of .*_se8_relu, because none of them has gate, pool"):
         with_estimated(measured, measured_model_of(measured), [squeezing])
     with pytest.raises(NasError, match="at least 24 measured rows, but there are 3"):
         fit_measured_model(dict(list(rows().items())[:3]))
