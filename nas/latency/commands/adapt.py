@@ -31,6 +31,7 @@ SAMPLES = "samples.csv"
 _STRATA, _PER_STRATUM = 20, 50
 # A table says "unknown" of the governor unless it was measured.
 _CONDITIONS = {key: text for key, text in CONDITIONS.items() if key != "governor"}
+_CONDITIONS["device"] += " (default: NAME)"
 
 
 def add_commands(commands: Any) -> None:
@@ -59,7 +60,9 @@ def add_commands(commands: Any) -> None:
     adapt.add_argument("--space", metavar="NAME", help=f"{SPACE}. Samples are chosen for its networks")
     adapt.add_argument("--units", action="store_true", help="choose units to time alone, instead of networks")
     adapt.add_argument("--name", metavar="NAME", type=table_name, help="name of the new table")
-    adapt.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write into, over old files")
+    adapt.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="folder to write into; existing files are overwritten"
+    )
     add_texts(adapt, _CONDITIONS)
 
 

@@ -33,6 +33,7 @@ examples:
   python -m nas.latency measure --space mbv3 --device phone --results results.jsonl
 """
 DEFAULT_REFERENCES = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
+_DEFAULT_REFERENCES_TEXT = f"(default: {' '.join(DEFAULT_REFERENCES)})"
 
 
 def add_commands(commands: Any) -> None:
@@ -67,7 +68,7 @@ def _add_measure(commands: Any) -> None:
         metavar="NAME",
         nargs="*",
         default=list(DEFAULT_REFERENCES),
-        help="published networks whose units get rows, and that the table is checked on (default: %(default)s)",
+        help=f"published networks whose units get rows, and that the table is checked on {_DEFAULT_REFERENCES_TEXT}",
     )
     measure.add_argument(
         "--network",
@@ -105,7 +106,7 @@ def _add_validate(commands: Any) -> None:
         metavar="NAME",
         nargs="*",
         default=list(DEFAULT_REFERENCES),
-        help="published networks to check the table on as well (default: %(default)s)",
+        help=f"published networks to check the table on as well {_DEFAULT_REFERENCES_TEXT}",
     )
     validate.add_argument("--networks", metavar="N", type=int, default=50, help="networks to draw (default: 50)")
     validate.add_argument(
@@ -142,7 +143,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         type=whole_number(0),
         nargs="+",
         default=[],
-        help="cores to bind the process to (default: all)",
+        help="cores to bind the process to (default: it is not bound)",
     )
     parser.add_argument(
         "--provider",
@@ -163,7 +164,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         help="precision of the models; int8 is quantised in the QDQ format, and float16 is for providers that compute "
         "in it, which the CPU's does not (default: %(default)s)",
     )
-    parser.add_argument("--passes", metavar="N", type=int, default=6, help="quiet passes over all models (default: 6)")
+    parser.add_argument(
+        "--passes",
+        metavar="N",
+        type=int,
+        default=6,
+        help="passes over all models in which the machine is quiet (default: 6)",
+    )
     parser.add_argument(
         "--rounds", metavar="N", type=int, default=5, help="samples of a model in each pass (default: 5)"
     )

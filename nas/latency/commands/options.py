@@ -21,7 +21,7 @@ CONDITIONS: Mapping[str, str] = {
     "execution_provider": "the execution provider, such as CPU",
     "precision": "the precision, such as float32",
     "date": "the date of the measurements",
-    "protocol": "how was measured: warm-up, repetitions, and which statistic of them a latency is",
+    "protocol": "the way of measuring: warm-up, repetitions, and the statistic of them that a latency is",
 }
 TABLE = "a table: its name, or the path of its .yaml"
 SPACE = "a search space: its name, or the path of its .yaml"
@@ -54,7 +54,7 @@ def add_out(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=Path,
         default=Path("latency_tables"),
-        help="folder to write the table into, over one of the same name (default: %(default)s)",
+        help="folder of the table; a table of the same name is overwritten (default: %(default)s)",
     )
 
 

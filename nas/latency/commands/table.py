@@ -136,7 +136,7 @@ def _add_extend(commands: Any) -> None:
         metavar="DIR",
         type=Path,
         required=True,
-        help="folder to write the table into, over one of the same name",
+        help="folder of the extended table; a table of the same name is overwritten",
     )
 
 

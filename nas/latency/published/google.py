@@ -1,4 +1,4 @@
-"""Which latencies of whole networks has Google published for the Pixel 1?"""
+"""Google's published latencies of whole networks on the Pixel 1."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def google_mobilenet_v3(folder: Path) -> list[PublishedSample]:
 
 
 def hswish_ablation() -> list[PublishedSample]:
-    """What h-swish adds to MobileNetV3-Large (arXiv:1905.02244, "Effect of non-linearities", optimised kernels).
+    """The latency that h-swish adds to MobileNetV3-Large (arXiv:1905.02244, "Effect of non-linearities").
 
-    50.5 ms with ReLU alone; 51.4 ms as published; 53.4 ms with h-swish in every layer of 16 channels or more.
+    With optimised kernels: 50.5 ms with ReLU alone; 51.4 ms as published; 53.4 ms with h-swish in every layer of 16
+    channels or more.
     """
     plain = _with_activation(mobilenet_v3_large(), "hswish", "relu")
     everywhere = _with_activation(mobilenet_v3_large(), "relu", "hswish")

@@ -1,10 +1,10 @@
-"""Which latencies of blocks has nn-Meter published, and for which phones?
+"""nn-Meter's published latencies of blocks on several phones.
 
 Its table of blocks (branch dev/hybrid-transformer) holds first convolutions and the blocks of the early stages of
-hybrid transformers, with h-swish throughout. Two kinds are units here, by the script that built them
-(build_lut_modules.py at a2e2e33d): first convolutions, and blocks that keep their channels. A block that changes its
-channels there adds its input all the same, averaged over 2×2 pixels for stride 2 and brought to the new channels by a
-1×1 convolution, as no unit does. The figures agree: 16 to 24 channels take as long as 24 to 24 or longer.
+hybrid transformers, with h-swish throughout. According to the script that built them (build_lut_modules.py at
+a2e2e33d), two kinds are the same as units here: first convolutions, and blocks that keep their channels. A block that
+changes its channels has a shortcut that no unit has: its input, averaged over 2×2 pixels for stride 2, through a 1×1
+convolution. The figures confirm this: 16 to 24 channels take as long as 24 to 24, or longer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nas.networks.operators import Unit
 
 NN_METER = "published_latency/nnmeter_tflite_block_lut/mbconv_block_lut.csv"
 PIXEL_1 = "pixel1"
-# The phones that get a table of their own, by the table's name: as the file calls them, what they are, and their SoC.
+# The phones that get a table, by the table's name: the phone's name in the file, the phone, and its SoC.
 PHONES = {
     "pixel4_early": ("pixel4", "Google Pixel 4", "Qualcomm Snapdragon 855"),
     "pixel6_early": ("pixel6", "Google Pixel 6", "Google Tensor"),
@@ -41,7 +41,7 @@ def nn_meter(folder: Path) -> list[PublishedSample]:
 
 
 def squeeze_excitation_pairs(blocks: Sequence[PublishedSample]) -> list[PublishedSample]:
-    """What squeeze-and-excitation adds, by those of nn-Meter's blocks that differ in nothing else."""
+    """The latency that squeeze-and-excitation adds, from pairs of nn-Meter's blocks that differ in nothing else."""
     by_unit = {sample.units[0]: sample for sample in blocks}
     samples = []
     for unit, sample in by_unit.items():
@@ -55,7 +55,7 @@ def squeeze_excitation_pairs(blocks: Sequence[PublishedSample]) -> list[Publishe
 
 
 def build_early_stages(name: str, folder: Path) -> LatencyTable:
-    """The table called `name` (one of PHONES): every published figure that is a unit's, as it was published."""
+    """Make the table called `name` (one of PHONES) from all published figures that are those of a unit."""
     device, title, soc = PHONES[name]
     figures = read_published(folder / NN_METER, _COLUMNS, partial(_published_unit, device))
     conditions = TableFormat(

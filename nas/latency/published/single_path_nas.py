@@ -1,4 +1,4 @@
-"""Which latencies of its blocks has Single-path NAS published for the Pixel 1?"""
+"""Single-path NAS's published latencies of its blocks on the Pixel 1."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nas.networks.operators import Unit
 SINGLE_PATH_NAS = "published_latency/spnas_pixel1/pixel1_runtime_model.csv"
 
 # Single-path NAS (arXiv:1904.02877): input channels, output channels, stride and input size of the searched layers
-# 1 to 20. Layer 0 is the same block for every choice; layer 21 is left out, because its figures for expansion 3 and 6
-# differ by 0.4 and 0.7 ms, where twice the hidden width must cost about 2.7 more: what they include is unclear.
+# 1 to 20. Layer 0 is the same block for every choice. Layer 21 is left out, because it is unclear what its figures
+# include: those for expansion 3 and 6 differ by 0.4 and 0.7 ms, where twice the hidden width must cost about 2.7 more.
 _SINGLE_PATH_LAYERS = (
     (16, 24, 2, 112),
     *[(24, 24, 1, 56)] * 3,
