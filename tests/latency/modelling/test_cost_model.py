@@ -1,4 +1,4 @@
-"""Does the cost model find what made its samples, and is it checked on what it has not seen?"""
+"""Tests of `nas.latency.modelling.cost_model`: fitting known coefficients, and cross-validation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def synthetic(count: int, *, group: str = "a", factor: float = 1.0, seed: int = 
 
 
 def test_known_coefficients_are_found_again() -> None:
-    """From exact samples, exactly; the model then costs units it has not seen."""
+    """From exact samples the coefficients are exact, and so are the latencies of other units."""
     model = fit_cost_model(synthetic(300))
     assert model.coefficients == pytest.approx(tuple(TRUTH), rel=1e-6)
     network = units(mobilenet_v3_large())
@@ -59,7 +59,7 @@ def test_differences_share_the_scale_of_their_source() -> None:
 
 
 def test_coefficients_are_never_negative() -> None:
-    """Noise cannot make an operation earn time."""
+    """Noise cannot make a coefficient negative."""
     rng = np.random.default_rng(3)
     noisy = [
         PublishedSample(s.name, s.group, s.family, s.units, s.latency_ms * float(rng.uniform(0.5, 1.5)))
