@@ -84,10 +84,10 @@ def _prepared_kit(plan: Plan, settings: RunSettings, folder: Path) -> str | None
         manifest = runner.read_manifest(folder / KIT)
     except runner.KitError:
         return None
-    there = {"settings": manifest["settings"], "plan": load_plan(folder / PLAN).to_json()}
-    here = {"settings": json.loads(json.dumps(asdict(settings))), "plan": plan.to_json()}
+    existing = {"settings": manifest["settings"], "plan": load_plan(folder / PLAN).to_json()}
+    new = {"settings": json.loads(json.dumps(asdict(settings))), "plan": plan.to_json()}
     for part in ("settings", "plan"):
-        unlike = runner.differences(there[part], here[part], part)
+        unlike = runner.differences(existing[part], new[part], part)
         if unlike:
             words = unlike if part == "settings" else "other units or networks"
             raise NasError(f"{folder} holds another measurement: {words}. Delete it, or give another --work.")

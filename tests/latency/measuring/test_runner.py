@@ -363,3 +363,14 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(NasError, match="holds other files"):
         write_kit(models(), SETTINGS, tmp_path)
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_progress_without_a_terminal_is_a_line_for_each_twentieth(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is written over, and the last visit is always shown."""
+    for done in range(1, 51):
+        runner._show(done, 50, 2.0 * (50 - done))
+    runner._show(2, 2, 0.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 21
+    assert lines[0] == "3 of 50 visits, about 94 s left"
+    assert lines[-1] == "2 of 2 visits, about 0 s left"
