@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from nas.errors import NasError
 
@@ -67,3 +69,37 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
+
+
+@contextmanager
+def progress_bar(
+    task: str, *, quiet: bool = False, seconds_between_lines: float = 30
+) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of `task` on stderr; yields a function that takes the number of steps done and their total.
+
+    On a terminal this is a bar with the steps done and the time left; elsewhere a plain line at most every
+    `seconds_between_lines`, and one at the end. With `quiet` nothing is shown.
+    """
+    # Imported here, because most commands show no progress.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    stderr = Console(stderr=True, quiet=quiet, highlight=False, markup=False)
+    live = stderr.is_terminal and not quiet
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=stderr, disable=not live)
+    number = bar.add_task(task, total=None, visible=False)
+    began = printed = time.monotonic()
+
+    def update(done: int, total: int) -> None:
+        nonlocal printed
+        bar.update(number, completed=done, total=total, visible=True)
+        now = time.monotonic()
+        if live or not done or (done < total and now - printed < seconds_between_lines):
+            return
+        printed = now
+        left = f", about {(now - began) / done * (total - done):.0f} s left" if done < total else ""
+        stderr.print(f"{task}: {done} of {total}{left}", soft_wrap=True)
+
+    with bar:
+        yield update

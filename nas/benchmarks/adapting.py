@@ -25,7 +25,7 @@ from scipy.optimize import nnls
 
 from nas import console
 from nas.errors import NasError
-from nas.latency.measuring.agreement import Agreement, compare
+from nas.latency.measuring.agreement import LatencyAgreement, compare
 from nas.latency.modelling.adapt import LEAST_SAMPLES, KnownDevices, adapted_costs, choose
 from nas.latency.modelling.cost_model import amounts
 from nas.latency.published.help_fbnet import DEVICES, ROUNDED_PHONES, read_help_fbnet
@@ -146,7 +146,7 @@ class Trials:
         ]
         return [half[choose(devices, counts[half], counts, self.samples)].tolist() for half in halves]
 
-    def adapted(self, index: int, known: tuple[int, ...]) -> Agreement:
+    def adapted(self, index: int, known: tuple[int, ...]) -> LatencyAgreement:
         """How device number `index` is predicted from a few measurements on it and the tables of known devices."""
         counts, latency_ms = self.problem.counts, self.problem.latencies_ms[index]
         devices = KnownDevices(self.tables[list(known)], self.problem.amounts)
@@ -157,7 +157,7 @@ class Trials:
             found.append(compare(counts[rest] @ costs, latency_ms[rest]))
         return mean_agreement(found)
 
-    def held_out(self, index: int) -> dict[str, Agreement]:
+    def held_out(self, index: int) -> dict[str, LatencyAgreement]:
         """By METHODS, how predictions agree with what was measured on device number `index`.
 
         For the tables as they are and MACs only ranks mean anything: they are scaled to the mean latency.
@@ -187,11 +187,11 @@ def fitted_table(counts: Array, latency_ms: Array) -> Array:
     return np.asarray(nnls(counts / latency_ms[:, None], np.ones(len(counts)))[0])
 
 
-def mean_agreement(found: Sequence[Agreement]) -> Agreement:
+def mean_agreement(found: Sequence[LatencyAgreement]) -> LatencyAgreement:
     """Each figure's mean; `networks` is that of the first."""
     names = ("bias", "mape", "worst", "within_5", "within_10", "spearman", "kendall")
     means = {name: float(np.mean([getattr(one, name) for one in found])) for name in names}
-    return Agreement(networks=found[0].networks, **means)
+    return LatencyAgreement(networks=found[0].networks, **means)
 
 
 def _nearest(sums: Array, latency_ms: Array) -> int:
@@ -205,16 +205,16 @@ def _hardware(device: str) -> str:
     return name if batch in _BATCH_SIZES else device
 
 
-def _scaled(predicted: Array, latency_ms: Array) -> Agreement:
+def _scaled(predicted: Array, latency_ms: Array) -> LatencyAgreement:
     return compare(predicted * (latency_ms.mean() / predicted.mean()), latency_ms)
 
 
-def _median(found: Sequence[Agreement]) -> Agreement:
+def _median(found: Sequence[LatencyAgreement]) -> LatencyAgreement:
     """The one whose rank correlation lies in the middle (the lower of two)."""
     return sorted(found, key=lambda a: a.spearman)[(len(found) - 1) // 2]
 
 
-def _own_table(counts: Array, latency_ms: Array) -> Agreement:
+def _own_table(counts: Array, latency_ms: Array) -> LatencyAgreement:
     order = np.random.default_rng(0).permutation(len(counts))
     fitting, judging = np.split(order, [int(_OWN_TABLE_SHARE * len(counts))])
     return compare(counts[judging] @ fitted_table(counts[fitting], latency_ms[fitting]), latency_ms[judging])
@@ -231,7 +231,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(found: dict[str, dict[str, Agreement]], samples: int, seeds: int) -> None:
+def _print(found: dict[str, dict[str, LatencyAgreement]], samples: int, seeds: int) -> None:
     print(
         f"{samples} networks measured on each device, {seeds} choices of them; Spearman on the networks not measured:\n"
     )

@@ -20,8 +20,16 @@ from numpy.typing import NDArray
 
 from nas.errors import NasError
 from nas.latency.measuring import runner
-from nas.latency.measuring.agreement import LEAST_MS, PROTOCOL, PROTOCOLS, Agreement, compare, fit_calibration, measured
-from nas.latency.measuring.kit import Model, RunSettings, write_kit, write_runner
+from nas.latency.measuring.agreement import (
+    LEAST_MS,
+    PROTOCOL,
+    PROTOCOLS,
+    LatencyAgreement,
+    compare,
+    fit_calibration,
+    network_latencies,
+)
+from nas.latency.measuring.kit import KitModel, RunSettings, write_kit, write_runner
 from nas.latency.measuring.measure import KIT, WATCHES
 from nas.latency.measuring.plan import Network, Plan
 from nas.latency.measuring.samples import Results
@@ -47,7 +55,7 @@ class Outcome:
     models: int
     sum_share: float
     calibration: Calibration
-    agreement: Agreement
+    agreement: LatencyAgreement
     noise: float
     gain: float
     gain_error: float
@@ -149,7 +157,7 @@ def compared(plan: Plan, results: Results, longest: int) -> Comparison:
         lost = "; ".join(f"{name}: {why}" for name, why in results.failed.items())
         raise NasError(f"every chain must be measured, but not all could be: {lost}")
     fitting, held_out = ([network for network in plan.networks if network.role == role] for role in ("fit", "held out"))
-    whole, *halves = (measured(held_out, part.timings) for part in parts)
+    whole, *halves = (network_latencies(held_out, part.timings) for part in parts)
     by_protocol = {protocol: _calibrated(fitting, held_out, results, longest, protocol) for protocol in PROTOCOLS}
     apart = [sums(fitting, held_out, _latencies(part), longest) for part in parts[1:]]
     alone = np.abs(by_protocol[PROTOCOL][ALONE].latency_ms / whole - 1)
@@ -188,7 +196,7 @@ def prepare_chains(
         return there
     folder.mkdir(parents=True, exist_ok=True)
 
-    def models() -> Iterator[Model]:
+    def models() -> Iterator[KitModel]:
         for name, unit in WATCHES.items():
             yield unit_model(name, (unit,))
         for number, (name, chain) in enumerate(wanted.items(), start=1):
@@ -228,7 +236,7 @@ def _calibrated(
     protocol: str,
 ) -> dict[str, _Calibrated]:
     latency_ms = _latencies(results, protocol)
-    whole = measured(fitting, results.timings)
+    whole = network_latencies(fitting, results.timings)
     ours, theirs = (sums(fitting, networks, latency_ms, longest) for networks in (fitting, held_out))
     found = {}
     for way, fitted in ours.items():

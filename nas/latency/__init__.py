@@ -1,1 +1,1 @@
-"""What networks cost on a device: tables, and how they are made."""
+"""Latency and energy of networks on a device: latency tables, and how they are made."""

@@ -1,4 +1,4 @@
-"""python -m nas.latency: what is known of a device, and what does a network cost on it?"""
+"""`python -m nas.latency`: show, compare, make, measure and adapt latency tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nas.latency.commands import adapt as adapt_command
 from nas.latency.commands import measure as measure_command
 from nas.latency.commands import table as table_command
 
-# The subcommands, by what runs them.
+# The function that runs each subcommand.
 _RUN = {
     **dict.fromkeys(("show", "diff", "build", "extend", "import"), table_command.run),
     **dict.fromkeys(("measure", "validate", "protocols"), measure_command.run),
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nas.latency",
-        description="Latency tables: what each unit of a network costs on a device.",
+        description="Latency tables: the latency of each unit of a network on a device.",
         epilog=table_command.EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

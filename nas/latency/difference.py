@@ -1,4 +1,4 @@
-"""How do two tables differ: on the units that both have, and on networks?"""
+"""Compare two latency tables: on their common units, on random networks, and in their conditions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What one table says over what another says, for `count` things that both know.
+class LatencyComparison:
+    """Ratios second / first of `count` latencies that two tables both give, and their rank correlation.
 
-    `median_ratio` is how many times as long they take by the second, nine in ten of them between `low_ratio` and
-    `high_ratio`. `spearman` says how far both order them alike; NaN where fewer than two things can be ordered.
+    `low_ratio` and `high_ratio` are the 5th and 95th percentiles of the ratios. `spearman` is NaN where either table
+    gives fewer than two different latencies.
     """
 
     count: int
@@ -33,7 +33,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class UnitDifference:
-    """A unit that two tables have, with the latency by each in milliseconds."""
+    """A unit that two tables have in common, with its latency in each in milliseconds."""
 
     unit: str
     first_ms: float
@@ -47,16 +47,19 @@ class UnitDifference:
 
 @dataclass(frozen=True)
 class TableDifference:
-    """Two tables beside each other: their common units, and how many each has alone."""
+    """The common units of two tables, and the number of units that each has alone.
 
-    common: Comparison
+    `largest` are the common units whose ratios are furthest from the median ratio.
+    """
+
+    common: LatencyComparison
     only_first: int
     only_second: int
     largest: tuple[UnitDifference, ...]
 
 
 def compare_tables(first: LatencyTable, second: LatencyTable, *, largest: int = 10) -> TableDifference:
-    """The common units, and the `largest` of their differences from the median ratio.
+    """Compare two tables on their common units, naming the `largest` that are furthest from the median ratio.
 
     Raises NasError where there is no common unit.
     """
@@ -71,28 +74,28 @@ def compare_tables(first: LatencyTable, second: LatencyTable, *, largest: int = 
 
 def compare_on_space(
     first: LatencyTable, second: LatencyTable, space: SearchSpace, count: int, seed: int
-) -> Comparison:
-    """The latencies of random networks of a space. Raises NasError for units that either table lacks."""
+) -> LatencyComparison:
+    """Compare two tables on `count` random networks of a space. Raises NasError for units that either table lacks."""
     for table in (first, second):
         table.require(space.units())
     members = SpaceTable(space).sample(count, np.random.default_rng(seed))
     return compare_latencies(first.estimate_members(members), second.estimate_members(members))
 
 
-def compare_latencies(first_ms: Sequence[float] | Array, second_ms: Sequence[float] | Array) -> Comparison:
-    """What the second latencies are beside the first, in the same order."""
-    # Imported here: reading tables does without it.
+def compare_latencies(first_ms: Sequence[float] | Array, second_ms: Sequence[float] | Array) -> LatencyComparison:
+    """Compare latencies of the same things by two tables, in the same order."""
+    # Imported here: reading tables does not need it.
     from scipy.stats import spearmanr
 
     first, second = np.asarray(first_ms, float), np.asarray(second_ms, float)
     low, median, high = np.quantile(second / first, (0.05, 0.5, 0.95)).tolist()
     ordered = len(set(first)) > 1 and len(set(second)) > 1
     spearman = float(spearmanr(first, second).statistic) if ordered else float("nan")
-    return Comparison(len(first), median, low, high, spearman)
+    return LatencyComparison(len(first), median, low, high, spearman)
 
 
 def differing_conditions(first: LatencyTable, second: LatencyTable) -> Mapping[str, tuple[str, str]]:
-    """The conditions in which two tables differ, with both values."""
+    """The conditions in which two tables differ, with the value of each."""
     names = ("device", "cores", "threads", "governor", "runtime", "runtime_version", "execution_provider", "precision")
     pairs = {name: (getattr(first.conditions, name), getattr(second.conditions, name)) for name in names}
     return {name: values for name, values in pairs.items() if values[0] != values[1]}

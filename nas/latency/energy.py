@@ -1,7 +1,7 @@
-"""What energy does an inference take, and how long does a battery last?
+"""Energy of an inference and battery life, from the latency and the power that a device draws.
 
-All of it follows from latency and from one figure of the device: the power that it draws while it runs a network. Who
-measures gives that figure in a table's .yaml, as `power`. assumption: the power is the same for every network.
+The power is that of the device while it runs a network. It stands in a table's .yaml, as `power`.
+assumption: the power is the same for every network.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class MeasuredEnergy(Settings):
 
 
 class Power(Settings):
-    """What a device draws, in watts, and what its battery holds, in watt-hours.
+    """The power that a device draws, in watts, and the capacity of its battery, in watt-hours.
 
-    `active_w` is the power of the whole device while it runs a network; an inference whose energy was measured
-    (`measured`) gives it as well. `idle_w` is the power between two inferences. `source` says where the figures come
-    from: who measured what, with which meter, or who published it.
+    `active_w` is the power of the whole device while it runs a network. Alternatively, `measured` gives the energy and
+    latency of one inference, from which it follows. `idle_w` is the power between two inferences. `source` says where
+    the figures come from: who measured what, with which meter, or who published it.
     """
 
     active_w: _Positive | None = None
@@ -64,19 +64,19 @@ def energy_mj(power_w: float, latency_ms: float) -> float:
 
 
 def frames_per_second(latency_ms: float) -> float:
-    """Inferences in a second, one after the other."""
+    """Inferences per second, one after the other."""
     return 1000 / latency_ms
 
 
 def inferences_per_charge(battery_wh: float, energy_of_one_mj: float) -> float:
-    """Inferences, one after the other, from a full battery (Wh) that feeds nothing else."""
+    """Number of inferences, one after the other, from a full battery (Wh); nothing else draws power."""
     return battery_wh * _MJ_PER_WH / energy_of_one_mj
 
 
 def battery_hours(power: Power, latency_ms: float, frame_rate: float) -> float:
-    """Hours from a full battery at `frame_rate` inferences a second, idle in between; nothing else draws.
+    """Hours that a full battery lasts at `frame_rate` inferences a second, idle in between; nothing else draws power.
 
-    Raises NasError where a figure is missing, and for a rate that the latency does not allow.
+    Raises NasError where `battery_wh` or `idle_w` is missing, and for a frame rate that the latency does not allow.
     """
     if power.battery_wh is None or power.idle_w is None:
         missing = "battery_wh" if power.battery_wh is None else "idle_w"
@@ -92,7 +92,7 @@ def battery_hours(power: Power, latency_ms: float, frame_rate: float) -> float:
 
 
 def required_power(device: str, power: Power | None) -> Power:
-    """`power`. Raises NasError, with what to add, where the table of `device` gives none."""
+    """`power`. Raises NasError, saying what to add, where the table of `device` gives none."""
     if power is None:
         raise NasError(
             f"energy needs the power that the device draws, and the latency table {device} gives none. Add to "

@@ -1,7 +1,7 @@
-"""What does a network cost on a device, by a table of its units?
+"""Estimate the latency of a network on a device as the sum of its units' latencies; load and save latency tables.
 
-A table is `NAME.csv`, one row a unit, beside `NAME.yaml`, which says of what device and how the figures came about.
-A unit that is missing is an error: it is never zero and never guessed.
+A table is `NAME.csv`, with a row for each unit, and `NAME.yaml`, which describes the device and the origin of the
+figures. A missing unit is an error: it is never zero and never guessed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Calibration(Settings):
-    """What turns a sum of units into a network's latency: `offset_ms + scale * sum`."""
+    """Turns a sum of units into a network's latency: `offset_ms + scale * sum`."""
 
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     offset_ms: _Finite = 0.0
@@ -46,7 +46,7 @@ class Calibration(Settings):
 
 
 class Citation(Settings):
-    """Where figures came from, and under which licence."""
+    """The source of figures, and its licence."""
 
     title: StrictStr
     url: StrictStr
@@ -56,14 +56,14 @@ class Citation(Settings):
 
 
 class Coefficient(Settings):
-    """What one amount of a cost model costs, such as 0.17 "ms per million MACs"."""
+    """A coefficient of a cost model with its unit, such as 0.17 "ms per million MACs"."""
 
     value: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     unit: StrictStr
 
 
 class ModelFormat(Settings):
-    """The cost model behind a table's modelled rows (nas/latency/modelling/cost_model.py), exact enough to model more.
+    """The cost model behind a table's modelled rows (nas/latency/modelling/cost_model.py), to model further units with.
 
     `operations` are the kinds of operations that it was fitted to.
     """
@@ -75,9 +75,10 @@ class ModelFormat(Settings):
 
 
 class TableFormat(Settings):
-    """The conditions of a table: what its figures hold for, and how they came about.
+    """The conditions of a table: the device and runtime that its figures hold for, and how they were obtained.
 
-    `measurement` is what it takes to measure more under the same conditions: the space, its resolutions, the settings.
+    `measurement` holds the space, resolutions and settings of a measured table, to measure more under the same
+    conditions.
     """
 
     device: StrictStr
@@ -101,7 +102,7 @@ class TableFormat(Settings):
 
 @dataclass(frozen=True)
 class Row:
-    """What one unit costs: the median of `runs` in milliseconds, with their spread where it is known (0: unknown)."""
+    """The latency of one unit in milliseconds, from `runs` runs; a `spread_ms` or `runs` of 0 means unknown."""
 
     latency_ms: float
     spread_ms: float = 0.0
@@ -113,14 +114,14 @@ class Row:
 class LatencyEstimate:
     """A network's latency by a table, in milliseconds.
 
-    `by_source` splits the sum of its units by where each figure came from; the calibration is left out of the split.
+    `by_source` splits the sum of its units by the source of their rows, before calibration.
     """
 
     latency_ms: float
     by_source: Mapping[Source, float]
 
     def share(self, source: Source) -> float:
-        """The part of the sum, from 0 to 1, that rests on figures from `source`."""
+        """The share of the sum, from 0 to 1, that comes from rows of `source`."""
         total = sum(self.by_source.values())
         return self.by_source.get(source, 0.0) / total
 
@@ -137,13 +138,13 @@ class LatencyTable:
     def _latency_ms(self) -> dict[str, float]:
         return {key: row.latency_ms for key, row in self.rows.items()}
 
-    def missing(self, wanted: Iterable[Unit]) -> list[str]:
+    def missing(self, units: Iterable[Unit]) -> list[str]:
         """The keys of the units that the table has no row for, each once, in order."""
-        return [key for key in dict.fromkeys(unit.key for unit in wanted) if key not in self.rows]
+        return [key for key in dict.fromkeys(unit.key for unit in units) if key not in self.rows]
 
-    def require(self, wanted: Iterable[Unit]) -> None:
-        """Raise NasError, naming units and the remedy, unless there is a row for each."""
-        by_key = {unit.key: unit for unit in wanted}
+    def require(self, units: Iterable[Unit]) -> None:
+        """Raise NasError, naming the missing units and the remedy, unless the table has a row for each of `units`."""
+        by_key = {unit.key: unit for unit in units}
         missing = self.missing(by_key.values())
         if missing:
             named = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
@@ -155,7 +156,7 @@ class LatencyTable:
             )
 
     def _extension(self, missing: Iterable[Unit]) -> str:
-        """The end of a sentence on what to do: how to model units, where all that they consist of was fitted to."""
+        """The end of a sentence: the command that models the units, where the model was fitted to all operations."""
         if not set(operations_of(missing)) <= self._modelled_operations:
             return "."
         words = f"extend {self.name} --space NAME --out latency_tables (or --network NAME)"
@@ -163,7 +164,7 @@ class LatencyTable:
 
     @property
     def _modelled_operations(self) -> frozenset[str]:
-        """The kinds of operations that the table's model knows, or that its measured rows have."""
+        """The kinds of operations that the table's model was fitted to, or that its measured rows have."""
         if self.conditions.model is not None:
             return frozenset(self.conditions.model.operations)
         return frozenset(operations_of(map(parse_unit, self.rows)) if self.conditions.measurement else ())
@@ -174,7 +175,7 @@ class LatencyTable:
         for unit in units(architecture):
             row = self.rows.get(unit.key)
             if row is None:
-                # Names all that are missing, not this one alone.
+                # Raises, naming all missing units, not this one alone.
                 self.require(units(architecture))
             assert row is not None
             by_source[row.source] += row.latency_ms
@@ -185,20 +186,20 @@ class LatencyTable:
         return np.array([self.estimate(architecture).latency_ms for architecture in architectures])
 
     def estimate_members(self, members: Members) -> NDArray[np.float64]:
-        """The latencies of members of a space that were drawn together, in milliseconds: `estimate`, all at once.
+        """The latencies of members of a space, in milliseconds: `estimate`, vectorised.
 
-        Raises NasError for a unit that is missing, whether or not one of these members has it.
+        Raises NasError for any missing unit of the space, even where none of these members has it.
         """
         calibration = self.conditions.calibration
         return calibration.offset_ms + calibration.scale * members.total(self.unit_latency_ms)
 
     def unit_latency_ms(self, unit: Unit) -> float:
         """The latency of one unit, before calibration. Raises NasError where it is missing."""
-        found = self._latency_ms.get(unit.key)
-        if found is None:
+        latency_ms = self._latency_ms.get(unit.key)
+        if latency_ms is None:
             self.require([unit])
-        assert found is not None
-        return found
+        assert latency_ms is not None
+        return latency_ms
 
     def _calibrated(self, total_ms: float) -> float:
         calibration = self.conditions.calibration
@@ -206,15 +207,15 @@ class LatencyTable:
 
 
 def load_table(name: str) -> LatencyTable:
-    """The table called `name`, or described by the file `name` (ending in .yaml, with its .csv beside it).
+    """Load the table called `name`, or the one whose .yaml is the file `name`, with its .csv beside it.
 
-    Raises ConfigError with every problem of either file, and NasError for a name that is not known.
+    Raises ConfigError with every problem of either file, and NasError for an unknown name.
     """
     return read_table(find_file("latency_tables", name))
 
 
 def read_table(path: Path) -> LatencyTable:
-    """The table whose .yaml is at `path`."""
+    """Load the table whose .yaml is at `path`."""
     conditions = check(TableFormat, load_document(path))
     return LatencyTable(path.stem, conditions, _read_rows(path.with_suffix(".csv"), conditions))
 
@@ -259,7 +260,7 @@ def _read_rows(path: Path, conditions: TableFormat) -> dict[str, Row]:
 
 
 def parse_row(fields: list[str]) -> tuple[str, Row]:
-    """One line of the CSV. Raises NasError that says what is wrong with it."""
+    """The unit key and row of one line of the CSV. Raises NasError for a line that is not a row, saying why."""
     if len(fields) != len(COLUMNS):
         raise NasError(f"a row must have {len(COLUMNS)} fields ({', '.join(COLUMNS)}), but has {len(fields)}")
     key, latency, spread, runs, source = fields
@@ -272,8 +273,8 @@ def parse_row(fields: list[str]) -> tuple[str, Row]:
     if spread_ms < 0 or count < 0 or count != int(count):
         raise NasError(f"spread_ms must be 0 or more and runs a whole number, but are {spread} and {runs} for {key}")
     if source not in SOURCES:
-        known = ", ".join(nearest_first(source, SOURCES))
-        raise NasError(f"source must be one of {known}, but is {source!r} for {key}")
+        choices = ", ".join(nearest_first(source, SOURCES))
+        raise NasError(f"source must be one of {choices}, but is {source!r} for {key}")
     return key, Row(latency_ms, spread_ms, int(count), source)
 
 

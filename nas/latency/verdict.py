@@ -1,4 +1,4 @@
-"""Has a table been checked by whole networks, and did it pass? In words, for whoever relies on it."""
+"""Say in one sentence whether a table was validated on whole networks, and whether it passed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PASSED = "passed"
 
 
 def validated(conditions: Mapping[str, Any]) -> str:
-    """One sentence about a table by its conditions as plain data; in capitals where it should not be relied on."""
+    """One sentence on the validation of a table, from its conditions as plain data; a warning is in capitals."""
     validation = conditions.get("validation") or {}
     verdict = validation.get("verdict")
     if verdict is None:
@@ -18,12 +18,12 @@ def validated(conditions: Mapping[str, Any]) -> str:
             "nothing was fitted to"
         )
     held_out, noise = validation.get("held out") or {}, validation.get("noise") or {}
-    found = (
+    evidence = (
         f"on {held_out['networks']} networks that nothing was fitted to, the mean error is {held_out['mean_absolute']} "
         f"(measured twice: {noise['mean_absolute']})"
         if {"networks", "mean_absolute"} <= held_out.keys() and "mean_absolute" in noise
         else "no network was measured whole"
     )
     if verdict == PASSED:
-        return f"the table is validated: {found}"
-    return f"the table is NOT TO BE RELIED ON, its validation {verdict}; {found}"
+        return f"the table is validated: {evidence}"
+    return f"the table is NOT TO BE RELIED ON, its validation {verdict}; {evidence}"

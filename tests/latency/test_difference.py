@@ -1,4 +1,4 @@
-"""Do two tables compare as they should?"""
+"""Tests of `nas.latency.difference`: comparing two tables."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_command_prints_both_tables(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize("count", ["x", "0", "-1", "1.5", ""])
 def test_a_count_is_explained(count: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """In the words of what it counts."""
+    """The message says what the number counts."""
     with pytest.raises(SystemExit):
         main(["diff", "pixel4_early", "pixel6_early", f"--count={count}"])
     assert f"--count: must be a whole number of at least 1, but got {count!r}" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Energy is power times time, and a battery holds so much of it."""
+"""Tests of `nas.latency.energy`: energy is power times time."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_table_without_power_says_what_to_add() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"source": "x"}, "either active_w"),
         ({"active_w": 2, "measured": {"energy_mj": 1, "latency_ms": 1}, "source": "x"}, "either active_w"),
@@ -89,8 +89,8 @@ def test_a_table_without_power_says_what_to_add() -> None:
         ({"active_w": math.inf, "source": "x"}, "finite"),
     ],
 )
-def test_impossible_powers_are_refused(data: dict[str, object], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_impossible_powers_are_refused(data: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Power.model_validate(data)
 
 

@@ -1,4 +1,4 @@
-"""Does `python -m nas.latency` say what is known of a device?"""
+"""Tests of `python -m nas.latency show` and of the errors that its commands report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
 
 
 def test_show_has_conditions_sources_and_agreement(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the figures hold for, where they come from, and how many of each kind there are."""
+    """The conditions, the sources, and the number of rows of each kind are printed."""
     assert main(["show", "pixel_lut"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("pixel_lut: Google Pixel 1, TensorFlow Lite, float32\n")
@@ -75,7 +75,7 @@ def re_line(text: str, start: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["show", "pixle"], "error: unknown device 'pixle'. Known: pixel"),
         (["show", "../../x"], "error: device must be a name"),
@@ -92,13 +92,13 @@ def re_line(text: str, start: str) -> list[str]:
     ],
 )
 def test_bad_words_are_one_line_and_exit_code_2(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On stderr, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
     caught = capsys.readouterr()
-    assert caught.err.startswith(said)
+    assert caught.err.startswith(message)
     assert caught.err.count("\n") == 1
     assert caught.out == ""
     assert list(tmp_path.iterdir()) == []
@@ -113,7 +113,7 @@ def test_a_network_with_units_that_are_missing_is_refused(tmp_path: Path, capsys
 
 
 def test_show_needs_no_fitting_library() -> None:
-    """SciPy is for building alone."""
+    """SciPy is needed to build tables, not to show them."""
     code = "import sys; from nas.latency.__main__ import main; main(['show', 'pixel_lut']); "
     code += "print(sorted({'torch', 'optuna', 'pandas', 'scipy', 'onnxruntime'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Are the tables that rest on published figures what their commands make, and do they say what they do not cover?"""
+"""Tables made from published figures are what their commands make, and say what they do not cover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a table say what a network costs, and refuse what it cannot know?"""
+"""Tests of `nas.latency.table`: estimates, missing units, and reading and writing tables."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def test_missing_units_are_named() -> None:
         table_of({}).require(units(network))
 
 
-def said(folder: Path, csv: str | bytes | None, **changes: object) -> list[str]:
-    """What is wrong with a table whose rows are `csv`."""
+def problems_of(folder: Path, csv: str | bytes | None, **changes: object) -> list[str]:
+    """The problems of a table whose rows are `csv`."""
     path, _ = save_table(LatencyTable("t", conditions(**changes), {}), folder)
     path.unlink()
     if csv is not None:
@@ -152,7 +152,7 @@ def said(folder: Path, csv: str | bytes | None, **changes: object) -> list[str]:
 def test_a_bad_row_is_one_line_with_its_place(row: str, expected: str, tmp_path: Path) -> None:
     """The line number is the file's, which an editor shows."""
     good = "pool_7x7_i960,1,0,1,measured\n"
-    assert said(tmp_path, HEADER + good + row + "\n") == [f"{expected} (t.csv:3)"]
+    assert problems_of(tmp_path, HEADER + good + row + "\n") == [f"{expected} (t.csv:3)"]
 
 
 @pytest.mark.parametrize(
@@ -166,26 +166,26 @@ def test_a_bad_row_is_one_line_with_its_place(row: str, expected: str, tmp_path:
 )
 def test_a_file_without_usable_rows_is_refused(csv: str, expected: str, tmp_path: Path) -> None:
     """Empty, other columns, only a header, a unit twice."""
-    assert said(tmp_path, csv) == [expected]
+    assert problems_of(tmp_path, csv) == [expected]
 
 
 def test_a_missing_or_unreadable_csv_is_said(tmp_path: Path) -> None:
     """By its name."""
-    assert said(tmp_path, None)[0].startswith("cannot read t.csv, the rows of this table: ")
-    assert said(tmp_path, b"\xff\xfe\x00")[0].startswith("cannot read t.csv, the rows of this table: ")
+    assert problems_of(tmp_path, None)[0].startswith("cannot read t.csv, the rows of this table: ")
+    assert problems_of(tmp_path, b"\xff\xfe\x00")[0].startswith("cannot read t.csv, the rows of this table: ")
 
 
 def test_every_problem_of_a_csv_comes_at_once_up_to_twenty(tmp_path: Path) -> None:
-    """A wrong file does not fill the screen."""
-    problems = said(tmp_path, HEADER + f"{UNIT},0,0,1,measured\nx\n")
+    """The number of problems that are listed is limited."""
+    problems = problems_of(tmp_path, HEADER + f"{UNIT},0,0,1,measured\nx\n")
     assert [problem[-9:] for problem in problems] == ["(t.csv:2)", "(t.csv:3)"]
-    many = said(tmp_path, HEADER + "x\n" * 30)
+    many = problems_of(tmp_path, HEADER + "x\n" * 30)
     assert (len(many), many[-1]) == (21, "and 10 more problems in t.csv")
 
 
 def test_a_source_must_be_explained(tmp_path: Path) -> None:
     """Rows of a source that the .yaml does not cite are refused."""
-    problems = said(tmp_path, HEADER + f"{UNIT},1,0,1,modelled\n", sources={"measured": (CITATION,)})
+    problems = problems_of(tmp_path, HEADER + f"{UNIT},1,0,1,modelled\n", sources={"measured": (CITATION,)})
     assert problems == ["source modelled is not explained under 'sources' in t.yaml (t.csv:2)"]
 
 

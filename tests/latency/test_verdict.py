@@ -1,4 +1,4 @@
-"""Is it said loudly when a table should not be relied on?"""
+"""Tests of `nas.latency.verdict`: a table that should not be relied on gets a warning in capitals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHECKED = {"held out": {"networks": 50, "mean_absolute": "1.10%"}, "noise": {"me
 
 
 @pytest.mark.parametrize(
-    ("conditions", "said"),
+    ("conditions", "sentence"),
     [
         ({}, "the table is NOT VALIDATED: "),
         ({"validation": {"mobilenet_v2": {"published_ms": 1}}}, "the table is NOT VALIDATED: "),
@@ -28,6 +28,6 @@ CHECKED = {"held out": {"networks": 50, "mean_absolute": "1.10%"}, "noise": {"me
         ({"validation": {"verdict": "FAILED"}}, "its validation FAILED; no network was measured whole"),
     ],
 )
-def test_the_verdict_in_words(conditions: dict[str, Any], said: str) -> None:
+def test_the_verdict_in_words(conditions: dict[str, Any], sentence: str) -> None:
     """A table that passed, one that failed, one that was never checked, and one of which nothing could be measured."""
-    assert said in validated(conditions)
+    assert sentence in validated(conditions)

@@ -1,4 +1,4 @@
-"""python -m nas.latency adapt: which few measurements does a new device need, and what table do they make?"""
+"""`python -m nas.latency adapt`: choose the few measurements of a new device, and make its table from them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import ConfigError, NasError
-from nas.files import NAME_PATTERN, check_writable, read_csv, shown, write_files
+from nas.files import check_writable, read_csv, shown, write_files
+from nas.latency.commands.options import CONDITIONS, SPACE, add_texts, stated_texts, table_name
 
 if TYPE_CHECKING:
     from nas.latency.modelling.adapt import DeviceSample
@@ -22,69 +22,65 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  python -m nas.latency adapt pixel_lut --choose 10 --space mbv3 --out my_phone    # what to measure
+  python -m nas.latency adapt pixel_lut --choose 10 --space mbv3 --out my_phone    # choose what to measure
   python -m nas.latency adapt pixel_lut --samples my_phone/samples.csv --name my_phone --out latency_tables
 """
 COLUMNS = ("sample", "latency_ms")
 SAMPLES = "samples.csv"
-# Networks to choose among and to be told well, over the range of MACs.
+# Networks to choose from and to predict well: this many in each interval of the space's range of MACs.
 _STRATA, _PER_STRATUM = 20, 50
-_CONDITIONS = {
-    "device": "what the device is called (default: NAME)",
-    "soc": "its system on a chip",
-    "cores": "which cores ran",
-    "threads": "how many threads",
-    "runtime": "such as ONNX Runtime",
-    "runtime_version": "its version",
-    "execution_provider": "such as CPU",
-    "precision": "such as float32",
-    "date": "when the samples were measured",
-    "protocol": "how: warm-up, repetitions, what the figure is of",
-}
+# A table says "unknown" of the governor unless it was measured.
+_CONDITIONS = {key: text for key, text in CONDITIONS.items() if key != "governor"}
+_CONDITIONS["device"] += " (default: NAME)"
 
 
 def add_commands(commands: Any) -> None:
     """Add the subcommand to those of `python -m nas.latency`."""
     adapt = commands.add_parser(
         "adapt",
-        help="the table of a new device, from known tables and 10 to 50 measurements",
-        description="Choose which few networks (or units) to measure on a new device, and make its table of those "
-        "measurements and the tables of devices that are known. Its rows are modelled; its error is cross-validated.",
+        help="make the table of a new device from tables of other devices and 10 to 50 measurements",
+        description="Choose the few networks or units to measure on a new device (--choose). Then make its table from "
+        "these measurements and the tables of other devices (--samples). All of its rows are modelled, and its error "
+        "is cross-validated.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    adapt.add_argument("sources", metavar="SOURCE", nargs="+", help="tables of known devices: names, or .yaml files")
+    adapt.add_argument(
+        "sources", metavar="SOURCE", nargs="+", help="tables of other devices: their names, or .yaml files"
+    )
     what = adapt.add_mutually_exclusive_group(required=True)
-    what.add_argument("--choose", metavar="N", type=int, help="write which N to measure into DIR (needs --space)")
+    what.add_argument("--choose", metavar="N", type=int, help="choose N samples and list them in DIR (needs --space)")
     what.add_argument(
         "--samples",
         metavar="FILE.csv",
         type=Path,
-        help="the measurements: columns sample (a unit, a published network, or an architecture's .json beside the "
-        "file) and latency_ms (needs --name)",
+        help="the measurements, with the columns sample and latency_ms (needs --name). A sample is a unit, a published "
+        "network, or an architecture's .json file in the same folder",
     )
-    adapt.add_argument("--space", metavar="NAME", help="the search space whose networks the table is for")
-    adapt.add_argument("--units", action="store_true", help="choose units, to be timed alone, instead of networks")
-    adapt.add_argument("--name", metavar="NAME", type=_name, help="name of the new table")
-    adapt.add_argument("--out", metavar="DIR", type=Path, required=True, help="where files are written; overwrites")
-    for key, text in _CONDITIONS.items():
-        adapt.add_argument(f"--{key.replace('_', '-')}", metavar="TEXT", help=text)
+    adapt.add_argument("--space", metavar="NAME", help=f"{SPACE}. Samples are chosen for its networks")
+    adapt.add_argument("--units", action="store_true", help="choose units to time alone, instead of networks")
+    adapt.add_argument("--name", metavar="NAME", type=table_name, help="name of the new table")
+    adapt.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="folder to write into; existing files are overwritten"
+    )
+    add_texts(adapt, _CONDITIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand."""
     from nas.latency.table import load_table
 
-    wanted = "name" if arguments.samples else "space"
-    if getattr(arguments, wanted) is None:
-        raise NasError(f"--{'samples' if arguments.samples else 'choose'} needs --{wanted} NAME")
+    if arguments.samples and arguments.name is None:
+        raise NasError("--samples needs --name NAME")
+    if not arguments.samples and arguments.space is None:
+        raise NasError("--choose needs --space NAME")
     check_writable(arguments.out)
     sources = [load_table(name) for name in arguments.sources]
     return _adapt(sources, arguments) if arguments.samples else _choose(sources, arguments)
 
 
 def read_samples(path: Path) -> list[DeviceSample]:
-    """The measurements in a CSV with COLUMNS. Raises ConfigError with every problem of the file."""
+    """Read the measurements from a CSV with COLUMNS. Raises ConfigError with every problem of the file."""
     from nas.latency.modelling.adapt import DeviceSample
 
     samples, problems = [], []
@@ -142,7 +138,7 @@ def _choose(sources: Sequence[LatencyTable], arguments: argparse.Namespace) -> i
 
 
 def _refuse_measured(path: Path) -> None:
-    """What was typed in by hand must not be lost: only a list that nothing was filled into is overwritten."""
+    """Raise NasError where a list of samples has latencies, which were typed in by hand and must not be lost."""
     if not path.exists():
         return
     first, *rows = [fields for _, fields in read_csv(path, shown(path))] or [[]]
@@ -154,7 +150,7 @@ def _adapt(sources: Sequence[LatencyTable], arguments: argparse.Namespace) -> in
     from nas.latency.modelling.adapt import adapt_table
     from nas.latency.table import save_table
 
-    conditions = {key: getattr(arguments, key) for key in _CONDITIONS if getattr(arguments, key) is not None}
+    conditions = stated_texts(arguments, _CONDITIONS)
     table = adapt_table(sources, read_samples(arguments.samples), arguments.name, conditions)
     for path in save_table(table, arguments.out):
         print(f"wrote {path}")
@@ -164,7 +160,7 @@ def _adapt(sources: Sequence[LatencyTable], arguments: argparse.Namespace) -> in
 
 
 def _read_units(name: str, folder: Path) -> tuple[Sequence[Unit], bool]:
-    """The units of a sample, and whether it is a whole network. Raises NasError for what is neither."""
+    """The units of a sample, and whether it is a whole network. Raises NasError for another text."""
     from nas.networks.deployed import deployed
     from nas.networks.operators import parse_unit, units
     from nas.networks.references import REFERENCES, find_network
@@ -187,9 +183,3 @@ def _latency(fields: Sequence[str]) -> float:
     if not (math.isfinite(latency_ms) and latency_ms > 0):
         raise NasError(f"latency_ms must be a number above 0, but is {fields[1]!r} for {fields[0]}")
     return latency_ms
-
-
-def _name(text: str) -> str:
-    if not re.fullmatch(NAME_PATTERN, text):
-        raise argparse.ArgumentTypeError(f"must be letters, digits, '_', '-' and '.', but is {text!r}")
-    return text

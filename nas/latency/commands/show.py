@@ -1,4 +1,4 @@
-"""How is printed what a latency table holds, what a network costs by it, and how two tables differ?"""
+"""Print latency tables, networks' latencies by them, and the differences between two tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from nas import console
-from nas.latency.difference import Comparison, TableDifference, differing_conditions
+from nas.latency.difference import LatencyComparison, TableDifference, differing_conditions
 from nas.latency.table import LatencyTable
 from nas.latency.verdict import validated
 from nas.networks.architecture import Architecture
@@ -20,8 +20,8 @@ from nas.networks.operators import Unit, parse_unit, units
 
 
 @dataclass(frozen=True)
-class Kind:
-    """The rows of a table for one operator: sides of the input in pixels, latencies in milliseconds."""
+class OperatorRows:
+    """A summary of a table's rows for one operator: sides of the input in pixels, latencies in milliseconds."""
 
     op: str
     rows: int
@@ -33,7 +33,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class StageLatency:
-    """Units that follow one another with the same operator and output shape, and their part of the sum (0 to 1)."""
+    """Consecutive units with the same operator and output shape, and their share of the sum (0 to 1)."""
 
     op: str
     units: int
@@ -42,22 +42,22 @@ class StageLatency:
     share: float
 
 
-def kinds_of_blocks(table: LatencyTable) -> tuple[Kind, ...]:
-    """What is in a table, by operator, in order of their names."""
+def rows_by_operator(table: LatencyTable) -> tuple[OperatorRows, ...]:
+    """A summary of a table's rows for each operator, in order of their names."""
     by_op: dict[str, list[tuple[Unit, float]]] = {}
     for key, row in table.rows.items():
         unit = parse_unit(key)
         by_op.setdefault(unit.block.op, []).append((unit, row.latency_ms))
-    kinds = []
+    summaries = []
     for op, rows in sorted(by_op.items()):
         sides, latencies = [unit.height for unit, _ in rows], [latency_ms for _, latency_ms in rows]
         shape = (min(sides), max(sides))
-        kinds.append(Kind(op, len(rows), shape, min(latencies), median(latencies), max(latencies)))
-    return tuple(kinds)
+        summaries.append(OperatorRows(op, len(rows), shape, min(latencies), median(latencies), max(latencies)))
+    return tuple(summaries)
 
 
 def latency_by_stage(table: LatencyTable, architecture: Architecture) -> tuple[StageLatency, ...]:
-    """Where a network's latency goes. Raises NasError for units that are missing."""
+    """The latency of each stage of a network. Raises NasError for missing units."""
     total = sum(table.unit_latency_ms(unit) for unit in units(architecture))
     stages = []
     for (op, output), members in groupby(units(architecture), key=lambda unit: (unit.block.op, _output(unit))):
@@ -67,12 +67,12 @@ def latency_by_stage(table: LatencyTable, architecture: Architecture) -> tuple[S
 
 
 def print_table_json(table: LatencyTable, architecture: Architecture | None) -> None:
-    """A table, or a network by it, for programs."""
+    """Print a table, and a network's latency by it, as JSON."""
     data: dict[str, Any] = {
         "name": table.name,
         "conditions": table.conditions.model_dump(mode="json"),
         "rows_by_source": rows_by_source(table),
-        "kinds": [asdict(kind) for kind in kinds_of_blocks(table)],
+        "kinds": [asdict(summary) for summary in rows_by_operator(table)],
     }
     if architecture:
         estimate = table.estimate(architecture)
@@ -91,7 +91,7 @@ def print_table_json(table: LatencyTable, architecture: Architecture | None) -> 
 
 
 def print_conditions(table: LatencyTable) -> None:
-    """What the figures hold for, and where they come from."""
+    """Print the conditions and the sources of a table."""
     conditions = table.conditions
     print(f"{table.name}: {conditions.device}, {conditions.runtime}, {conditions.precision}\n")
     names = ("soc", "cores", "threads", "governor", "runtime_version", "execution_provider", "date", "protocol")
@@ -116,20 +116,20 @@ def _print_session(session: Mapping[str, Any] | None) -> None:
 
 
 def print_rows_and_agreement(table: LatencyTable) -> None:
-    """How many rows there are of each kind, and how the table's sums and its model agree with what is known."""
+    """Print the numbers of rows by source and operator, and how the table agrees with whole networks."""
     counts = rows_by_source(table)
     console.print_table(
         ("source", "rows"), [(source, f"{count:,}") for source, count in counts.items()], numbers=("rows",)
     )
     print()
-    _print_kinds(kinds_of_blocks(table))
+    _print_operators(rows_by_operator(table))
     _print_agreement(table.conditions.validation)
     _print_held_out(table)
     print(f"\n{validated(table.conditions.model_dump(mode='json'))}")
 
 
 def print_network(table: LatencyTable, name: str, architecture: Architecture) -> None:
-    """A network's latency unit by unit and stage by stage."""
+    """Print a network's latency unit by unit and stage by stage."""
     estimate = table.estimate(architecture)
     rows = [(unit.key, table.rows[unit.key]) for unit in units(architecture)]
     total = sum(estimate.by_source.values())
@@ -154,22 +154,22 @@ def print_difference(
     second: LatencyTable,
     difference: TableDifference | None,
     networks: Mapping[str, tuple[float, float]],
-    spaces: Mapping[str, Comparison],
+    spaces: Mapping[str, LatencyComparison],
 ) -> None:
-    """Two tables beside each other: conditions, common units, networks (latency by each in ms), spaces."""
+    """Print the differences of two tables: conditions, common units, networks (latency by each in ms), spaces."""
     console.print_table(
         ("condition", first.name, second.name),
         [(name, *values) for name, values in differing_conditions(first, second).items()],
     )
-    things = {f"networks of {name}": comparison for name, comparison in spaces.items()}
+    comparisons = {f"networks of {name}": comparison for name, comparison in spaces.items()}
     if difference:
         print(f"\nunits of {first.name} alone: {difference.only_first:,}; of {second.name} alone: ", end="")
         print(f"{difference.only_second:,}")
-        things = {"common units": difference.common} | things
-    if things:
+        comparisons = {"common units": difference.common} | comparisons
+    if comparisons:
         columns = ("compared", "count", "median ratio", "5 %", "95 %", "Spearman")
         print(f"\nratio: {second.name} / {first.name}\n")
-        console.print_table(columns, [_comparison_cells(*item) for item in things.items()], numbers=columns[1:])
+        console.print_table(columns, [_comparison_cells(*item) for item in comparisons.items()], numbers=columns[1:])
     if networks:
         cells = [(name, f"{a:.3f}", f"{b:.3f}", f"{b / a:.3f}") for name, (a, b) in networks.items()]
         _print_beside("network", first, second, cells)
@@ -183,9 +183,9 @@ def print_difference_json(
     second: LatencyTable,
     difference: TableDifference | None,
     networks: Mapping[str, tuple[float, float]],
-    spaces: Mapping[str, Comparison],
+    spaces: Mapping[str, LatencyComparison],
 ) -> None:
-    """The same for programs."""
+    """Print the differences of two tables as JSON."""
     data: dict[str, Any] = {
         "first": first.name,
         "second": second.name,
@@ -200,7 +200,7 @@ def print_difference_json(
 
 
 def rows_by_source(table: LatencyTable) -> dict[str, int]:
-    """How many rows were measured, published and modelled."""
+    """The number of rows from each source."""
     counts = Counter(row.source for row in table.rows.values())
     return {source: counts[source] for source in sorted(counts)}
 
@@ -209,18 +209,18 @@ def _output(unit: Unit) -> str:
     return f"{unit.out_channels}x{unit.out_height}x{unit.out_width}"
 
 
-def _print_kinds(kinds: Iterable[Kind]) -> None:
+def _print_operators(summaries: Iterable[OperatorRows]) -> None:
     columns = ("op", "rows", "sides", "least ms", "median ms", "most ms")
     table = [
         (
-            kind.op,
-            f"{kind.rows:,}",
-            "-".join(str(side) for side in dict.fromkeys(kind.sides)),
-            f"{kind.least_ms:.4g}",
-            f"{kind.median_ms:.4g}",
-            f"{kind.most_ms:.4g}",
+            summary.op,
+            f"{summary.rows:,}",
+            "-".join(str(side) for side in dict.fromkeys(summary.sides)),
+            f"{summary.least_ms:.4g}",
+            f"{summary.median_ms:.4g}",
+            f"{summary.most_ms:.4g}",
         )
-        for kind in kinds
+        for summary in summaries
     ]
     console.print_table(columns, table, numbers=columns[1:])
 
@@ -238,7 +238,7 @@ def _print_agreement(validation: Mapping[str, Any]) -> None:
 
 
 def _print_held_out(table: LatencyTable) -> None:
-    """How well a model predicts families of networks that it was not fitted to, where the table says so."""
+    """Print the errors of a table's model on families of networks that it was not fitted to, if the table has them."""
     model = table.conditions.model
     families = model.cross_validated.get("families_held_out") if model else None
     if not isinstance(families, dict):
@@ -262,13 +262,13 @@ def _print_beside(
     console.print_table(columns, cells, numbers=columns[1:])
 
 
-def _comparison_cells(name: str, comparison: Comparison) -> Sequence[str]:
+def _comparison_cells(name: str, comparison: LatencyComparison) -> Sequence[str]:
     ratios = (comparison.median_ratio, comparison.low_ratio, comparison.high_ratio)
     spearman = "-" if math.isnan(comparison.spearman) else f"{comparison.spearman:.4f}"
     return (name, f"{comparison.count:,}", *(f"{ratio:.3f}" for ratio in ratios), spearman)
 
 
-def _comparison_json(comparison: Comparison) -> dict[str, Any]:
+def _comparison_json(comparison: LatencyComparison) -> dict[str, Any]:
     # NaN is not JSON.
     data = asdict(comparison)
     return data | {"spearman": None if math.isnan(comparison.spearman) else comparison.spearman}

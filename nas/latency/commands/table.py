@@ -1,16 +1,23 @@
-"""python -m nas.latency show, diff, build, extend and import: what do they take, and what do they print?"""
+"""`python -m nas.latency show`, `diff`, `build`, `extend` and `import`: show, compare and make tables."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import NasError
-from nas.files import NAME_PATTERN
+from nas.latency.commands.options import (
+    CONDITIONS,
+    TABLE,
+    add_networks,
+    add_out,
+    add_texts,
+    stated_texts,
+    table_name,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from nas.config import Document
@@ -26,21 +33,11 @@ examples:
   python -m nas.latency extend pixel_lut --network efficientnet_b0 --out my_tables
   python -m nas.latency import timings.csv --name my_board --conditions my_board.yaml
 """
-# What `import` can be told of the conditions, by the key that it has in a table's .yaml.
-_CONDITIONS = {
-    "device": "what the device is called",
-    "soc": "its system on a chip",
-    "cores": "which cores ran",
-    "threads": "how many threads",
-    "governor": "frequency governor",
-    "runtime": "such as ONNX Runtime",
-    "runtime_version": "its version",
-    "execution_provider": "such as CPU",
-    "precision": "such as float32",
-    "date": "when it was measured",
-    "protocol": "warm-up, repetitions, what the figure is of",
+_CITATION = {
+    "title": "title of the figures' source",
+    "url": "address of the figures' source",
+    "licence": "licence of the figures",
 }
-_CITATION = {"title": "what the figures are", "url": "where they come from", "licence": "under which licence"}
 
 
 def add_commands(commands: Any) -> None:
@@ -62,10 +59,10 @@ def _add_show(commands: Any) -> None:
     show = _add(
         commands,
         "show",
-        "a table's conditions, sources and agreement, or what a network costs by it",
+        "show a table's conditions, sources and agreement, or a network's latency by it",
         "Show what a table holds and where its figures come from, or a network's latency by unit and by stage.",
     )
-    show.add_argument("name", metavar="NAME", help="a table: its name, or the path of its .yaml")
+    show.add_argument("name", metavar="NAME", help=TABLE)
     show.add_argument("--network", metavar="NAME", help="a published network, or an architecture's .json file")
     show.add_argument("--json", action="store_true", help="print JSON")
 
@@ -74,19 +71,33 @@ def _add_diff(commands: Any) -> None:
     diff = _add(
         commands,
         "diff",
-        "how two tables differ, on their common units and on networks",
-        "Compare two tables: in which conditions they differ, and how many times as long units and networks take by "
-        "the second as by the first.",
+        "compare two tables on their common units and on networks",
+        "Compare two tables: the conditions in which they differ, and the ratios of the latencies of units and "
+        "networks by the second table to those by the first.",
     )
-    diff.add_argument("first", metavar="A", help="a table: its name, or the path of its .yaml")
-    diff.add_argument("second", metavar="B", help="another")
-    _add_networks(diff)
+    diff.add_argument("first", metavar="A", help=TABLE)
+    diff.add_argument("second", metavar="B", help="the table to compare with the first")
+    add_networks(diff, "to compare the tables on")
     diff.add_argument(
-        "--space", metavar="NAME", nargs="+", default=[], help="search spaces, by random networks of them"
+        "--space",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+        help="search spaces, to compare the tables on random networks of each",
     )
-    diff.add_argument("--count", metavar="N", type=_count, default=1000, help="networks of a space (default: 1000)")
-    diff.add_argument("--seed", metavar="N", type=int, default=0, help="of drawing them (default: 0)")
-    diff.add_argument("--largest", metavar="N", type=_count, default=10, help="units to list (default: 10)")
+    diff.add_argument(
+        "--count", metavar="N", type=whole_number(1), default=1000, help="random networks of each space (default: 1000)"
+    )
+    diff.add_argument(
+        "--seed", metavar="N", type=whole_number(0), default=0, help="seed of the random networks (default: 0)"
+    )
+    diff.add_argument(
+        "--largest",
+        metavar="N",
+        type=whole_number(1),
+        default=10,
+        help="number of units to list, furthest from the median ratio first (default: 10)",
+    )
     diff.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -95,49 +106,65 @@ def _add_build(commands: Any) -> None:
         commands,
         "build",
         "make a table from published figures",
-        "Make a table again from the files in which others published their figures. latency_tables/README.md says "
-        "which tables there are, which files they need, where those come from and how they are laid out.",
+        "Make a table again from the files in which others published their figures. latency_tables/README.md lists "
+        "the tables, the files that they need, their sources and their layout.",
     )
-    build.add_argument("name", metavar="NAME", help="the table, such as note10_lut")
+    build.add_argument("name", metavar="NAME", help="name of the table, such as note10_lut")
     build.add_argument("--published", metavar="DIR", type=Path, required=True, help="folder of the published files")
     build.add_argument(
         "--space",
         metavar="NAME",
         nargs="+",
-        help="for pixel_lut: search spaces whose units get rows, besides those of published networks (default: mbv3)",
+        help="search spaces whose units get rows in pixel_lut, besides those of published networks (default: mbv3)",
     )
-    _add_out(build)
+    add_out(build)
 
 
 def _add_extend(commands: Any) -> None:
     extend = _add(
         commands,
         "extend",
-        "a table with modelled rows for more units",
-        "Write a table again with rows for the units of more networks and spaces, modelled by the cost model that the "
-        "table holds. Units with operations that the model was not fitted to are refused.",
+        "add modelled rows for more units to a table",
+        "Write a table again with rows for the units of more networks and spaces, modelled by the cost model of the "
+        "table. Units with operations that the model was not fitted to are refused.",
     )
-    extend.add_argument("name", metavar="NAME", help="a table: its name, or the path of its .yaml")
-    _add_networks(extend)
-    extend.add_argument("--space", metavar="NAME", nargs="+", default=[], help="search spaces")
-    extend.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the table is written; overwrites")
+    extend.add_argument("name", metavar="NAME", help=TABLE)
+    add_networks(extend, "whose units get rows")
+    extend.add_argument("--space", metavar="NAME", nargs="+", default=[], help="search spaces whose units get rows")
+    extend.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="folder of the extended table; a table of the same name is overwritten",
+    )
 
 
 def _add_import(commands: Any) -> None:
     importing = _add(
         commands,
         "import",
-        "a table from a CSV of your own measurements",
-        "Make a table of a CSV with the columns unit and latency_ms, and perhaps spread_ms and runs, in any order. The "
-        "conditions that it holds for come from a .yaml in the layout of a table's, from options, or from both.",
+        "make a table from a CSV of your own measurements",
+        "Make a table from a CSV with the columns unit and latency_ms, and optionally spread_ms and runs, in any "
+        "order. The conditions of the measurements come from a .yaml with the keys of a table's .yaml, from options, "
+        "or from both.",
     )
     importing.add_argument("file", metavar="FILE.csv", type=Path, help="the measurements")
-    importing.add_argument("--name", metavar="NAME", type=_name, required=True, help="name of the table")
-    importing.add_argument("--source", choices=("measured", "published"), default="measured", help="default: measured")
-    importing.add_argument("--conditions", metavar="FILE.yaml", type=Path, help="the conditions; options go before it")
-    for key, text in (_CONDITIONS | _CITATION).items():
-        importing.add_argument(f"--{key.replace('_', '-')}", metavar="TEXT", help=text)
-    _add_out(importing)
+    importing.add_argument("--name", metavar="NAME", type=table_name, required=True, help="name of the table")
+    importing.add_argument(
+        "--source",
+        choices=("measured", "published"),
+        default="measured",
+        help="source of the rows (default: %(default)s)",
+    )
+    importing.add_argument(
+        "--conditions",
+        metavar="FILE.yaml",
+        type=Path,
+        help="file of the conditions; an option takes precedence over its key in the file",
+    )
+    add_texts(importing, {**CONDITIONS, **_CITATION})
+    add_out(importing)
 
 
 def _add(commands: Any, name: str, help_text: str, description: str) -> argparse.ArgumentParser:
@@ -149,18 +176,6 @@ def _add(commands: Any, name: str, help_text: str, description: str) -> argparse
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return parser
-
-
-def _add_networks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--network", metavar="NAME", nargs="+", default=[], help="published networks, or architectures' .json files"
-    )
-
-
-def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("latency_tables"), help="default: %(default)s; overwrites"
-    )
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -190,10 +205,9 @@ def _diff(arguments: argparse.Namespace) -> int:
     from nas.networks.space.search_space import load_space
 
     first, second = load_table(arguments.first), load_table(arguments.second)
-    asked = bool(arguments.network or arguments.space)
-    # Tables of other units can be compared on networks all the same.
-    common = first.rows.keys() & second.rows.keys()
-    difference = compare_tables(first, second, largest=arguments.largest) if common or not asked else None
+    # Without a common unit, tables can still be compared on networks; without networks that is an error.
+    comparable = first.rows.keys() & second.rows.keys() or not (arguments.network or arguments.space)
+    difference = compare_tables(first, second, largest=arguments.largest) if comparable else None
     networks = {}
     for name in arguments.network:
         architecture = _network(name)
@@ -213,7 +227,7 @@ def _build(arguments: argparse.Namespace) -> int:
     from nas.latency.table import save_table
 
     table = build_table(arguments.name, arguments.published, arguments.space)
-    _told(save_table(table, arguments.out))
+    _print_written(save_table(table, arguments.out))
     print()
     print_rows_and_agreement(table)
     return 0
@@ -229,10 +243,10 @@ def _extend(arguments: argparse.Namespace) -> int:
     if not arguments.network and not arguments.space:
         raise NasError("say what the table is to be extended for: --network NAME or --space NAME")
     table = load_table(arguments.name)
-    wanted = [unit for name in arguments.network for unit in units(_network(name))]
-    wanted += [unit for name in arguments.space for unit in load_space(name).units()]
-    extended = with_modelled(table, wanted)
-    _told(save_table(extended, arguments.out))
+    new_units = [unit for name in arguments.network for unit in units(_network(name))]
+    new_units += [unit for name in arguments.space for unit in load_space(name).units()]
+    extended = with_modelled(table, new_units)
+    _print_written(save_table(extended, arguments.out))
     added = len(extended.rows) - len(table.rows)
     print(f"added {added:,} modelled {'row' if added == 1 else 'rows'}\n")
     print_rows_and_agreement(extended)
@@ -245,24 +259,24 @@ def _import(arguments: argparse.Namespace) -> int:
     from nas.latency.table import save_table
 
     table = import_table(arguments.file, arguments.name, _conditions(arguments), arguments.source)
-    _told(save_table(table, arguments.out))
+    _print_written(save_table(table, arguments.out))
     print()
     print_rows_and_agreement(table)
     return 0
 
 
 def _conditions(arguments: argparse.Namespace) -> Document:
-    """What the .yaml says, where there is one, with what the options say instead."""
+    """The conditions in the .yaml, if one was given, overridden by the options."""
     from nas.config import load_document, parse_document, with_overrides
 
-    named = arguments.conditions
-    document = load_document(named) if named else parse_document("{}", "the options, or a .yaml given by --conditions")
-    given = {key: getattr(arguments, key) for key in _CONDITIONS if getattr(arguments, key) is not None}
-    cited = {key: getattr(arguments, key) for key in _CITATION if getattr(arguments, key) is not None}
-    if cited or not named:
-        citation = {"title": f"imported from {arguments.file.name}", "url": "", "licence": "not stated", "use": "rows"}
-        given[f"sources.{arguments.source}"] = [citation | cited]
-    return with_overrides(document, given)
+    path = arguments.conditions
+    document = load_document(path) if path else parse_document("{}", "the options, or a .yaml given by --conditions")
+    overrides: dict[str, Any] = {**stated_texts(arguments, CONDITIONS)}
+    citation = stated_texts(arguments, _CITATION)
+    if citation or not path:
+        default = {"title": f"imported from {arguments.file.name}", "url": "", "licence": "not stated", "use": "rows"}
+        overrides[f"sources.{arguments.source}"] = [default | citation]
+    return with_overrides(document, overrides)
 
 
 def _network(name: str) -> Architecture:
@@ -272,20 +286,6 @@ def _network(name: str) -> Architecture:
     return deployed(find_network(name))
 
 
-def _told(paths: Sequence[Path]) -> None:
+def _print_written(paths: Sequence[Path]) -> None:
     for path in paths:
         print(f"wrote {path}")
-
-
-def _name(text: str) -> str:
-    if not re.fullmatch(NAME_PATTERN, text):
-        raise argparse.ArgumentTypeError(
-            f"must be a name (up to 100 letters, digits, '_', '-', '.'), but got {json.dumps(text)}"
-        )
-    return text
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"\d+", text, re.ASCII) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but got {text!r}")
-    return int(text)

@@ -1,1 +1,1 @@
-"""From units and networks to measured samples: plan, models, runner, targets, and agreement with whole networks."""
+"""Measure a latency table: plan, ONNX models, kit, runner, targets, samples, and agreement with whole networks."""

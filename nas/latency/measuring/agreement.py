@@ -1,4 +1,4 @@
-"""How far is a table's sum from the real network, and which way of timing units makes the sum right?"""
+"""Compare sums of unit latencies with measured networks: agreement, calibration, and protocols of timing a unit."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nas.latency.measuring.samples import Results, Timing
 from nas.latency.table import Calibration
 
 Array = NDArray[np.float64]
-# What a unit, timed alone, counts in a sum: milliseconds, from its samples and what an empty run takes.
-Protocol = Callable[[Timing, float], float]
+# The latency of a unit in a sum, in milliseconds, from its samples and the latency of an empty run.
+TimingProtocol = Callable[[Timing, float], float]
 
-PROTOCOLS: Mapping[str, Protocol] = {
-    # The caches hold what other models left: the unit's weights come from memory, as in a network that is too large.
+PROTOCOLS: Mapping[str, TimingProtocol] = {
+    # The caches hold data of other models, so the unit's weights come from memory, as in a network larger than them.
     "first run": lambda timing, _: timing.latency_ms(0),
     "first run, less the call": lambda timing, call: timing.latency_ms(0) - call,
-    # The unit has just run: its weights and its input are at hand.
+    # The unit has just run, so its weights and its input are in the caches.
     "last run": lambda timing, _: timing.latency_ms(-1),
     "last run, less the call": lambda timing, call: timing.latency_ms(-1) - call,
     "mean of first and last, less the call": lambda timing, call: (
@@ -33,26 +33,27 @@ PROTOCOLS: Mapping[str, Protocol] = {
 }
 PROTOCOL = "mean of first and last, less the call"
 
-# What a network's latency is made of besides the sum of its units, a column each.
+# The terms of a calibration besides the sum of a network's units: a column for each term.
 CALIBRATIONS: Mapping[str, Callable[[Sequence[Network]], Array]] = {
     "scale": lambda networks: np.empty((len(networks), 0)),
     "scale and offset": lambda networks: np.ones((len(networks), 1)),
     "scale, offset, and so much a unit": lambda networks: _with_offset([len(n.units) for n in networks]),
-    # What passes from one unit to the next.
+    # The sizes of the tensors between units.
     "scale, offset, and so much an element at the borders": lambda networks: _with_offset(
         [sum(unit.out_channels * unit.out_height * unit.out_width for unit in n.units) for n in networks]
     ),
 }
-# A figure of nothing would not be a latency.
+# Lower limit of a unit's latency: taking off the call could leave nothing.
 LEAST_MS = 1e-6
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Predictions beside measurements of the same networks: shares of the measured latency, from 0 to 1.
+class LatencyAgreement:
+    """How well predicted latencies of networks agree with measured ones; error = predicted / measured - 1.
 
-    `bias` is the mean of predicted / measured - 1, `mape` its mean magnitude, `worst` its largest magnitude;
-    `within_5` and `within_10` are shares of the networks. Rank correlations are NaN for fewer than two networks.
+    `bias` is the mean error, `mape` the mean absolute error, `worst` the largest absolute error. `within_5` and
+    `within_10` are the shares of the networks, from 0 to 1, with an absolute error of at most 5 and 10 %. Rank
+    correlations are NaN where fewer than two latencies differ.
     """
 
     networks: int
@@ -65,7 +66,7 @@ class Agreement:
     kendall: float
 
     def to_json(self) -> dict[str, float | int | str]:
-        """As it is written into a table's .yaml."""
+        """The form that is written into a table's .yaml."""
         return {
             "networks": self.networks,
             "bias": f"{self.bias:+.2%}",
@@ -78,25 +79,25 @@ class Agreement:
         }
 
 
-def compare(predicted: Sequence[float] | Array, measured: Sequence[float] | Array) -> Agreement:
-    """How well predictions agree with measurements, both in milliseconds."""
-    ours, theirs = np.asarray(predicted, float), np.asarray(measured, float)
-    error = ours / theirs - 1
-    ranked = len(ours) > 1 and len(set(ours)) > 1 and len(set(theirs)) > 1
-    return Agreement(
-        networks=len(ours),
+def compare(predicted: Sequence[float] | Array, measured: Sequence[float] | Array) -> LatencyAgreement:
+    """Compare predicted with measured latencies of the same networks, both in milliseconds."""
+    predicted_ms, measured_ms = np.asarray(predicted, float), np.asarray(measured, float)
+    error = predicted_ms / measured_ms - 1
+    ranked = len(predicted_ms) > 1 and len(set(predicted_ms)) > 1 and len(set(measured_ms)) > 1
+    return LatencyAgreement(
+        networks=len(predicted_ms),
         bias=float(error.mean()),
         mape=float(np.abs(error).mean()),
         worst=float(np.abs(error).max()),
         within_5=float((np.abs(error) <= 0.05).mean()),
         within_10=float((np.abs(error) <= 0.10).mean()),
-        spearman=float(spearmanr(ours, theirs).statistic) if ranked else math.nan,
-        kendall=float(kendalltau(ours, theirs).statistic) if ranked else math.nan,
+        spearman=float(spearmanr(predicted_ms, measured_ms).statistic) if ranked else math.nan,
+        kendall=float(kendalltau(predicted_ms, measured_ms).statistic) if ranked else math.nan,
     )
 
 
 def unit_latencies(plan: Plan, results: Results, protocol: str = PROTOCOL) -> dict[str, float]:
-    """Milliseconds by unit key, for the units that were timed."""
+    """The latency of each unit that was timed, in milliseconds, by its key."""
     call = results.overhead_ms if "less the call" in protocol else 0.0
     return {
         unit.key: max(LEAST_MS, PROTOCOLS[protocol](results.timings[unit.key], call))
@@ -105,18 +106,18 @@ def unit_latencies(plan: Plan, results: Results, protocol: str = PROTOCOL) -> di
     }
 
 
-def summed(networks: Sequence[Network], latency_ms: Mapping[str, float]) -> Array:
-    """The sum over each network's units."""
+def unit_sums(networks: Sequence[Network], latency_ms: Mapping[str, float]) -> Array:
+    """The sum of the latencies of each network's units, in milliseconds."""
     return np.array([sum(latency_ms[unit.key] for unit in n.units) for n in networks])
 
 
-def measured(networks: Sequence[Network], timings: Mapping[str, Timing]) -> Array:
-    """The latency of each network as a whole: the last run, which is how a network runs that runs again and again."""
+def network_latencies(networks: Sequence[Network], timings: Mapping[str, Timing]) -> Array:
+    """The latency of each whole network, in milliseconds: that of the last run, as a network runs repeatedly."""
     return np.array([timings[network.name].latency_ms() for network in networks])
 
 
-def timed(plan: Plan, results: Results, latency_ms: Mapping[str, float], role: Role) -> list[Network]:
-    """The networks of a role that were timed, in both halves, and whose units were."""
+def timed_networks(plan: Plan, results: Results, latency_ms: Mapping[str, float], role: Role) -> list[Network]:
+    """The networks of a role that were timed in both halves of the visits, and all of whose units were timed."""
     return [
         network
         for network in plan.networks
@@ -127,15 +128,15 @@ def timed(plan: Plan, results: Results, latency_ms: Mapping[str, float], role: R
 
 
 def fit_calibration(sums: Array, latency_ms: Array) -> Calibration:
-    """The scale, and the offset where it pays, that make sums agree best with whole networks.
+    """Fit the calibration that turns sums of units into latencies of whole networks.
 
-    Least squares of the relative error; of the two forms the one with the lower error on networks left out one by one.
-    With an offset, networks that take nearly the same may give a scale below 0, by which less would cost more: then
-    there is none.
+    Least squares of the relative error, with a scale alone or with a scale and an offset: the form with the lower
+    leave-one-out error. Where the networks take nearly the same time, an offset may come with a scale below 0, by which
+    larger networks would be faster. Such a form is left out.
     """
     forms = {"scale": np.stack([sums], 1), "scale and offset": np.stack([sums, np.ones_like(sums)], 1)}
-    sensible = {name: columns for name, columns in forms.items() if _solve(columns, latency_ms)[0] > 0}
-    errors = {name: _left_out_error(columns, latency_ms) for name, columns in sensible.items()}
+    increasing = {name: columns for name, columns in forms.items() if _solve(columns, latency_ms)[0] > 0}
+    errors = {name: _left_out_error(columns, latency_ms) for name, columns in increasing.items()}
     best = min(errors, key=lambda name: errors[name])
     scale, offset = (*_solve(forms[best], latency_ms), 0.0)[:2]
     return Calibration(
@@ -148,12 +149,12 @@ def fit_calibration(sums: Array, latency_ms: Array) -> Calibration:
 def calibrated_otherwise(
     name: str, fitting: Sequence[Network], others: Sequence[Network], results: Results, latency_ms: Mapping[str, float]
 ) -> Array:
-    """Latencies of `others` in milliseconds by the calibration called `name`, fitted to `fitting`."""
+    """Predict the latencies of `others`, in milliseconds, by the calibration called `name`, fitted to `fitting`."""
 
     def columns(networks: Sequence[Network]) -> Array:
-        return np.column_stack([summed(networks, latency_ms), CALIBRATIONS[name](networks)])
+        return np.column_stack([unit_sums(networks, latency_ms), CALIBRATIONS[name](networks)])
 
-    return np.asarray(columns(others) @ _solve(columns(fitting), measured(fitting, results.timings)), float)
+    return np.asarray(columns(others) @ _solve(columns(fitting), network_latencies(fitting, results.timings)), float)
 
 
 def _with_offset(amounts: Sequence[int]) -> Array:

@@ -1,4 +1,4 @@
-"""How does the agreement of a table with whole networks look?"""
+"""Draw the agreement of a table with whole networks: predicted against measured latencies, and their errors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nas.latency.measuring.agreement import measured, summed, timed
+from nas.latency.measuring.agreement import network_latencies, timed_networks, unit_sums
 from nas.latency.measuring.plan import Plan, Role
 from nas.latency.measuring.samples import Results
 from nas.latency.table import LatencyTable
 
 _SIZE_INCHES = (8.0, 7.0)
 _DOTS_PER_INCH = 150
-# Okabe and Ito (2008): marks that people with any common colour blindness tell apart.
+# Okabe and Ito (2008): colours that people with any common colour blindness can tell apart.
 _MARKS: dict[Role, tuple[str, str, str]] = {
     "fit": ("o", "#8a8f98", "fitted to"),
     "held out": ("o", "#0072b2", "held out"),
@@ -51,16 +51,16 @@ def _draw(above: Any, below: Any, table: LatencyTable, plan: Plan, results: Resu
     calibration = table.conditions.calibration
     longest = 0.0
     for role, (mark, colour, words) in _MARKS.items():
-        networks = timed(plan, results, latency_ms, role)
+        networks = timed_networks(plan, results, latency_ms, role)
         if not networks:
             continue
-        theirs = measured(networks, results.timings)
-        ours = calibration.offset_ms + calibration.scale * summed(networks, latency_ms)
-        error = np.abs(ours / theirs - 1).mean()
-        label = f"{words}: {len(networks)}, mean error {error:.1%}"
-        above.plot(theirs, ours, mark, color=colour, markersize=5, alpha=0.8, label=label)
-        below.plot(theirs, 100 * (ours / theirs - 1), mark, color=colour, markersize=4, alpha=0.8)
-        longest = max(longest, float(theirs.max()), float(ours.max()))
+        measured_ms = network_latencies(networks, results.timings)
+        table_ms = calibration.offset_ms + calibration.scale * unit_sums(networks, latency_ms)
+        error = table_ms / measured_ms - 1
+        label = f"{words}: {len(networks)}, mean error {np.abs(error).mean():.1%}"
+        above.plot(measured_ms, table_ms, mark, color=colour, markersize=5, alpha=0.8, label=label)
+        below.plot(measured_ms, 100 * error, mark, color=colour, markersize=4, alpha=0.8)
+        longest = max(longest, float(measured_ms.max()), float(table_ms.max()))
     above.plot([0, longest], [0, longest], color="#333333", linewidth=1, label="equal")
     below.axhline(0, color="#333333", linewidth=1)
     for bound in (-5, 5):

@@ -1,7 +1,7 @@
-"""What is carried to a device to time units there?
+"""Write a kit: the folder that is carried to a device to time models there.
 
-A kit is a folder: an ONNX file for each model, `manifest.json`, and `run.py` (a copy of runner.py), which needs Python,
-onnxruntime and numpy on the device and nothing else. What comes back is one file of raw samples (see samples.py).
+It holds an ONNX file for each model, `manifest.json`, and `run.py` (a copy of runner.py). The device needs Python,
+onnxruntime and numpy, and nothing else. A run of the kit writes one file of raw samples (see samples.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MANIFEST = "manifest.json"
 RUNNER = "run.py"
 SENTINEL = "sentinel"
 EMPTY = "empty"
-# On a machine that is never quiet, at most so many times the passes are made.
+# On a machine that is never quiet, at most this many times the passes are made.
 MOST_PASSES = 3
 
 GraphOptimization = Literal["disabled", "basic", "extended", "all"]
@@ -32,11 +32,11 @@ Precision = Literal["float32", "float16", "int8"]
 class RunSettings:
     """How the models of a kit are run.
 
-    Each model is timed `passes` times `rounds` times. A sample is `runs` runs right after one another: the first finds
-    the caches as the other models left them, the last finds its own weights there. `group_size` models are loaded at
-    once, which is a visit; the sentinel is timed before every `sentinel_every`-th of them. A visit in which it took
-    more than `quiet_share` of its best time is made again, up to `most_passes` in all. Where it takes `slow_share` of
-    its best time, the machine is hot or busy, and is left alone for up to `longest_pause_s`.
+    Each model gets `rounds` samples in each of `passes` passes. A sample is `runs` consecutive runs: the first finds
+    the caches filled by other models, the last finds its own weights there. A visit loads `group_size` models at once
+    and times them; the sentinel is timed before every `sentinel_every`-th of them. A visit in which the sentinel took
+    more than `quiet_share` of its best time is repeated, up to `most_passes` visits in all. Where the sentinel takes
+    more than `slow_share` of its best time, the machine is hot or busy, and the run pauses for up to `longest_pause_s`.
     """
 
     provider: str = "CPUExecutionProvider"
@@ -60,41 +60,41 @@ class RunSettings:
             if getattr(self, name) < 1:
                 raise NasError(f"{name} must be at least 1, but got {getattr(self, name)}")
         if self.passes < 2:
-            raise NasError(f"passes must be at least 2, one to check the other by, but got {self.passes}")
+            raise NasError(f"passes must be at least 2, to compare one with the other, but got {self.passes}")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSettings:
-        """Settings as a table or a manifest keeps them."""
+        """The settings stored in a table or a manifest."""
         return cls(**{**data, "cores": tuple(data["cores"])})
 
 
 @dataclass(frozen=True)
-class Model:
-    """One model of a kit: an ONNX file and the shapes of its inputs. Units are named by their keys."""
+class KitModel:
+    """One model of a kit: an ONNX file and the shapes of its inputs. The name of a unit's model is the unit's key."""
 
     name: str
     onnx: bytes
     inputs: tuple[tuple[int, ...], ...]
 
 
-def write_kit(models: Iterable[Model], settings: RunSettings, folder: Path) -> str:
-    """Write a kit into `folder` and return its identity: the same models and settings have the same.
+def write_kit(models: Iterable[KitModel], settings: RunSettings, folder: Path) -> str:
+    """Write a kit into `folder` and return its identity, which depends on the models and settings alone.
 
-    There must be a model called SENTINEL. Until the kit is whole it stands beside `folder`, so that a kill leaves
-    nothing that looks like a kit. Raises NasError where `folder` holds something that is no kit.
+    One of the models must be called SENTINEL. The kit is written beside `folder` and renamed when it is complete, so
+    that an interrupted run leaves no incomplete kit. Raises NasError where `folder` holds files other than a kit.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise NasError(f"{folder} holds other files: a kit needs a folder of its own")
+        raise NasError(f"{folder} holds other files, but a kit needs a folder of its own: give another folder")
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     (unfinished / "models").mkdir(parents=True)
-    listed = []
+    entries = []
     for number, model in enumerate(models):
         file = f"models/{number:05d}.onnx"
         (unfinished / file).write_bytes(model.onnx)
         digest = hashlib.sha256(model.onnx).hexdigest()
-        listed.append({"name": model.name, "file": file, "sha256": digest, "inputs": model.inputs})
-    manifest = {"format": runner.FORMAT, "settings": asdict(settings), "sentinel": SENTINEL, "models": listed}
+        entries.append({"name": model.name, "file": file, "sha256": digest, "inputs": model.inputs})
+    manifest = {"format": runner.FORMAT, "settings": asdict(settings), "sentinel": SENTINEL, "models": entries}
     identity = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
     (unfinished / MANIFEST).write_text(json.dumps({"kit": identity, **manifest}, indent=1), encoding="utf-8")
     write_runner(unfinished)
@@ -104,5 +104,5 @@ def write_kit(models: Iterable[Model], settings: RunSettings, folder: Path) -> s
 
 
 def write_runner(folder: Path) -> None:
-    """Put what runs a kit into its folder; it is no part of what the kit is known by."""
+    """Copy the runner into a kit's folder. It is not part of the kit's identity."""
     shutil.copyfile(runner.__file__, folder / RUNNER)

@@ -1,7 +1,7 @@
-"""How is a latency table measured?
+"""Measure a latency table: prepare the kit, build the table from the results, and validate it on whole networks.
 
-Every unit of a space is timed in ONNX Runtime, interleaved with whole networks: some to fit the calibration of the sum
-by, the others to check the table by. All raw samples stay in the folder of the measurement (results.jsonl).
+Every unit of a space is timed in ONNX Runtime, interleaved with whole networks. Some of the networks calibrate the sum
+of units, the others check the table. All raw samples are kept in the folder of the measurement (results.jsonl).
 """
 
 from __future__ import annotations
@@ -18,8 +18,16 @@ from typing import Any
 from nas.errors import NasError
 from nas.files import write_bytes
 from nas.latency.measuring import agreement, runner
-from nas.latency.measuring.agreement import Agreement, compare, fit_calibration, measured, summed, timed, unit_latencies
-from nas.latency.measuring.kit import EMPTY, SENTINEL, Model, RunSettings, write_kit, write_runner
+from nas.latency.measuring.agreement import (
+    LatencyAgreement,
+    compare,
+    fit_calibration,
+    network_latencies,
+    timed_networks,
+    unit_latencies,
+    unit_sums,
+)
+from nas.latency.measuring.kit import EMPTY, SENTINEL, KitModel, RunSettings, write_kit, write_runner
 from nas.latency.measuring.plan import LEAST_FIT, Network, Plan, load_plan, save_plan
 from nas.latency.measuring.samples import Results
 from nas.latency.table import Calibration, Citation, LatencyTable, Row, TableFormat
@@ -28,13 +36,13 @@ from nas.networks.architecture import Block
 from nas.networks.operators import Unit
 
 KIT, RESULTS, PLAN = "kit", "results.jsonl", "plan.json"
-# What a table must keep on networks that it was not fitted to.
+# Limits that a table must meet on held-out networks to pass.
 MOST_MAPE = 0.05
 LEAST_SPEARMAN = 0.97
-# Two measurements of the same networks, half as long each, that differ by so much tell of a machine that was busy.
+# Largest mean difference between the two halves of a run, measured on the same networks. More means a busy machine.
 MOST_NOISE = 0.05
 
-# What every kit holds besides what is measured, to watch the machine by.
+# Models that every kit also holds: the sentinel, which notices a slow machine, and an empty run.
 WATCHES = {
     SENTINEL: Unit(Block("conv", 64, 3, activation="relu"), 64, 28, 28),
     EMPTY: Unit(Block("pool"), 1, 1, 1),
@@ -42,45 +50,45 @@ WATCHES = {
 
 
 def prepare(plan: Plan, settings: RunSettings, folder: Path, say: Callable[[int, int], None] = lambda *_: None) -> str:
-    """Write the kit and the plan of a measurement into `folder`, unless they are there; returns the kit's identity.
+    """Write the kit and the plan of a measurement into `folder`, unless they exist; returns the kit's identity.
 
-    A kit that is damaged is written again, as it was. Raises NasError where the folder holds another measurement,
-    naming what differs.
+    `say` is called with the number of models exported, and their number in all. A damaged kit is written again. Raises
+    NasError, naming what differs, where the folder holds another measurement.
     """
     from nas.latency.measuring.onnx_models import unit_model
 
     if (folder / PLAN).exists():
-        there = _prepared(plan, settings, folder)
-        if there is not None:
-            return there
-        shutil.rmtree(folder / KIT, ignore_errors=True)  # ours: the plan is written once there is a kit
+        existing_kit = _prepared_kit(plan, settings, folder)
+        if existing_kit is not None:
+            return existing_kit
+        shutil.rmtree(folder / KIT, ignore_errors=True)  # safe: a plan is only ever written after its kit
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [(network.name, network.units) for network in plan.networks]
-    wanted += [(unit.key, (unit,)) for unit in plan.units]
+    units_by_name = [(network.name, network.units) for network in plan.networks]
+    units_by_name += [(unit.key, (unit,)) for unit in plan.units]
 
-    def models() -> Iterator[Model]:
-        # These two watch the machine, whatever the precision.
+    def models() -> Iterator[KitModel]:
+        # These are float32, whatever the precision of the others.
         for name, unit in WATCHES.items():
             yield unit_model(name, (unit,))
-        for number, (name, row) in enumerate(wanted, start=1):
-            yield unit_model(name, row, settings.precision)
-            say(number, len(wanted))
+        for number, (name, units) in enumerate(units_by_name, start=1):
+            yield unit_model(name, units, settings.precision)
+            say(number, len(units_by_name))
 
     identity = write_kit(models(), settings, folder / KIT)
     save_plan(plan, folder / PLAN)
     return identity
 
 
-def _prepared(plan: Plan, settings: RunSettings, folder: Path) -> str | None:
-    """The identity of the kit that is there, which must be the one that is wanted; None where it is damaged."""
+def _prepared_kit(plan: Plan, settings: RunSettings, folder: Path) -> str | None:
+    """The identity of the kit in `folder`; None where it is damaged. Raises NasError for another measurement's kit."""
     try:
         manifest = runner.read_manifest(folder / KIT)
     except runner.KitError:
         return None
-    there = {"settings": manifest["settings"], "plan": load_plan(folder / PLAN).to_json()}
-    here = {"settings": json.loads(json.dumps(asdict(settings))), "plan": plan.to_json()}
+    existing = {"settings": manifest["settings"], "plan": load_plan(folder / PLAN).to_json()}
+    new = {"settings": json.loads(json.dumps(asdict(settings))), "plan": plan.to_json()}
     for part in ("settings", "plan"):
-        unlike = runner.differences(there[part], here[part], part)
+        unlike = runner.differences(existing[part], new[part], part)
         if unlike:
             words = unlike if part == "settings" else "other units or networks"
             raise NasError(f"{folder} holds another measurement: {words}. Delete it, or give another --work.")
@@ -93,13 +101,13 @@ def _prepared(plan: Plan, settings: RunSettings, folder: Path) -> str | None:
 
 
 def keep_carried(carried: Path, folder: Path) -> None:
-    """Put results that were carried here beside their plan, where all raw samples stay.
+    """Copy results that were carried here into the folder of their measurement, where all raw samples are kept.
 
-    Raises NasError where others are there, which nothing may overwrite.
+    Raises NasError where the folder holds other results, which are never overwritten.
     """
     kept, content = folder / RESULTS, carried.read_bytes()
     there = kept.read_bytes() if kept.exists() else b""
-    # What is there may be the beginning of the same run.
+    # The folder may hold the beginning of the same run.
     if not content.startswith(there.rstrip(b"\n")):
         raise NasError(f"{kept} holds other samples than {carried}: move it away, or give another --work")
     if there != content:
@@ -107,14 +115,14 @@ def keep_carried(carried: Path, folder: Path) -> None:
 
 
 def build_table(name: str, plan: Plan, results: Results, device: dict[str, Any]) -> LatencyTable:
-    """The table that a measurement gives, calibrated and validated.
+    """Make the table of a measurement, calibrated and validated.
 
-    `device` holds what only the user knows: device, soc, power and what else of TableFormat is to be written. Raises
-    NasError where nothing was measured of the networks to fit by.
+    `device` holds conditions that only the user knows: device, soc, power and other fields of TableFormat. Raises
+    NasError where too few networks were measured to fit the calibration.
     """
     latency_ms = unit_latencies(plan, results)
     fitting = _fitting(plan, results, latency_ms)
-    calibration = fit_calibration(summed(fitting, latency_ms), measured(fitting, results.timings))
+    calibration = fit_calibration(unit_sums(fitting, latency_ms), network_latencies(fitting, results.timings))
     rows = {
         key: Row(ms, results.timings[key].spread_ms(), len(results.timings[key].ms), "measured")
         for key, ms in latency_ms.items()
@@ -132,25 +140,26 @@ def build_table(name: str, plan: Plan, results: Results, device: dict[str, Any])
 
 
 def validation(plan: Plan, results: Results, latency_ms: dict[str, float], calibration: Calibration) -> dict[str, Any]:
-    """How the calibrated sums agree with networks that nothing was fitted to, beside the noise of measuring."""
-    held_out = timed(plan, results, latency_ms, "held out")
+    """The agreement of the calibrated sums with held-out networks, and the noise of the measurement, for the .yaml."""
+    held_out = timed_networks(plan, results, latency_ms, "held out")
     if not held_out:
         return {"verdict": "not validated: no network was measured whole"}
-    found = held_out_agreement(plan, results, latency_ms, calibration)
+    held_out_result = held_out_agreement(plan, results, latency_ms, calibration)
     noise = noise_floor(plan, results)
     data: dict[str, Any] = {
-        "verdict": verdict(found, noise),
+        "verdict": verdict(held_out_result, noise),
         "protocol": "networks drawn evenly over the space's range of MACs, timed whole in the same run, none of them "
         "fitted to; the noise is the same networks' latencies in one half of the run's visits against the other",
-        "held out": found.to_json(),
+        "held out": held_out_result.to_json(),
         "noise": noise.to_json(),
         "range_ms": _range_ms(held_out, results),
     }
-    references = timed(plan, results, latency_ms, "reference")
+    references = timed_networks(plan, results, latency_ms, "reference")
     if references:
-        ours, theirs = _calibrated(calibration, summed(references, latency_ms)), measured(references, results.timings)
-        data["references"] = compare(ours, theirs).to_json()
-        for network, table_ms, measured_ms in zip(references, ours, theirs, strict=True):
+        sums_ms = _calibrated(calibration, unit_sums(references, latency_ms))
+        latencies_ms = network_latencies(references, results.timings)
+        data["references"] = compare(sums_ms, latencies_ms).to_json()
+        for network, table_ms, measured_ms in zip(references, sums_ms, latencies_ms, strict=True):
             data[network.name] = {
                 "measured_ms": round(float(measured_ms), 3),
                 "table_ms": round(float(table_ms), 3),
@@ -161,24 +170,24 @@ def validation(plan: Plan, results: Results, latency_ms: dict[str, float], calib
 
 
 def _range_ms(networks: Sequence[Network], results: Results) -> list[float]:
-    """The least and the most that these networks took."""
-    latencies = measured(networks, results.timings)
+    """The lowest and the highest latency of these networks."""
+    latencies = network_latencies(networks, results.timings)
     return [round(float(latencies.min()), 3), round(float(latencies.max()), 3)]
 
 
 def _checked(latency_ms: float, range_ms: Sequence[float]) -> str:
-    """Whether a network is as large as those that the calibration was made for and checked by.
+    """Whether the latency of a network is within the range of the networks that the calibration was checked on.
 
-    A small one runs from caches that a large one does not fit into, so that beyond them its error is another.
+    Outside of this range the error is unknown: small networks fit into caches that larger ones do not fit into.
     """
     inside = range_ms[0] <= latency_ms <= range_ms[1]
     return "within the range" if inside else f"outside the range of {range_ms[0]:g} to {range_ms[1]:g} ms"
 
 
 def validate(table: LatencyTable, plan: Plan, results: Results) -> LatencyTable:
-    """`table` with the verdict of another run, on the networks of `plan`; nothing is fitted.
+    """`table` with the validation by another run, on the networks of `plan`. Nothing is fitted.
 
-    Raises NasError where the runs' conditions differ, naming them, and where a unit of a network has no row.
+    Raises NasError, naming them, where the conditions of the two runs differ, and where a unit of a network has no row.
     """
     unlike = runner.differences(
         {**table.conditions.measurement.get("settings", {}), "onnxruntime": table.conditions.runtime_version},
@@ -195,25 +204,26 @@ def validate(table: LatencyTable, plan: Plan, results: Results) -> LatencyTable:
 
 def held_out_agreement(
     plan: Plan, results: Results, latency_ms: dict[str, float], calibration: Calibration
-) -> Agreement:
-    """The calibrated sums beside the networks that nothing was fitted to."""
-    networks = timed(plan, results, latency_ms, "held out")
-    return compare(_calibrated(calibration, summed(networks, latency_ms)), measured(networks, results.timings))
+) -> LatencyAgreement:
+    """The agreement of the calibrated sums with the held-out networks."""
+    networks = timed_networks(plan, results, latency_ms, "held out")
+    sums_ms = _calibrated(calibration, unit_sums(networks, latency_ms))
+    return compare(sums_ms, network_latencies(networks, results.timings))
 
 
-def noise_floor(plan: Plan, results: Results) -> Agreement:
-    """The same networks measured twice: in every other visit."""
+def noise_floor(plan: Plan, results: Results) -> LatencyAgreement:
+    """The agreement of the two halves of a run on the same networks: its even visits and its odd visits."""
     networks = [n for n in plan.networks if all(n.name in half for half in results.halves)]
-    return compare(*(measured(networks, half) for half in results.halves))
+    return compare(*(network_latencies(networks, half) for half in results.halves))
 
 
-def verdict(found: Agreement, noise: Agreement) -> str:
-    """Whether a table is good enough to rely on, in words that begin with passed or FAILED."""
+def verdict(held_out: LatencyAgreement, noise: LatencyAgreement) -> str:
+    """Whether a table meets the limits on held-out networks: `passed`, or FAILED with the reasons."""
     problems = []
-    if found.mape > MOST_MAPE:
-        problems.append(f"the mean error is {found.mape:.1%}, more than {MOST_MAPE:.0%}")
-    if not found.spearman >= LEAST_SPEARMAN:
-        problems.append(f"the rank correlation is {found.spearman:.3f}, less than {LEAST_SPEARMAN}")
+    if held_out.mape > MOST_MAPE:
+        problems.append(f"the mean error is {held_out.mape:.1%}, more than {MOST_MAPE:.0%}")
+    if not held_out.spearman >= LEAST_SPEARMAN:
+        problems.append(f"the rank correlation is {held_out.spearman:.3f}, less than {LEAST_SPEARMAN}")
     if noise.mape > MOST_NOISE:
         problems.append(
             f"two measurements of one network differ by {noise.mape:.1%}: the machine was busy; close other programs, "
@@ -222,25 +232,25 @@ def verdict(found: Agreement, noise: Agreement) -> str:
     return f"FAILED: {'; '.join(problems)}" if problems else PASSED
 
 
-def compare_protocols(plan: Plan, results: Results) -> dict[str, tuple[float, Calibration, Agreement]]:
-    """By way of timing a unit: the mean of sum / network before calibration, the calibration, and the agreement."""
+def compare_protocols(plan: Plan, results: Results) -> dict[str, tuple[float, Calibration, LatencyAgreement]]:
+    """For each of PROTOCOLS: the mean of sum / network before calibration, the calibration, and the agreement."""
     compared = {}
     for protocol in agreement.PROTOCOLS:
         latency_ms = unit_latencies(plan, results, protocol)
         fitting = _fitting(plan, results, latency_ms)
-        sums = summed(fitting, latency_ms)
-        whole = measured(fitting, results.timings)
+        sums = unit_sums(fitting, latency_ms)
+        whole = network_latencies(fitting, results.timings)
         calibration = fit_calibration(sums, whole)
-        found = held_out_agreement(plan, results, latency_ms, calibration)
-        compared[protocol] = (float((sums / whole).mean()), calibration, found)
+        held_out = held_out_agreement(plan, results, latency_ms, calibration)
+        compared[protocol] = (float((sums / whole).mean()), calibration, held_out)
     return compared
 
 
-def compare_calibrations(plan: Plan, results: Results) -> dict[str, Agreement]:
-    """By form of the calibration: the agreement on the networks that nothing was fitted to, units timed as they are."""
+def compare_calibrations(plan: Plan, results: Results) -> dict[str, LatencyAgreement]:
+    """For each of CALIBRATIONS: the agreement on held-out networks, with units timed by the usual protocol."""
     latency_ms = unit_latencies(plan, results)
-    fitting, held_out = _fitting(plan, results, latency_ms), timed(plan, results, latency_ms, "held out")
-    whole = measured(held_out, results.timings)
+    fitting, held_out = _fitting(plan, results, latency_ms), timed_networks(plan, results, latency_ms, "held out")
+    whole = network_latencies(held_out, results.timings)
     return {
         name: compare(agreement.calibrated_otherwise(name, fitting, held_out, results, latency_ms), whole)
         for name in agreement.CALIBRATIONS
@@ -248,13 +258,13 @@ def compare_calibrations(plan: Plan, results: Results) -> dict[str, Agreement]:
 
 
 def _fitting(plan: Plan, results: Results, latency_ms: dict[str, float]) -> list[Network]:
-    """The networks to fit by. Raises NasError for fewer than a calibration needs."""
-    found = timed(plan, results, latency_ms, "fit")
-    if len(found) < LEAST_FIT:
+    """The measured networks that the calibration is fitted to. Raises NasError for fewer than LEAST_FIT."""
+    networks = timed_networks(plan, results, latency_ms, "fit")
+    if len(networks) < LEAST_FIT:
         raise NasError(
-            f"the calibration needs at least {LEAST_FIT} networks to fit by, but {len(found)} were measured whole"
+            f"the calibration needs at least {LEAST_FIT} networks to fit by, but {len(networks)} were measured whole"
         )
-    return found
+    return networks
 
 
 def _calibrated(calibration: Calibration, sums: Any) -> Any:
@@ -302,7 +312,7 @@ def _conditions(plan: Plan, results: Results) -> dict[str, Any]:
 
 
 def _session(plan: Plan, results: Results) -> dict[str, Any]:
-    """What a session costs besides its runs: made once, before the first of them."""
+    """The costs of a session besides its runs: loading the model, calling ONNX Runtime, and memory."""
     loads = [results.timings[network.name].load_ms for network in plan.networks if network.name in results.timings]
     peak = results.peak_rss_bytes
     return {

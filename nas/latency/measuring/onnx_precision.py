@@ -1,7 +1,7 @@
-"""How does a float32 ONNX model become one of another precision, to be timed as it would run?
+"""Convert a float32 ONNX model to float16 or int8, for timing only.
 
-Only how long it takes is kept: the ranges of its activations are made up. Networks that are deployed are quantised with
-ranges that were seen on images.
+The ranges of its activations are invented, so the results of an int8 model are meaningless. Networks are quantised for
+deployment with ranges observed on images (nas/deploy/quantisation).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from nas.latency.measuring.kit import Precision
 
-# What every activation is said to reach.
+# The range that every activation is assumed to have.
 _RANGE = (np.array(-3.0, np.float32), np.array(3.0, np.float32))
 _CHANNELS_LAST = (0, 2, 3, 1)
 
 
 def in_precision(model: ModelProto, precision: Precision, *, inside: bool) -> ModelProto:
-    """`model` in another precision: float16 throughout, or int8 in the QDQ format.
+    """Convert `model` to another precision: float16 throughout, or int8 in the QDQ format.
 
-    QDQ is uint8 for activations and int8, by channel, for weights, as ONNX Runtime advises for CPUs. A whole network in
-    it takes and gives float32. A model that stands `inside` a network gets its input, and gives its output, as its
-    neighbours do: quantised, and channels last, because ONNX Runtime's quantised convolutions are.
+    QDQ uses uint8 for activations and int8 per channel for weights, as ONNX Runtime recommends for CPUs. The input and
+    output of a whole network stay float32. Those of a model `inside` a network are as between its neighbours: quantised
+    and channels last, which is the layout of ONNX Runtime's quantised convolutions.
     """
     if precision == "float16":
         return _float16(model)
@@ -48,7 +48,7 @@ def _quantised(model: ModelProto) -> ModelProto:
 
     inferred = onnx.shape_inference.infer_shapes(model)
     graph = inferred.graph
-    names = [given.name for given in graph.input] + [name for node in graph.node for name in node.output]
+    names = [value.name for value in graph.input] + [name for node in graph.node for name in node.output]
     quantiser = QDQQuantizer(
         inferred,
         per_channel=True,
@@ -66,24 +66,25 @@ def _quantised(model: ModelProto) -> ModelProto:
 
 
 def _inside(model: ModelProto) -> ModelProto:
-    """`model`, changed in place, without the node that quantises its input and the one that gives its output as float.
+    """Make `model`, in place, take and give quantised tensors with channels last.
 
-    In a network the neighbour's node does the one, and the next unit's the other. Transpositions stand at both ends;
-    ONNX Runtime takes them out together with those that it puts around convolutions.
+    This removes the node that quantises its input and the node that dequantises its output, which the neighbouring
+    units of a network make unnecessary. Transpositions at both ends change the layout; ONNX Runtime removes them
+    together with those that it inserts around convolutions.
     """
     graph = model.graph
-    given, result = graph.input[0], graph.output[0]
-    for node in [node for node in graph.node if _quantises(node, given.name)]:
-        _rename_input(graph, node.output[0], given.name)
+    model_input, result = graph.input[0], graph.output[0]
+    for node in [node for node in graph.node if _quantises(node, model_input.name)]:
+        _rename_input(graph, node.output[0], model_input.name)
         graph.node.remove(node)
-        given.type.tensor_type.elem_type = TensorProto.UINT8
-    for node in [node for node in graph.node if _gives_as_float(node, result.name)]:
+        model_input.type.tensor_type.elem_type = TensorProto.UINT8
+    for node in [node for node in graph.node if _dequantises(node, result.name)]:
         result.name = node.input[0]
         result.type.tensor_type.elem_type = TensorProto.UINT8
         graph.node.remove(node)
-    _rename_input(graph, given.name, "channels_first")
-    graph.node.insert(0, helper.make_node("Transpose", [given.name], ["channels_first"], perm=(0, 3, 1, 2)))
-    _permute(given, _CHANNELS_LAST)
+    _rename_input(graph, model_input.name, "channels_first")
+    graph.node.insert(0, helper.make_node("Transpose", [model_input.name], ["channels_first"], perm=(0, 3, 1, 2)))
+    _permute(model_input, _CHANNELS_LAST)
     if len(result.type.tensor_type.shape.dim) == len(_CHANNELS_LAST):
         graph.node.append(helper.make_node("Transpose", [result.name], ["channels_last"], perm=_CHANNELS_LAST))
         result.name = "channels_last"
@@ -107,5 +108,5 @@ def _quantises(node: NodeProto, name: str) -> bool:
     return node.op_type == "QuantizeLinear" and node.input[0] == name
 
 
-def _gives_as_float(node: NodeProto, name: str) -> bool:
+def _dequantises(node: NodeProto, name: str) -> bool:
     return node.op_type == "DequantizeLinear" and node.output[0] == name

@@ -1,4 +1,4 @@
-"""What is measured for a table: which units, and which whole networks to fit and to check it by?"""
+"""Plan the measurement of a table: its units, and the whole networks that it is calibrated and checked with."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from nas.networks.space.table import SpaceTable
 
 Role = Literal["fit", "held out", "reference"]
 
-# The calibration has two coefficients, and networks that it is checked by must have an order.
+# The calibration has two coefficients, and a rank correlation needs two networks.
 LEAST_FIT, LEAST_HELD_OUT = 3, 2
-# Networks are drawn evenly over so many intervals of the space's range of MACs.
+# Networks are drawn evenly over this many intervals of the space's range of MACs.
 _STRATA = 10
-# So often, at most, are networks drawn, each time as many as are wanted.
+# Networks are drawn at most this often, because a small space may not have as many as are to be measured.
 _MOST_DRAWS = 20
 
 
 @dataclass(frozen=True)
 class Network:
-    """A whole network that is timed beside the units: to fit the calibration by, to check it, or one that is named."""
+    """A whole network that is timed beside the units, to fit the calibration, to check it, or because it was named."""
 
     name: str
     role: Role
@@ -41,15 +41,15 @@ class Network:
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """As they run one after another on the device: branches are fused before a network is deployed."""
+        """The units in the order in which they run on the device, with branches fused as for deployment."""
         return units(deployed(self.architecture))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The units that get rows, and the networks. No network to fit by is one to check by.
+    """The units that get rows, and the networks. No network is used both to fit the calibration and to check it.
 
-    `resolutions` are the sizes that were asked for, in pixels; none means all of the space's.
+    `resolutions` are the image sizes to measure, in pixels; none means all of the space's.
     """
 
     space: str
@@ -58,7 +58,7 @@ class Plan:
     networks: tuple[Network, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """The plan as plain data."""
         networks = [
             {"name": network.name, "role": network.role, "architecture": network.architecture.to_json()}
             for network in self.networks
@@ -92,38 +92,39 @@ def plan_measurement(
     seed: int = 0,
     with_units: bool = True,
 ) -> Plan:
-    """All units of a space, and networks drawn evenly over its range of MACs; for images of some sizes, or of its own.
+    """Plan to measure all units of a space, with networks drawn evenly over its range of MACs.
 
-    `references` are published networks, taken at their own resolution where it is among those measured, else at the
-    largest. `networks` are published ones or architectures' .json files, at their own resolution whatever it is. Both
-    get rows and are checked. Without units, only networks are measured. Raises NasError for a network that is not known
-    and for two of one name, and where no table could be made of so few networks, or none be checked.
+    `resolutions` are the image sizes to measure; none means those of the space. `references` are published networks,
+    taken at their own resolution where it is measured, else at the largest. `networks` are published networks or
+    architectures' .json files, always at their own resolution. Both get rows and are checked. With `with_units` false,
+    only networks are measured. Raises NasError for an unknown network, for two networks of one name, and for too few
+    networks to calibrate or to check a table.
     """
     least_fit = LEAST_FIT if with_units else 0
-    for count, least, what in ((fit, least_fit, "to calibrate by"), (held_out, LEAST_HELD_OUT, "to check by")):
-        if count < least:
-            raise NasError(f"at least {least} networks {what} must be measured, but got {count}")
+    for number, least, what in ((fit, least_fit, "to calibrate by"), (held_out, LEAST_HELD_OUT, "to check by")):
+        if number < least:
+            raise NasError(f"at least {least} networks {what} must be measured, but got {number}")
     space = at_resolutions(space, resolutions)
     rng = np.random.default_rng(seed)
     table = SpaceTable(space)
     drawn: dict[Architecture, None] = {}
-    wanted = fit + held_out
-    for _ in range(_MOST_DRAWS):  # a small space may hold fewer than are wanted
-        if len(drawn) >= wanted:
+    count = fit + held_out
+    for _ in range(_MOST_DRAWS):
+        if len(drawn) >= count:
             break
-        members, strata, _ = table.sample_stratified(-(-wanted // _STRATA), _STRATA, lambda unit: unit.macs, rng)
-        # One of each stratum after the other, so that any number of them spans the range.
+        members, strata, _ = table.sample_stratified(-(-count // _STRATA), _STRATA, lambda unit: unit.macs, rng)
+        # In turn one of each stratum, so that the first few of them span the range, however many these are.
         order = sorted(range(len(members)), key=lambda i: (np.count_nonzero(strata[:i] == strata[i]), strata[i]))
         drawn |= dict.fromkeys(members[index] for index in order)
-    chosen = list(drawn)[:wanted]
-    # Those for fitting stand at even steps, so that both kinds span the range.
+    chosen = list(drawn)[:count]
+    # Networks to fit stand at even steps, so that they and those to check both span the range.
     fitting = set(np.linspace(0, len(chosen) - 1, min(fit, len(chosen))).round().astype(int).tolist())
     if len(chosen) < fit + LEAST_HELD_OUT:
         raise NasError(
             f"{space.name} must have {fit} networks to calibrate by and at least {LEAST_HELD_OUT} more to check by, "
             f"but has {len(chosen)} in all{': give a smaller --fit' if fit > LEAST_FIT else ''}"
         )
-    named = [
+    planned = [
         Network(f"{space.name} {architecture.fingerprint}", "fit" if i in fitting else "held out", architecture)
         for i, architecture in enumerate(chosen)
     ]
@@ -132,32 +133,32 @@ def plan_measurement(
         network = reference(name)
         if network.resolution not in space.format.resolution:
             network = replace(network, resolution=largest)
-        named.append(Network(name, "reference", network))
-    # A file keeps its ending, so that it is not taken for a published network.
-    named += [Network(Path(name).name, "reference", find_network(name)) for name in networks]
-    _refuse_twice([network.name for network in named])
-    wanted_units = [*space.units(), *(u for n in named if n.role == "reference" for u in n.units)]
-    rows = tuple(dict.fromkeys(wanted_units)) if with_units else ()
-    return Plan(space.name, tuple(resolutions), rows, tuple(named))
+        planned.append(Network(name, "reference", network))
+    # A file keeps its ending, so that it is not mistaken for a published network.
+    planned += [Network(Path(name).name, "reference", find_network(name)) for name in networks]
+    _refuse_duplicate_names([network.name for network in planned])
+    all_units = [*space.units(), *(u for n in planned if n.role == "reference" for u in n.units)]
+    rows = tuple(dict.fromkeys(all_units)) if with_units else ()
+    return Plan(space.name, tuple(resolutions), rows, tuple(planned))
 
 
-def _refuse_twice(names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise NasError(f"each network must have a name of its own, but {', '.join(twice)} was given twice")
+def _refuse_duplicate_names(names: Sequence[str]) -> None:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise NasError(f"each network must have a name of its own, but {', '.join(duplicates)} was given twice")
 
 
 def at_resolutions(space: SearchSpace, resolutions: Sequence[int]) -> SearchSpace:
-    """The networks of `space` for images of these sizes, all else as the space says; `space` itself for no sizes.
+    """`space` with these image sizes instead of its own; `space` itself where there are none.
 
-    The sizes need not be among the space's own: a decision that the resolution is tied to is then made without it.
-    Raises NasError for sizes that no network can take.
+    The sizes need not be among the space's own. Decisions that are tied to the resolution are then made independently
+    of it. Raises NasError for sizes that no network can take.
     """
     if not resolutions:
         return space
-    unfit = [size for size in resolutions if not LEAST_RESOLUTION <= size <= MOST_RESOLUTION]
-    if unfit:
-        sizes = ", ".join(map(str, unfit))
+    invalid = [size for size in resolutions if not LEAST_RESOLUTION <= size <= MOST_RESOLUTION]
+    if invalid:
+        sizes = ", ".join(map(str, invalid))
         raise NasError(f"a resolution must be {LEAST_RESOLUTION} to {MOST_RESOLUTION} pixels, but got {sizes}")
     changed = {
         "resolution": tuple(dict.fromkeys(resolutions)),

@@ -1,9 +1,8 @@
-"""Which times do the models of a kit take on this machine?
+"""Time the models of a kit on this machine and append raw samples to a file; run again, go on where it stopped.
 
-This file is carried to the device by itself, as `run.py` in a kit: it needs Python 3.8, onnxruntime and numpy, and
-nothing of `nas`. It reads `manifest.json` and the ONNX files beside it, and appends raw samples to a file of JSON
-lines: a header with the conditions, then a line for each visit of a group of models. Run again, it goes on where it
-stopped.
+This file is copied to the device by itself, as `run.py` in a kit. It needs Python 3.8, onnxruntime and numpy, and
+nothing of `nas`. It reads `manifest.json` and the ONNX files beside it. The results are JSON lines: a header with the
+conditions, then a line for each visit of a group of models.
 
     python run.py --out results.jsonl
 """
@@ -23,17 +22,17 @@ from pathlib import Path
 from typing import IO, Any, Callable, Dict, List, Optional, Tuple  # noqa: UP035 - Python 3.8
 
 FORMAT = 2
-# The two clocks of a visit may differ by so much before its samples are thrown away.
+# A visit is repeated where the wall clock and the monotonic clock differ by more than this.
 MOST_CLOCK_JUMP_S = 5.0
-# How often a visit is repeated when the clock jumps.
+# How often a visit is tried when the clock jumps.
 MOST_TRIES = 3
-# How long to wait between looks at a machine that is hot or busy.
+# How long to wait before a machine that is hot or busy is checked again.
 PAUSE_S = 2.0
 
 Json = Dict[str, Any]  # noqa: UP006
 Loaded = Tuple[Any, Json]  # noqa: UP006 - a session and what it is fed
 
-# What is read of a manifest, of the header of results, and of a visit: keys, with the type of each.
+# The keys of a manifest, of the header of results, and of a visit, with the type of each value.
 _MANIFEST: Json = {"kit": str, "settings": dict, "sentinel": str, "models": list}
 _HEADER: Json = {"format": int, "kit": str, "settings": dict, "machine": dict, "governor": str}
 _VISIT: Json = {
@@ -44,12 +43,12 @@ _VISIT: Json = {
     "failed": dict,
     "paused_s": (int, float),
 }
-# How the header of every kit begins, so that one that was cut short is known, too.
+# Every header begins like this, so that a header that was cut short is recognised.
 _HEADER_BEGINS = '{"format":'
 
 
 class KitError(Exception):
-    """What is wrong with the kit, with the machine, or with the results that are there."""
+    """A problem of the kit, of the machine, or of existing results."""
 
 
 def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
@@ -87,13 +86,13 @@ def measure_kit(
     parent: int = 0,
     own_process: bool = False,
 ) -> None:
-    """Measure what `out` does not hold yet; `say` gets visits done, visits in all, and seconds left.
+    """Measure the visits that `out` does not hold yet; `say` gets visits done, visits in all, and seconds left.
 
-    With `echo` each line that is added also goes to stdout, for who follows the run from another machine. With `parent`
-    the run ends when that process has been killed: two runs at once would disturb one another. In a process of its own
-    all sessions share their threads: those of a session of its own would go on spinning for work while the next one is
-    timed. ONNX Runtime then makes no other sessions in that process, which is why it must be asked for.
-    Raises KitError for a kit that is not whole, results of other conditions, a machine that lacks what is asked, and
+    With `echo`, each line that is added also goes to stdout, to follow the run from another machine. With `parent`, the
+    run ends when that process has ended, because two runs at once would disturb one another. With `own_process`, all
+    sessions share one thread pool, because the threads of one session would keep spinning while the next one is timed.
+    ONNX Runtime can then create no other kind of session in this process, so this is not the default.
+    Raises KitError for an incomplete kit, results of other conditions, a provider or cores that the machine lacks, and
     results that another run is adding to.
     """
     manifest = load_manifest(kit)
@@ -131,45 +130,44 @@ def measure_kit(
 
 
 def load_manifest(kit: Path) -> Json:
-    """The manifest of a kit whose files are all there and as they were written. Raises KitError."""
+    """Read the manifest of a kit and check its model files. Raises KitError."""
     manifest = read_manifest(kit)
     check_models(kit, manifest)
     return manifest
 
 
 def read_manifest(kit: Path) -> Json:
-    """What a kit says of itself. Raises KitError where that cannot be read."""
+    """Read the manifest of a kit. Raises KitError where it cannot be read."""
     try:
         manifest: Json = json.loads((kit / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise KitError(f"cannot read the manifest.json of the kit {kit}: {error}") from error
     if not _has(manifest, _MANIFEST):
-        raise KitError(f"{kit / 'manifest.json'} is no manifest of a kit: copy the kit again")
+        raise KitError(f"{kit / 'manifest.json'} is not the manifest of a kit: copy the kit again")
     if manifest.get("format") != FORMAT:
         raise KitError(f"this runner reads kits of format {FORMAT}, but this one has {manifest.get('format')!r}")
     return manifest
 
 
 def check_models(kit: Path, manifest: Json) -> None:
-    """Raise KitError unless the models that a manifest lists are there, as they were written."""
+    """Raise KitError unless the model files that a manifest lists exist and have the same content as when written."""
     for model in manifest["models"]:
         path = kit / model["file"]
         if not path.is_file():
-            raise KitError(f"the kit lacks {model['file']}: copy it again")
+            raise KitError(f"the kit lacks {model['file']}: copy the kit again")
         if hashlib.sha256(path.read_bytes()).hexdigest() != model["sha256"]:
             raise KitError(f"{model['file']} is not the file that the manifest means: copy the kit again")
 
 
 def visits_left(manifest: Json, levels: Dict[str, float]) -> List[Json]:  # noqa: UP006
-    """The visits that are still to be made, given the level of each that was.
+    """The visits that are still to be made; `levels` has the level of each visit that was made.
 
-    In every pass each model belongs to one, the groups being visited in another order each time. After the passes that
-    were asked for, groups are visited again until each was seen as often while the machine was quiet, or `most_passes`
-    times in all.
+    A pass visits every group of models once, in another order each time. After `passes` passes, groups are visited
+    again until each has `passes` visits in which the machine was quiet, or `most_passes` visits in all.
     """
     settings, models = manifest["settings"], manifest["models"]
     count = max(1, -(-len(models) // settings["group_size"]))
-    # Dealt out one by one, so that units and networks, small and large, are timed beside one another.
+    # Models are assigned to groups in turn, so that each group mixes units and networks, small and large ones.
     groups = [[model["name"] for model in models[index::count]] for index in range(count)]
     names = [f"{number}.{group}" for number in range(settings["passes"]) for group in _shuffled(count, number)]
     left = [name for name in names if name not in levels] or _again(settings, count, levels)
@@ -177,14 +175,14 @@ def visits_left(manifest: Json, levels: Dict[str, float]) -> List[Json]:  # noqa
 
 
 def _again(settings: Json, count: int, levels: Dict[str, float]) -> List[str]:  # noqa: UP006
-    """The groups that were seen too seldom while the machine was quiet; those with the fewest visits first."""
+    """Further visits of the groups with too few quiet visits; the groups with the fewest visits come first."""
     quiet = quiet_visits(levels, settings["quiet_share"])
     made = [sum(name.endswith(f".{group}") for name in levels) for group in range(count)]
     calm = [sum(name.endswith(f".{group}") for name in quiet) for group in range(count)]
     left = []
     for group in range(count):
-        wanted = min(settings["passes"] - calm[group], settings["most_passes"] - made[group])
-        left += [(made[group] + more, group) for more in range(wanted)]
+        missing = min(settings["passes"] - calm[group], settings["most_passes"] - made[group])
+        left += [(made[group] + more, group) for more in range(missing)]
     return [f"{number}.{group}" for number, group in sorted(left)]
 
 
@@ -195,19 +193,19 @@ def _shuffled(count: int, seed: int) -> List[int]:  # noqa: UP006
 
 
 def level(line: Json) -> float:
-    """How slow the machine was in a visit: the lower decile of what the sentinel took, in nanoseconds."""
-    taken = sorted(line["sentinel_ns"])
-    return float(taken[len(taken) // 10])
+    """How slow the machine was in a visit: the lower decile of the sentinel's latencies, in nanoseconds."""
+    latencies_ns = sorted(line["sentinel_ns"])
+    return float(latencies_ns[len(latencies_ns) // 10])
 
 
 def quiet_visits(levels: Dict[str, float], share: float) -> List[str]:  # noqa: UP006
-    """The visits in which the sentinel took at most `share` times as long as in the best of all."""
+    """The visits whose level is at most `share` times the lowest of all."""
     best = min(levels.values(), default=0.0)
-    return [name for name, slow in levels.items() if slow <= share * best]
+    return [name for name, visit_level in levels.items() if visit_level <= share * best]
 
 
 def machine_facts() -> Json:
-    """What samples hold for: two runs whose facts differ are not merged."""
+    """The machine and the versions that samples hold for; runs whose facts differ are not merged."""
     import numpy
     import onnxruntime
 
@@ -224,10 +222,10 @@ def machine_facts() -> Json:
 
 
 def open_results(out: Path, file: IO[str], header: Json, *, echo: bool = False) -> Tuple[Dict[str, float], Json]:  # noqa: UP006
-    """The visits that `out` holds, each with its level, and the models that failed, with why; `file` is it, to append.
+    """The levels of the visits that `out` holds, and the models that failed, each with the reason.
 
-    A new file gets `header`. Raises KitError, and leaves the file as it is, where it holds something else, or results
-    of another kit, machine or version, naming what differs.
+    `file` is `out`, opened to append. A new file gets `header`. Raises KitError, naming what differs, for results of
+    another kit, machine or version, and for a file of something else; the file is then left as it is.
     """
     lines = read_lines(out)
     if not lines:
@@ -248,9 +246,9 @@ def open_results(out: Path, file: IO[str], header: Json, *, echo: bool = False) 
 
 
 def read_lines(out: Path) -> List[Json]:  # noqa: UP006
-    """The lines of a file of results: a header, then visits and the ends of runs. None of an empty file.
+    """The lines of a file of results: a header, then visits and ends of runs; no lines for an empty file.
 
-    A last line that a kill has cut short is left out. Raises KitError for a file of something else, and for damage.
+    A last line that was cut short is left out. Raises KitError for a damaged file, and for a file of something else.
     """
     try:
         texts = out.read_text(encoding="utf-8").split("\n")
@@ -262,7 +260,7 @@ def read_lines(out: Path) -> List[Json]:  # noqa: UP006
         raise _no_results(out)
     for number, line in enumerate(lines[1:], start=2):
         if not _is_visit_or_end(line):
-            raise KitError(f"{out} is damaged at line {number}: delete that line, and what it held is measured again")
+            raise KitError(f"{out} is damaged at line {number}: delete that line, and its visit is measured again")
     return [line for line in lines if line is not None]
 
 
@@ -271,7 +269,7 @@ def _no_results(out: Path) -> KitError:
 
 
 def mend_end(out: Path) -> None:
-    """Make a file of results end with a whole line, for others to follow; what a kill has left of one is cut off."""
+    """Make a file of results end with a complete line, so that lines can be appended; an incomplete one is cut off."""
     content = out.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole == len(content):
@@ -285,7 +283,7 @@ def mend_end(out: Path) -> None:
 
 
 def _parsed(text: str) -> Optional[Json]:  # noqa: UP045
-    """The object that a line holds; None where it holds no object, or only a part of one."""
+    """The JSON object in a line; None where the line holds no object, or only part of one."""
     try:
         line = json.loads(text)
     except ValueError:
@@ -308,7 +306,7 @@ def _is_visit_or_end(line: Any) -> bool:
 
 
 def differences(there: Any, here: Any, path: str = "") -> str:
-    """What two pieces of JSON disagree in, in words; empty when nothing."""
+    """The differences between two JSON values, in words; empty where they are equal."""
     if isinstance(there, dict) and isinstance(here, dict):
         keys = sorted({*there, *here})
         parts = [differences(there.get(key), here.get(key), f"{path}.{key}" if path else key) for key in keys]
@@ -317,7 +315,7 @@ def differences(there: Any, here: Any, path: str = "") -> str:
 
 
 class _Bench:
-    """Times groups of models. The sentinel is one small model that is timed again and again, to watch the machine."""
+    """Times groups of models. The sentinel is a small model that is timed repeatedly, to notice a slow machine."""
 
     def __init__(self, kit: Path, manifest: Json, failed: Json, *, shares_threads: bool) -> None:
         self._shares_threads = shares_threads
@@ -328,12 +326,12 @@ class _Bench:
         try:
             self._sentinel = self._load(self._models[manifest["sentinel"]])
         except Exception as error:
-            said = str(error).split("\n")[0][:300]
-            raise KitError(f"the model that watches the machine cannot be loaded: {said}") from error
+            reason = str(error).split("\n")[0][:300]
+            raise KitError(f"the model that watches the machine cannot be loaded: {reason}") from error
         self._best_sentinel = 0
 
     def visit(self, visit: Json) -> Json:
-        """Time one group; again when the clock jumped meanwhile."""
+        """Time one group; again where the clock jumped meanwhile."""
         line: Json = {}
         for _ in range(MOST_TRIES):
             line = self._measure(visit)
@@ -367,14 +365,14 @@ class _Bench:
                 if place % settings["sentinel_every"] == 0:
                     sentinel.append(_time(self._sentinel, settings["runs"])[-1])
                 samples[name].append(_time(sessions[name], settings["runs"]))
-            if not order:  # none of them could be loaded, and the visit needs a level all the same
+            if not order:  # no model could be loaded, but the visit needs a level
                 sentinel.append(_time(self._sentinel, settings["runs"])[-1])
-        passed, steadily = time.time() - wall, time.monotonic() - steady
-        jump = abs(passed - steadily)
+        wall_s, steady_s = time.time() - wall, time.monotonic() - steady
+        jump = abs(wall_s - steady_s)
         return {
             "visit": visit["visit"],
             "started": wall,
-            "seconds": round(steadily, 3),
+            "seconds": round(steady_s, 3),
             "clock_jump_s": round(jump, 1) if jump > MOST_CLOCK_JUMP_S else 0,
             "paused_s": paused,
             "temperature_c": _temperature(),
@@ -385,7 +383,7 @@ class _Bench:
         }
 
     def _cool_down(self) -> float:
-        """Wait while the sentinel is much slower than at its best: the machine is hot or busy. Seconds waited."""
+        """Wait while the sentinel is much slower than at its best (a hot or busy machine); returns seconds waited."""
         waited = 0.0
         while True:
             now = sorted(_time(self._sentinel, 2)[-1] for _ in range(15))[7]
@@ -418,18 +416,18 @@ class _Bench:
         path = str(self._kit / model["file"])
         session = onnxruntime.InferenceSession(path, options, providers=[settings["provider"]])
         if session.get_providers()[0] != settings["provider"]:
-            raise RuntimeError(f"{settings['provider']} does not take it")
+            raise RuntimeError(f"{settings['provider']} cannot run this model")
         rng = numpy.random.default_rng(0)
         types = {"tensor(float)": numpy.float32, "tensor(float16)": numpy.float16, "tensor(uint8)": numpy.uint8}
         feed = {
-            given.name: abs(rng.standard_normal(shape)).astype(types[given.type])
-            for given, shape in zip(session.get_inputs(), model["inputs"])  # noqa: B905 - Python 3.8
+            entry.name: abs(rng.standard_normal(shape)).astype(types[entry.type])
+            for entry, shape in zip(session.get_inputs(), model["inputs"])  # noqa: B905 - Python 3.8
         }
         return session, feed
 
 
 def _time(loaded: Loaded, runs: int) -> List[int]:  # noqa: UP006
-    """Nanoseconds of some runs right after one another: the first finds the caches as other models left them."""
+    """The latencies of consecutive runs in nanoseconds; the first finds the caches filled by other models."""
     run, feed = loaded[0].run, loaded[1]
     times = []
     for _ in range(runs):
@@ -470,9 +468,9 @@ def _lock(file: IO[str], out: Path) -> None:
 def _check_provider(provider: str) -> None:
     import onnxruntime
 
-    there = onnxruntime.get_available_providers()
-    if provider not in there:
-        raise KitError(f"the execution provider {provider} is not available here, only {', '.join(there)}")
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        raise KitError(f"the execution provider {provider} is not available here, only {', '.join(available)}")
 
 
 def _use_cores(cores: List[int]) -> None:  # noqa: UP006
@@ -517,9 +515,12 @@ def _read(path: str) -> Optional[str]:  # noqa: UP045
 
 
 def _show(done: int, visits: int, seconds_left: float) -> None:
-    print(f"\r{done} of {visits} visits, about {seconds_left:.0f} s left ", end="", file=sys.stderr, flush=True)
-    if done == visits:
-        print(file=sys.stderr)
+    """One line that is written over on a terminal; elsewhere a line for every twentieth of the visits."""
+    text = f"{done} of {visits} visits, about {seconds_left:.0f} s left"
+    if sys.stderr.isatty():
+        print(f"\r{text} ", end="\n" if done == visits else "", file=sys.stderr, flush=True)
+    elif done == visits or 20 * done // visits > 20 * (done - 1) // visits:
+        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

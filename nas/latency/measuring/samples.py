@@ -1,4 +1,4 @@
-"""What did a run of a kit measure?"""
+"""Read the raw samples that a run of a kit has measured, leaving out visits in which the machine was slow."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ from nas.latency.measuring.kit import EMPTY
 
 Array = NDArray[np.float64]
 
-# Other programs only ever make a run slower, so its latency on a machine left alone is at the lower end of its samples.
-# The fastest of all would be the sample of one lucky moment. `compare_protocols` has the comparison with the median.
+# Other programs can only make a run slower, so the latency on an idle machine is near the lower end of the samples. The
+# minimum would depend on a single sample. `compare_protocols` compares this percentile with the median.
 PERCENTILE = 10.0
 
-# So many visits of a group are kept, however slow the machine was in them.
+# At least this many visits of a group are used, however slow the machine was in them.
 _LEAST_VISITS = 2
 
 
 @dataclass(frozen=True)
 class Timing:
-    """All samples of a model in milliseconds: (samples, runs), the runs of a sample being right after one another."""
+    """All samples of a model in milliseconds (samples, runs); the runs of a sample are consecutive."""
 
     ms: Array
     load_ms: float
 
     def latency_ms(self, run: int = -1, percentile: float = PERCENTILE) -> float:
-        """A percentile of the first (0) or the last (-1) runs: by default what they take on a machine left alone."""
+        """A percentile of the first (0) or the last (-1) runs: by default the latency on an idle machine."""
         return float(np.percentile(self.ms[:, run], percentile))
 
     def spread_ms(self, run: int = -1) -> float:
-        """How far the median lies above the latency: little on a machine that was left alone."""
+        """The median less the latency: small where the machine was idle."""
         return self.latency_ms(run, 50) - self.latency_ms(run)
 
 
 @dataclass(frozen=True)
 class Results:
-    """The samples of a run by model, the models that failed and why, and how steady the machine was.
+    """The samples of a run by model, the models that failed with the reason, and how steady the machine was.
 
-    `halves` are the same samples apart: those of every other visit of a group. `disturbed` visits, in which the machine
-    was slow, are left out. `drift` is how much slower the sentinel was in the worst visit than in the best.
+    `halves` are the same samples in two parts: the even and the odd visits of each group. `disturbed` is the number of
+    visits in which the machine was slow; they are left out. `drift` is how much slower the sentinel was in the worst
+    visit than in the best, as a share.
     """
 
     header: Mapping[str, Any]
@@ -60,16 +61,16 @@ class Results:
 
     @property
     def overhead_ms(self) -> float:
-        """What a run takes that computes next to nothing: the cost of calling ONNX Runtime."""
+        """The latency of an empty run, which is the cost of calling ONNX Runtime."""
         return self.timings[EMPTY].latency_ms() if EMPTY in self.timings else 0.0
 
 
 def read_results(path: Path, kit: str) -> Results:
-    """The results in the file at `path`, which must be of the kit with the identity `kit`.
+    """Read the results in the file at `path`, which must be of the kit with the identity `kit`.
 
-    Visits in which the machine was slow are left out, but for the two quietest of a group, whose samples are made
-    shorter by as much as the sentinel was slow. Raises NasError for a file that is damaged, has no samples, is not
-    finished, or is of another kit.
+    Visits in which the machine was slow are left out, except for the two quietest of a group. The samples of those are
+    divided by how many times slower the sentinel was than at its best. Raises NasError for a file that is damaged, has
+    no samples, is not finished, or is of another kit.
     """
     try:
         lines = runner.read_lines(path)
@@ -78,7 +79,7 @@ def read_results(path: Path, kit: str) -> Results:
     except runner.KitError as error:
         raise NasError(str(error)) from error
     if not lines:
-        raise NasError(f"{path} is empty: run the kit again, and give what it writes")
+        raise NasError(f"{path} is empty: run the kit again, and give the file that it writes")
     header, visits = lines[0], [line for line in lines[1:] if "visit" in line]
     if header["format"] != runner.FORMAT:
         raise NasError(f"results must be of format {runner.FORMAT}, but {path} is of format {header['format']}")
@@ -90,14 +91,14 @@ def read_results(path: Path, kit: str) -> Results:
         raise NasError(f"{path} is not finished ({len(visits)} visits): run the kit again, it goes on where it stopped")
     levels = {visit["visit"]: runner.level(visit) for visit in visits}
     quiet = set(runner.quiet_visits(levels, header["settings"]["quiet_share"]))
-    groups = _kept(levels, quiet)
+    groups = _visits_to_use(levels, quiet)
     best = min(levels.values())
     slowness = {name: 1.0 if name in quiet else levels[name] / best for name in levels}
     by_name = {visit["visit"]: visit for visit in visits}
-    first, second = (_timings([by_name[n] for kept in groups for n in kept[half::2]], slowness) for half in (0, 1))
+    first, second = (_timings([by_name[n] for group in groups for n in group[half::2]], slowness) for half in (0, 1))
     return Results(
         header=header,
-        timings=_timings([by_name[name] for kept in groups for name in kept], slowness),
+        timings=_timings([by_name[name] for group in groups for name in group], slowness),
         halves=(first, second),
         failed={name: why for visit in visits for name, why in visit["failed"].items()},
         visits=len(visits),
@@ -108,16 +109,16 @@ def read_results(path: Path, kit: str) -> Results:
     )
 
 
-def _kept(levels: Mapping[str, float], quiet: Collection[str]) -> list[list[str]]:
-    """For each group its quiet visits, or its two quietest, in the order in which they were made."""
+def _visits_to_use(levels: Mapping[str, float], quiet: Collection[str]) -> list[list[str]]:
+    """For each group its quiet visits, and always its two quietest, in the order in which they were made."""
     groups: dict[str, list[str]] = {}
     for name in levels:
         groups.setdefault(name.split(".")[1], []).append(name)
-    kept = []
+    used = []
     for names in groups.values():
         quietest = sorted(names, key=lambda name: levels[name])[:_LEAST_VISITS]
-        kept.append([name for name in names if name in quiet or name in quietest])
-    return kept
+        used.append([name for name in names if name in quiet or name in quietest])
+    return used
 
 
 def _timings(visits: Sequence[Mapping[str, Any]], slowness: Mapping[str, float]) -> dict[str, Timing]:

@@ -1,7 +1,7 @@
-"""Where are the models of a kit timed?
+"""Run a kit on a target: this machine, another one by ssh, or an Android device by adb.
 
-A target runs a kit and appends to a local file of results as they come, so that nothing is lost with a connection.
-Running it again goes on where the file stops.
+Results are appended to a local file as they arrive, so that a lost connection loses nothing. Running the kit again goes
+on where the file stops.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nas.errors import NasError, RunFailedError
 from nas.latency.measuring.kit import RUNNER
 from nas.latency.measuring.runner import KitError, mend_end, read_lines
 
-# On the other machine: in the home folder of the user (ssh), or where adb may write.
+# Folders on the other machine: below the user's home folder (ssh), and where adb may write.
 _SSH_FOLDER = ".cache/nas-kits"
 _ADB_FOLDER = "/data/local/tmp/nas-kits"
 _TERMUX_PYTHON = "/data/data/com.termux/files/usr/bin/python"
@@ -29,12 +29,15 @@ class Target(Protocol):
     """A machine that a kit can be run on."""
 
     def run(self, kit: Path, identity: str, results: Path) -> None:
-        """Time what `results` does not hold yet. Raises RunFailedError where the machine cannot, or went away."""
+        """Time the visits that `results` does not hold yet.
+
+        Raises RunFailedError where the machine cannot run the kit, or where the connection was lost.
+        """
 
 
 @dataclass(frozen=True)
 class ThisMachine:
-    """Here, in a process of its own, in which nothing but ONNX Runtime is loaded."""
+    """The local machine: the kit runs in a process of its own, with nothing but ONNX Runtime and numpy loaded."""
 
     def run(self, kit: Path, identity: str, results: Path) -> None:  # noqa: ARG002 - all targets have one signature
         """See Target."""
@@ -49,7 +52,7 @@ class ThisMachine:
 
 @dataclass(frozen=True)
 class Ssh:
-    """Another machine, reached as `ssh HOST` reaches it; it needs Python 3.8, onnxruntime and numpy."""
+    """Another machine, by `ssh HOST`; it needs Python 3.8 or newer, onnxruntime and numpy."""
 
     host: str
     python: str = "python3"
@@ -59,31 +62,32 @@ class Ssh:
     def run(self, kit: Path, identity: str, results: Path) -> None:
         """See Target."""
         folder = f"{self.folder}/{identity}"
-        self._call("the folder", ["mkdir", "-p", folder])
-        archive = called(["tar", "-C", str(kit), "-cz", "."])
+        self._put("the folder", ["mkdir", "-p", folder])
+        archive = run_command(["tar", "-C", str(kit), "-cz", "."])
         if archive.returncode:
             raise RunFailedError(f"cannot pack the kit {kit}: {archive.stderr.decode(errors='replace').strip()}")
-        self._call("the kit", ["tar", "-C", folder, "-xz"], given=archive.stdout)
-        self._call("the results so far", ["sh", "-c", f"cat > {folder}/results.jsonl"], given=measured_so_far(results))
+        self._put("the kit", ["tar", "-C", folder, "-xz"], stdin=archive.stdout)
+        self._put("the results so far", ["sh", "-c", f"cat > {folder}/results.jsonl"], stdin=results_so_far(results))
         command = [self.python, f"{folder}/{RUNNER}", "--kit", folder, "--out", f"{folder}/results.jsonl", "--echo"]
         stream(self.command(command), results)
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """The local command that runs `words` there."""
+        """The local command that runs `words` on the other machine."""
         return ["ssh", *self.options, self.host, shlex.join(words)]
 
-    def _call(self, what: str, words: Sequence[str], given: bytes = b"") -> None:
-        done = called(self.command(words), given)
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
-            raise RunFailedError(f"cannot put {what} on {self.host}: {said}")
+    def _put(self, what: str, words: Sequence[str], stdin: bytes = b"") -> None:
+        finished = run_command(self.command(words), stdin)
+        if finished.returncode:
+            reason = finished.stderr.decode(errors="replace").strip() or f"exit code {finished.returncode}"
+            raise RunFailedError(f"cannot put {what} on {self.host}: {reason}")
 
 
 @dataclass(frozen=True)
 class Adb:
-    """An Android device, by `adb`: a runner that the user has built for it, or Python under Termux.
+    """An Android device, by `adb`, with a runner that the user has built for it, or with Python under Termux.
 
-    assumption: not tried on a device by this project; a runner must take the options of run.py (--kit, --out, --echo).
+    assumption: this project has not tried it on a device. A runner must take the options of run.py (--kit, --out,
+    --echo).
     """
 
     serial: str = ""
@@ -92,17 +96,17 @@ class Adb:
 
     def run(self, kit: Path, identity: str, results: Path) -> None:
         """See Target."""
-        # Beside the kit, so that one push carries both.
-        (kit / "results.jsonl").write_bytes(measured_so_far(results))
+        # In the kit's folder, so that one push copies both.
+        (kit / "results.jsonl").write_bytes(results_so_far(results))
         for words in self.commands(kit, identity)[:-1]:
-            done = called(words)
-            if done.returncode:
-                said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")
-                raise RunFailedError(f"{shlex.join(words)} failed: {said}")
+            finished = run_command(words)
+            if finished.returncode:
+                reason = (finished.stderr.strip() or finished.stdout.strip()).decode(errors="replace")
+                raise RunFailedError(f"{shlex.join(words)} failed: {reason}")
         stream(self.commands(kit, identity)[-1], results)
 
     def commands(self, kit: Path, identity: str) -> list[list[str]]:
-        """The local commands, in their order; the last one prints the results."""
+        """The local commands, in order; the last one prints the results."""
         adb = ["adb", *(["-s", self.serial] if self.serial else [])]
         folder = f"{_ADB_FOLDER}/{identity}"
         words = [[*adb, "shell", f"mkdir -p {folder}"], [*adb, "push", "--sync", f"{kit}/.", folder]]
@@ -117,18 +121,18 @@ class Adb:
         return [*words, [*adb, "shell", run]]
 
 
-def called(command: Sequence[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """A local command that has run to its end, whatever its exit code. Raises NasError where it is not installed."""
+def run_command(command: Sequence[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run a local command to its end, whatever its exit code. Raises NasError where it is not installed."""
     try:
-        return subprocess.run(list(command), input=given, capture_output=True, check=False)
+        return subprocess.run(list(command), input=stdin, capture_output=True, check=False)
     except OSError as error:
         raise _not_started(command[0], error) from error
 
 
-def measured_so_far(results: Path) -> bytes:
-    """What `results` holds already, for the other machine to go on from, in whole lines; nothing of a new file.
+def results_so_far(results: Path) -> bytes:
+    """The complete lines of `results`, from which the other machine goes on; empty where there is no such file.
 
-    Raises NasError for a file that holds something else.
+    Raises NasError for a file of something else.
     """
     if not results.exists():
         return b""
@@ -141,9 +145,9 @@ def measured_so_far(results: Path) -> bytes:
 
 
 def stream(command: Sequence[str], results: Path) -> None:
-    """Append the lines that a remote runner prints to `results`, each as it comes.
+    """Append the lines that a remote runner prints to `results`, as they arrive.
 
-    Raises RunFailedError when the command ends before the kit does; what came until then is kept.
+    Raises RunFailedError when the command fails before the kit is finished; the lines until then are kept.
     """
     results.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -153,7 +157,7 @@ def stream(command: Sequence[str], results: Path) -> None:
     with process, results.open("a", encoding="utf-8") as file:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.endswith("\n"):  # a line that a lost connection has cut is of no use
+            if line.endswith("\n"):  # a line that a lost connection has cut short is dropped
                 file.write(line)
                 file.flush()
     if process.returncode:
@@ -168,7 +172,7 @@ def _not_started(program: str, error: OSError) -> NasError:
 
 
 def parse_target(text: str, *, python: str = "", runner: Path | None = None) -> Target:
-    """The target that a command's option names: `local`, `ssh:HOST`, `adb` or `adb:SERIAL`."""
+    """The target for the text of a command's option: `local`, `ssh:HOST`, `adb` or `adb:SERIAL`."""
     kind, _, rest = text.partition(":")
     if text == "local":
         return ThisMachine()

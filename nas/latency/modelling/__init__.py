@@ -1,1 +1,1 @@
-"""Latencies that were not measured: linear cost models, rows of other sizes, few-sample adaptation."""
+"""Models of latencies that were not measured: linear cost models, rows of other sizes, adaptation to a new device."""

@@ -1,15 +1,14 @@
-"""What is the table of a device of which only a few measurements are at hand?
+"""Make the latency table of a new device from the tables of known devices and a few measurements.
 
-A device is taken to be like the devices that are known, in relative terms: its units cost what they cost there on
-average, times a factor, plus a mixture of the ways in which the known devices differ from that average. Where few are
-known, it may also differ in what each amount of the cost model costs, and unit by unit. All of that is Gaussian, so
-that the best estimate is one linear solve (a Gaussian process over units; Rasmussen and Williams, 2006, section 2.2),
-except that measurements can be outliers: their errors are relative and follow Student's t (Tipping and Lawrence, 2005).
-How large the errors and the departures are is not known either, so the estimate is the mean over several, weighted by
-how well each explains the samples.
+Model: costs of the new device = factor · (mean of the known devices + a mixture of their differences from that mean).
+With fewer than MANY_DEVICES known devices, the new device may also differ in the coefficients of the cost model, and
+in each unit by itself. All of these terms are Gaussian, so the best estimate is one linear solve: a Gaussian process
+over units (Rasmussen and Williams, 2006, section 2.2). Measurements can be outliers, so their errors are relative and
+follow Student's t (Tipping and Lawrence, 2005). The sizes of the errors and of the differences are not known. The
+estimate is therefore an average over several sizes, weighted by how well each explains the samples.
 
-Rows of the table are `modelled`: nobody has timed these units. Its error is cross-validated: each sample is predicted
-by what was fitted to the others.
+Rows of the table are `modelled`, because these units were not timed. The error is cross-validated: each sample is
+predicted by a model fitted to the others.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import digamma, gammaln
 
 from nas.errors import NasError
-from nas.latency.measuring.agreement import Agreement, compare
+from nas.latency.measuring.agreement import LatencyAgreement, compare
 from nas.latency.modelling.cost_model import amounts
 from nas.latency.table import Calibration, Citation, LatencyTable, Row, TableFormat
 from nas.networks.operators import Unit, parse_unit
@@ -33,28 +32,29 @@ from nas.networks.operators import Unit, parse_unit
 Array = NDArray[np.float64]
 
 LEAST_SAMPLES = 5
-# assumption: the spread of so many known devices says how devices differ; of fewer it does not, and the departures
-# below are allowed for as well.
+# assumption: the spread of this many known devices shows how devices differ. With fewer, the departures below are added
+# to it.
 MANY_DEVICES = 8
-# Standard deviations that are averaged over: of a measurement's error, as a share of the latency; of what an amount of
-# the cost model costs beyond the known devices, as a share of a network; of what a unit costs beyond them.
+# Standard deviations that are averaged over. NOISES: error of a measurement, as a share of the latency. AMOUNT_SHARES:
+# difference from the known devices in the cost of one amount of the cost model, as a share of a network. UNIT_SHARES:
+# difference from them in the cost of one unit, as a share of it.
 NOISES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15)
 AMOUNT_SHARES = (0.03, 0.1, 0.3, 1.0)
 UNIT_SHARES = (0.05, 0.2)
-# Few enough for an outlier not to matter much, and enough for the variance to exist.
+# Of Student's t: low, so that an outlier weighs little, but above 2, so that the variance exists.
 DEGREES_OF_FREEDOM = 3
-# What choosing samples reckons with: devices of little and of much noise, and amounts that cost a third more or less.
+# `choose` assumes these: measurements of little and of much noise, and amounts that cost about a third more or less.
 _DESIGN_NOISES = (0.01, 0.03, 0.1)
 _DESIGN_AMOUNT_SHARE = 0.3
 _MOST_EXCHANGES = 3
 _ITERATIONS = 12
-# No unit costs less than this share of what it costs on the known devices.
+# Lower limit of a unit's cost, as a share of its cost on the known devices.
 _LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class DeviceSample:
-    """A measurement on the new device: of a whole network, the units of which have these keys, or of one unit alone."""
+    """A measurement on the new device. `units` are the keys of a whole network's units, or of one unit timed alone."""
 
     name: str
     units: tuple[str, ...]
@@ -64,10 +64,10 @@ class DeviceSample:
 
 @dataclass(frozen=True, eq=False)
 class KnownDevices:
-    """What is known before anything is measured on the new device.
+    """The costs of the known devices, in milliseconds.
 
-    `latencies` are those of the known devices (devices, costs), in milliseconds: one cost for each unit, and more where
-    networks cost more than their units. `amounts` are what the costs consist of (costs, amounts), in any unit.
+    `latencies` (devices, costs) has one cost for each unit, and further ones for what networks cost beyond their units.
+    `amounts` (costs, amounts) are the amounts of the cost model behind each cost, in any unit.
     """
 
     latencies: Array
@@ -82,56 +82,58 @@ class KnownDevices:
 
     @property
     def are_many(self) -> bool:
-        """Whether their spread alone says how devices differ."""
+        """Whether their spread alone shows how devices differ."""
         return len(self.latencies) >= MANY_DEVICES
 
 
-def adapted_costs(known: KnownDevices, counts: Array, latency_ms: Array) -> Array:
-    """What each cost is on a device on which some networks were measured, in milliseconds.
+def adapted_costs(known_devices: KnownDevices, counts: Array, latency_ms: Array) -> Array:
+    """Estimate the costs of a device from the latencies of some networks measured on it, in milliseconds.
 
-    `counts` (samples, costs) says how often each sample has each cost, `latency_ms` how long each took. The answer is
-    above 0 wherever the known devices are.
+    `counts` (samples, costs) says how often each sample has each cost; `latency_ms` is the latency of each sample. A
+    cost that is above 0 on the known devices is above 0 in the estimate.
     """
-    prior = _Prior.of(known, counts.mean(axis=0))
-    usual = counts @ prior.mean
-    scale = float(np.exp(np.median(np.log(latency_ms / usual))))
-    rest = latency_ms / scale - usual
+    prior = _Prior.of(known_devices, counts.mean(axis=0))
+    expected = counts @ prior.mean
+    scale = float(np.exp(np.median(np.log(latency_ms / expected))))
+    residual = latency_ms / scale - expected
     estimates, evidence = [], []
     for share, own in prior.departures:
         covariance = prior.covariance(counts, share, own)
         among_samples = counts @ covariance
         for noise in NOISES:
-            weights, log_evidence = _solve_robustly(among_samples, noise * usual, rest)
+            weights, log_evidence = _solve_robustly(among_samples, noise * expected, residual)
             estimates.append(prior.mean + covariance @ weights)
             evidence.append(log_evidence)
-    likely = np.exp(np.array(evidence) - max(evidence))
-    mean = likely @ np.array(estimates) / likely.sum()
+    likelihood = np.exp(np.array(evidence) - max(evidence))
+    mean = likelihood @ np.array(estimates) / likelihood.sum()
     least = _LEAST_SHARE * prior.mean
     costs: Array = scale * np.where(prior.mean > 0, np.maximum(mean, least), mean)
     return costs
 
 
-def choose(known: KnownDevices, options: Array, targets: Array, count: int) -> list[int]:
-    """Which `count` of `options` (options, costs) to measure, so that `targets` (targets, costs) are known best.
+def choose(known_devices: KnownDevices, options: Array, targets: Array, count: int) -> list[int]:
+    """Choose the `count` rows of `options` (options, costs) whose measurement predicts `targets` (targets, costs) best.
 
-    By row number. The choice makes the variance of the targets' estimates small (A-optimal design): greedily at first,
-    then by exchanging one at a time. It rests on the known devices alone.
+    Returns row numbers. The choice minimises the variance of the targets' estimates (A-optimal design), first greedily,
+    then by exchanging one option at a time. It depends on the known devices alone.
     """
     if not 1 <= count <= len(options):
         raise NasError(f"the number of samples to choose must be from 1 to {len(options)}, but is {count}")
-    prior = _Prior.of(known, targets.mean(axis=0))
-    factors = prior.factors if known.are_many else np.hstack([prior.factors, _DESIGN_AMOUNT_SHARE * prior.amounts])
-    usual = options @ prior.mean
-    mine, theirs = options @ factors, targets @ factors
-    wanted = theirs.T @ theirs
+    prior = _Prior.of(known_devices, targets.mean(axis=0))
+    factors = prior.factors
+    if not known_devices.are_many:
+        factors = np.hstack([factors, _DESIGN_AMOUNT_SHARE * prior.amounts])
+    expected = options @ prior.mean
+    option_factors, target_factors = options @ factors, targets @ factors
+    target_covariance = target_factors.T @ target_factors
     chosen: list[int] = []
     for _ in range(count):
-        chosen.append(_best_addition(mine, usual, wanted, chosen))
+        chosen.append(_best_addition(option_factors, expected, target_covariance, chosen))
     for _ in range(_MOST_EXCHANGES):
         before = list(chosen)
         for index in range(count):
             others = chosen[:index] + chosen[index + 1 :]
-            chosen[index] = _best_addition(mine, usual, wanted, others)
+            chosen[index] = _best_addition(option_factors, expected, target_covariance, others)
         if chosen == before:
             break
     return chosen
@@ -140,15 +142,16 @@ def choose(known: KnownDevices, options: Array, targets: Array, count: int) -> l
 def adapt_table(
     sources: Sequence[LatencyTable], samples: Sequence[DeviceSample], name: str, conditions: Mapping[str, str]
 ) -> LatencyTable:
-    """The table called `name` of the device of `samples`, with a modelled row for each unit that all sources have.
+    """Make the table called `name` of the device that `samples` were measured on.
 
-    `conditions` are the texts of its .yaml (device, soc, threads and so on); those left out are "not stated". Raises
-    NasError for fewer than LEAST_SAMPLES samples, for two of the same thing, and for units that a source lacks.
+    It has a modelled row for each unit that all sources have. `conditions` are the texts of its .yaml (device, soc,
+    threads and so on); those left out become "not stated". Raises NasError for fewer than LEAST_SAMPLES samples, for
+    two samples of the same units, and for units that a source lacks.
     """
     devices = _Devices.of(sources)
     counts, latency_ms = devices.read(samples)
-    costs = adapted_costs(devices.known, counts, latency_ms)
-    left_out = leave_one_out(devices.known, counts, latency_ms)
+    costs = adapted_costs(devices.known_devices, counts, latency_ms)
+    left_out = leave_one_out(devices.known_devices, counts, latency_ms)
     agreement = compare(left_out, latency_ms)
     rows = {key: Row(_short(costs[i] / devices.scale), source="modelled") for i, key in enumerate(devices.keys)}
     return LatencyTable(name, _conditions(name, sources, samples, devices, costs[-1], agreement, conditions), rows)
@@ -157,37 +160,40 @@ def adapt_table(
 def choose_samples(
     sources: Sequence[LatencyTable], options: Sequence[Sequence[Unit]], networks: Sequence[Sequence[Unit]], count: int
 ) -> list[int]:
-    """Which `count` of `options` to measure on a new device so as to know `networks` best; both are lists of units.
+    """Choose the `count` of `options` whose measurement on a new device predicts the latencies of `networks` best.
 
-    By position, the most telling first. Options of one unit are units timed alone; others are whole networks. Raises
-    NasError for fewer than LEAST_SAMPLES, of which no table could be made, and for units that a source lacks.
+    Options and networks are lists of units; an option of one unit is that unit timed alone. Returns positions in
+    `options`, the most informative first. Raises NasError for fewer than LEAST_SAMPLES, from which no table could be
+    made, and for units that a source lacks.
     """
     if count < LEAST_SAMPLES:
         raise NasError(f"at least {LEAST_SAMPLES} samples must be chosen, better 10 to 50, but got {count}")
     devices = _Devices.of(sources)
-    every = dict.fromkeys(unit for units in (*options, *networks) for unit in units)
+    distinct_units = dict.fromkeys(unit for units in (*options, *networks) for unit in units)
     for source in sources:
-        source.require(every)
-    key = {unit: unit.key for unit in every}
-    rows = [devices.counts([key[unit] for unit in units], len(units) > 1) for units in options]
-    wanted = [devices.counts([key[unit] for unit in units], whole=True) for units in networks]
-    return choose(devices.known, np.array(rows), np.array(wanted), count)
+        source.require(distinct_units)
+    key = {unit: unit.key for unit in distinct_units}
+    option_counts = [devices.counts([key[unit] for unit in units], len(units) > 1) for units in options]
+    network_counts = [devices.counts([key[unit] for unit in units], whole=True) for units in networks]
+    return choose(devices.known_devices, np.array(option_counts), np.array(network_counts), count)
 
 
-def leave_one_out(known: KnownDevices, counts: Array, latency_ms: Array) -> Array:
-    """The latency of each sample by what was fitted to the others, in milliseconds."""
-    kept = [np.delete(np.arange(len(counts)), index) for index in range(len(counts))]
-    return np.array(
-        [counts[i] @ adapted_costs(known, counts[rest], latency_ms[rest]) for i, rest in enumerate(kept)], float
-    )
+def leave_one_out(known_devices: KnownDevices, counts: Array, latency_ms: Array) -> Array:
+    """Predict the latency of each sample from the other samples, in milliseconds."""
+    predicted_ms = []
+    for index in range(len(counts)):
+        others = np.delete(np.arange(len(counts)), index)
+        predicted_ms.append(counts[index] @ adapted_costs(known_devices, counts[others], latency_ms[others]))
+    return np.array(predicted_ms, float)
 
 
 @dataclass(frozen=True, eq=False)
 class _Prior:
-    """What a device costs before it is measured, in shares of a typical network.
+    """The costs expected of a device before it is measured, as shares of a typical network.
 
-    `factors` (costs, factors) are the directions in which it may differ with a standard deviation of 1: all costs
-    together, and each known device's difference from the mean. Amounts are scaled to 1 for the typical network.
+    `factors` (costs, factors) are the directions in which the costs may differ, each with a standard deviation of 1:
+    all costs together, and each known device's difference from the mean. `amounts` are scaled so that the typical
+    network has 1 of each. `departures` are the pairs of AMOUNT_SHARES and UNIT_SHARES to average over.
     """
 
     mean: Array
@@ -196,17 +202,17 @@ class _Prior:
     departures: tuple[tuple[float, float], ...]
 
     @classmethod
-    def of(cls, known: KnownDevices, typical: Array) -> _Prior:
-        shares = known.latencies / (known.latencies @ typical)[:, None]
+    def of(cls, known_devices: KnownDevices, typical: Array) -> _Prior:
+        shares = known_devices.latencies / (known_devices.latencies @ typical)[:, None]
         mean = shares.mean(axis=0)
         differences = (shares - mean) / np.sqrt(len(shares))
-        total = typical @ known.amounts
-        scaled = known.amounts[:, total > 0] / total[total > 0]
-        departures = ((0.0, 0.0),) if known.are_many else tuple(itertools.product(AMOUNT_SHARES, UNIT_SHARES))
+        total = typical @ known_devices.amounts
+        scaled = known_devices.amounts[:, total > 0] / total[total > 0]
+        departures = ((0.0, 0.0),) if known_devices.are_many else tuple(itertools.product(AMOUNT_SHARES, UNIT_SHARES))
         return cls(mean, np.vstack([mean, differences]).T, scaled, departures)
 
     def covariance(self, counts: Array, share: float, own: float) -> Array:
-        """Of the costs with the samples (costs, samples)."""
+        """The covariance of the costs with the samples (costs, samples)."""
         covariance = self.factors @ (counts @ self.factors).T
         if share:
             covariance = covariance + share**2 * self.amounts @ (counts @ self.amounts).T
@@ -215,21 +221,22 @@ class _Prior:
         return covariance
 
 
-def _solve_robustly(covariance: Array, noise: Array, rest: Array) -> tuple[Array, float]:
-    """The samples' weights in the estimate, and a lower bound of the evidence (variational; Student's t errors).
+def _solve_robustly(covariance: Array, noise: Array, residual: Array) -> tuple[Array, float]:
+    """The samples' weights in the estimate, and a lower bound of the log evidence (variational; Student's t errors).
 
-    A t distributed error is a Gaussian one of unknown precision, the mean of which is `trust`.
+    A t distributed error is a Gaussian error of unknown precision; `trust` is the mean of that precision, relative to
+    `noise`.
     """
     freedom = DEGREES_OF_FREEDOM
-    trust = np.ones(len(rest))
+    trust = np.ones(len(residual))
     for _ in range(_ITERATIONS):
         inverse = np.linalg.inv(covariance + np.diag(noise**2 / trust))
-        expected = covariance @ inverse @ rest
+        expected = covariance @ inverse @ residual
         variance = np.diag(covariance) - np.einsum("ij,jk,ki->i", covariance, inverse, covariance)
-        trust = (freedom + 1) / (freedom + ((rest - expected) ** 2 + variance) / noise**2)
+        trust = (freedom + 1) / (freedom + ((residual - expected) ** 2 + variance) / noise**2)
     total = covariance + np.diag(noise**2 / trust)
     lower = np.linalg.cholesky(total)
-    whitened = np.linalg.solve(lower, rest)
+    whitened = np.linalg.solve(lower, residual)
     shape, rate = (freedom + 1) / 2, (freedom + 1) / 2 / trust
     log_trust = digamma(shape) - np.log(rate)
     divergence = (
@@ -241,30 +248,33 @@ def _solve_robustly(covariance: Array, noise: Array, rest: Array) -> tuple[Array
     )
     gaussian = -0.5 * whitened @ whitened - np.log(np.diag(lower)).sum()
     evidence = gaussian + 0.5 * (log_trust - np.log(trust)).sum() - divergence.sum()
-    return np.asarray(np.linalg.solve(total, rest), np.float64), float(evidence)
+    return np.asarray(np.linalg.solve(total, residual), np.float64), float(evidence)
 
 
-def _best_addition(options: Array, usual: Array, wanted: Array, chosen: Sequence[int]) -> int:
-    """The option that, measured besides those chosen, lessens the variance most, on average over the noises."""
+def _best_addition(options: Array, expected: Array, target_covariance: Array, chosen: Sequence[int]) -> int:
+    """The option whose measurement, added to those chosen, reduces the targets' variance most, averaged over noises."""
     gain = np.zeros(len(options))
     for noise in _DESIGN_NOISES:
-        seen = options[chosen] / (noise * usual[chosen])[:, None]
-        posterior = np.linalg.inv(np.eye(options.shape[1]) + seen.T @ seen)
+        measured = options[chosen] / (noise * expected[chosen])[:, None]
+        posterior = np.linalg.inv(np.eye(options.shape[1]) + measured.T @ measured)
         projected = options @ posterior
-        variance = (projected * options).sum(axis=1) + (noise * usual) ** 2
-        gain += ((projected @ wanted) * projected).sum(axis=1) / variance / np.trace(posterior @ wanted)
+        variance = (projected * options).sum(axis=1) + (noise * expected) ** 2
+        reduction = ((projected @ target_covariance) * projected).sum(axis=1) / variance
+        gain += reduction / np.trace(posterior @ target_covariance)
     gain[chosen] = -1.0
     return int(np.argmax(gain))
 
 
 @dataclass(frozen=True, eq=False)
 class _Devices:
-    """Source tables as matrices: their common units, and last what a network costs beyond its units."""
+    """Source tables as matrices: a column for each common unit, and a last one for a network's cost beyond its units.
+
+    `scale` is the latency of a unit inside a network over its latency alone, by the calibrations of the sources.
+    """
 
     sources: tuple[LatencyTable, ...]
     keys: tuple[str, ...]
-    known: KnownDevices
-    # What a unit inside a network takes, over what it takes alone: the calibration of the sources.
+    known_devices: KnownDevices
     scale: float
 
     @classmethod
@@ -280,28 +290,28 @@ class _Devices:
             for source, calibration in zip(sources, calibrations, strict=True)
         ]
         by_unit = np.array([amounts([parse_unit(key)]) for key in keys])
-        known = KnownDevices(np.array(latencies), np.vstack([by_unit, np.zeros(by_unit.shape[1])]))
+        known_devices = KnownDevices(np.array(latencies), np.vstack([by_unit, np.zeros(by_unit.shape[1])]))
         scale = float(np.exp(np.mean(np.log([calibration.scale for calibration in calibrations]))))
-        return cls(tuple(sources), keys, known, scale)
+        return cls(tuple(sources), keys, known_devices, scale)
 
     @cached_property
     def column(self) -> dict[str, int]:
-        """Where each unit's cost stands."""
+        """The column of each unit's cost."""
         return {key: index for index, key in enumerate(self.keys)}
 
     def counts(self, keys: Sequence[str], whole: bool) -> Array:
-        """How often a sample has each cost; a unit timed alone is put on the scale of units inside networks."""
+        """How often a sample has each cost; a unit timed alone is divided by `scale`."""
         row = np.zeros(len(self.keys) + 1)
         np.add.at(row, [self.column[key] for key in keys], 1.0 if whole else 1 / self.scale)
         row[-1] = float(whole)
         return row
 
     def read(self, samples: Sequence[DeviceSample]) -> tuple[Array, Array]:
-        """Counts and latencies. Raises NasError for samples that a table cannot be made of."""
+        """The counts and latencies of samples. Raises NasError for samples that no table can be made from."""
         if len(samples) < LEAST_SAMPLES:
             raise NasError(
                 f"adapting needs at least {LEAST_SAMPLES} samples, better 10 to 50, but there "
-                f"{'is' if len(samples) == 1 else 'are'} {len(samples)}. --choose says which to measure"
+                f"{'is' if len(samples) == 1 else 'are'} {len(samples)}. Use --choose to see which to measure"
             )
         seen: dict[tuple[object, ...], str] = {}
         for sample in samples:
@@ -309,12 +319,14 @@ class _Devices:
                 raise NasError(f"a latency must be a number above 0, but is {sample.latency_ms:g} for {sample.name}")
             if not sample.units:
                 raise NasError(f"the sample {sample.name} has no units")
-            same = seen.setdefault((sample.whole, *sorted(sample.units)), sample.name)
-            if same is not sample.name:
-                raise NasError(f"{sample.name} has the same units as {same}: give each once, the median of its runs")
+            first = seen.setdefault((sample.whole, *sorted(sample.units)), sample.name)
+            if first is not sample.name:
+                raise NasError(
+                    f"{sample.name} has the same units as {first}: give one sample of them, the median of its runs"
+                )
             for source in self.sources:
+                # All units are then in every source, and so among the keys.
                 source.require(parse_unit(key) for key in sample.units)
-            # What the first source has and another lacks was refused above, so every unit is among the keys.
         counts = np.array([self.counts(sample.units, sample.whole) for sample in samples])
         return counts, np.array([sample.latency_ms for sample in samples])
 
@@ -325,8 +337,8 @@ def _conditions(
     samples: Sequence[DeviceSample],
     devices: _Devices,
     offset_ms: float,
-    agreement: Agreement,
-    given: Mapping[str, str],
+    agreement: LatencyAgreement,
+    stated_conditions: Mapping[str, str],
 ) -> TableFormat:
     whole = sum(sample.whole for sample in samples)
     kinds = [f"{whole} whole networks"] * (whole > 0) + [f"{len(samples) - whole} units"] * (whole < len(samples))
@@ -336,9 +348,9 @@ def _conditions(
         ("soc", "cores", "threads", "runtime", "runtime_version", "execution_provider", "precision", "date"),
         "not stated",
     )
-    stated |= {"device": name, **given}
+    stated |= {"device": name, **stated_conditions}
     stated["protocol"] = f"not measured unit by unit: adapted from {tables} to {what}" + (
-        f", which were timed so: {given['protocol']}" if "protocol" in given else ""
+        f", which were timed so: {stated_conditions['protocol']}" if "protocol" in stated_conditions else ""
     )
     cited = dict.fromkeys(
         citation for source in sources for citations in source.conditions.sources.values() for citation in citations
@@ -359,5 +371,5 @@ def _conditions(
 
 
 def _short(value: float) -> float:
-    """Ten digits: more than a fit can know, and few enough to be the same on every machine."""
+    """`value` with ten significant digits: more than a fit is accurate to, and the same on every machine."""
     return float(f"{value:.10g}")

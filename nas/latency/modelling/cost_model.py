@@ -1,7 +1,7 @@
-"""What would a unit cost that nobody has measured?
+"""Model the latency of units that were not measured: a linear cost model fitted to published latencies.
 
-A linear model: the latency of a unit is a sum over its primitive operations of what they compute and move, each amount
-with a coefficient of at least 0, fitted to published blocks and networks. Its figures are `modelled`, never `measured`.
+latency = Σ coefficient · amount, with coefficients of at least 0. An amount is what the primitive operations of a unit
+compute or move, such as million MACs. Rows of this model are `modelled`, never `measured`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _MILLION = 1e6
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A published latency of a block or of a whole network: the sum of `units`, less that of `without`.
+class PublishedSample:
+    """A published latency of a block or of a whole network: latency = Σ units − Σ without.
 
-    `without` is for a published difference between two networks. `group` is the source; `family` holds together what
-    must not be split between fitting and checking. `scale_of` names the source whose scale the figure shares, where
-    that is not its own.
+    `without` is for a published difference between two networks. `group` is the source. Samples of one `family` are
+    never split between fitting and checking. `scale_of` names the source whose scale the figure shares, where that is
+    not `group`.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Amount:
-    """Something that costs time: how much of it an operation has, and the unit of its coefficient."""
+    """One term of the cost model: `of` gives its amount in a primitive operation, `unit` is that of its coefficient."""
 
     name: str
     unit: str
@@ -49,15 +49,16 @@ def _moved(p: Primitive) -> int:
     return p.in_elements + p.out_elements
 
 
-# assumption: SiLU costs at least what h-swish does, which took its place because a sigmoid is slow on phones
-# (arXiv:1905.02244, section 5.2). No sample has it.
+# assumption: SiLU costs the same as h-swish. It may cost more: h-swish replaced it because a sigmoid is slow on phones
+# (arXiv:1905.02244, section 5.2). No sample has SiLU.
 _SWISHES = frozenset({"hswish", "silu"})
 
-# assumption: tensors of more than 2 MB (500,000 float32) do not stay in a phone's caches and cost extra to move.
+# assumption: tensors of more than 2 MB (500,000 float32) do not fit into a phone's caches, so moving them costs extra.
 CACHE_ELEMENTS = 500_000
 
 AMOUNTS: tuple[Amount, ...] = (
-    # One coefficient for 1×1, larger and linear: a network has too few larger ones (its stem) to tell theirs apart.
+    # One coefficient for 1×1 convolutions, larger ones and linear layers: the only larger convolution of most networks
+    # is the stem, which is too little to fit a coefficient of its own.
     Amount("conv_macs", "ms per million MACs", lambda p: p.macs * (p.kind == "conv") / _MILLION),
     Amount("depthwise_macs", "ms per million MACs", lambda p: p.macs * (p.kind == "depthwise") / _MILLION),
     Amount("depthwise_read", "ms per million elements", lambda p: p.in_elements * (p.kind == "depthwise") / _MILLION),
@@ -77,9 +78,9 @@ AMOUNTS: tuple[Amount, ...] = (
 
 @dataclass(frozen=True)
 class CostModel:
-    """Coefficients for AMOUNTS, and for each source how much slower (above 1) its device or runtime was.
+    """Coefficients of AMOUNTS; `scales` says how many times slower (above 1) the device or runtime of a source was.
 
-    `operations` are the kinds that its samples had (`operations_of`): of others it knows nothing.
+    `operations` are the kinds of operations in the samples (`operations_of`). The model holds for no others.
     """
 
     coefficients: tuple[float, ...]
@@ -87,19 +88,19 @@ class CostModel:
     operations: frozenset[str]
 
     def unknown_operations(self, unit: Unit) -> tuple[str, ...]:
-        """What the unit consists of that no sample had, each kind once."""
+        """The kinds of operations in the unit that no sample had, each once."""
         return tuple(name for name in operations_of([unit]) if name not in self.operations)
 
     def estimate_ms(self, units: Iterable[Unit]) -> float:
-        """The modelled latency of some units, in milliseconds, at a scale of 1."""
+        """The modelled latency of `units` together, in milliseconds, at a scale of 1."""
         return float(amounts(units) @ np.array(self.coefficients))
 
 
 @dataclass(frozen=True)
 class FitError:
-    """How far a model was from published latencies that it was not fitted to.
+    """Errors of a model on `count` latencies that it was not fitted to, each error being model / published - 1.
 
-    `bias` is the mean of model / published - 1, `mape` its mean magnitude, `worst` its largest magnitude.
+    `bias` is the mean error, `mape` the mean absolute error, `worst` the largest absolute error.
     """
 
     count: int
@@ -109,7 +110,7 @@ class FitError:
 
 
 def amounts(units: Iterable[Unit]) -> Array:
-    """The totals of AMOUNTS over some units."""
+    """The totals of AMOUNTS over `units`."""
     row = np.zeros(len(AMOUNTS))
     for unit in units:
         for primitive in primitives(unit):
@@ -118,23 +119,31 @@ def amounts(units: Iterable[Unit]) -> Array:
 
 
 def fit_cost_model(
-    samples: Sequence[Sample], *, free: Sequence[str] = (), weights: Mapping[str, float] | None = None, rounds: int = 20
+    samples: Sequence[PublishedSample],
+    *,
+    free: Sequence[str] = (),
+    weights: Mapping[str, float] | None = None,
+    rounds: int = 20,
 ) -> CostModel:
-    """The model with the least squared relative error.
+    """Fit the model with the least squared relative error.
 
-    Each source counts as much as any other, however many samples it has; its errors are multiplied by its weight first.
-    Sources in `free` may differ from the rest by a constant factor, which is fitted too (another runtime on the same
-    device), by turns with the coefficients.
+    Every source counts the same, however many samples it has, times the square of its weight in `weights`. Sources in
+    `free` may differ from the others by a constant factor, as for another runtime on the same device. Their factors and
+    the coefficients are fitted in turns, `rounds` times.
     """
     return _fit(samples, _rows(samples), free, weights or {}, rounds)
 
 
 def cross_validate(
-    samples: Sequence[Sample], *, free: Sequence[str] = (), weights: Mapping[str, float] | None = None, folds: int = 10
+    samples: Sequence[PublishedSample],
+    *,
+    free: Sequence[str] = (),
+    weights: Mapping[str, float] | None = None,
+    folds: int = 10,
 ) -> dict[str, FitError]:
-    """By source, the error on families that were held out; families are dealt to folds in order of their names.
+    """The error of each source on held-out families; families are assigned to folds in the order of their names.
 
-    Raises ValueError where a fold would leave nothing to fit a source's samples or its scale by.
+    Raises ValueError for fewer than two folds or families, and where a fold leaves a source without samples to fit.
     """
     rows = _rows(samples)
     families = sorted({sample.family for sample in samples})
@@ -145,8 +154,8 @@ def cross_validate(
     fold = np.array([fold_of[sample.family] for sample in samples])
     ratios = np.zeros(len(samples))
     for held_out in range(folds):
-        kept = np.flatnonzero(fold != held_out).tolist()
-        model = _fit([samples[i] for i in kept], rows[kept], free, weights or {}, rounds=20)
+        fitting = np.flatnonzero(fold != held_out).tolist()
+        model = _fit([samples[i] for i in fitting], rows[fitting], free, weights or {}, rounds=20)
         for i in np.flatnonzero(fold == held_out).tolist():
             scale = model.scales.get(_scale_name(samples[i]), 1.0)
             ratios[i] = scale * (rows[i] @ np.array(model.coefficients)) / samples[i].latency_ms
@@ -155,36 +164,36 @@ def cross_validate(
 
 
 def predict_without(
-    samples: Sequence[Sample],
+    samples: Sequence[PublishedSample],
     group: str,
     *,
     also: Sequence[str] = (),
     free: Sequence[str] = (),
     weights: Mapping[str, float] | None = None,
 ) -> Array:
-    """The latencies of a source's samples, in milliseconds, by a model fitted to the others without those `also` named.
+    """Predict the latencies of source `group`, in milliseconds, by a model fitted without it and the sources in `also`.
 
-    At a scale of 1: how the source's own scale may differ is not known without it.
+    At a scale of 1: without the source its own scale cannot be fitted.
     """
-    kept = [sample for sample in samples if sample.group not in (group, *also)]
-    model = fit_cost_model(kept, free=free, weights=weights)
+    fitting = [sample for sample in samples if sample.group not in (group, *also)]
+    model = fit_cost_model(fitting, free=free, weights=weights)
     return np.array([model.estimate_ms(sample.units) for sample in samples if sample.group == group])
 
 
 def fit_error(ratios: Array) -> FitError:
-    """The errors of predictions by their ratios to what was published."""
+    """The errors of predictions, from the ratios predicted / published."""
     error = ratios - 1
     return FitError(len(error), float(error.mean()), float(np.abs(error).mean()), float(np.abs(error).max()))
 
 
-def _rows(samples: Sequence[Sample]) -> Array:
+def _rows(samples: Sequence[PublishedSample]) -> Array:
     return np.array([amounts(sample.units) - amounts(sample.without) for sample in samples])
 
 
 def _fit(
-    samples: Sequence[Sample], rows: Array, free: Sequence[str], weights: Mapping[str, float], rounds: int
+    samples: Sequence[PublishedSample], rows: Array, free: Sequence[str], weights: Mapping[str, float], rounds: int
 ) -> CostModel:
-    # Imported here: estimating does without it.
+    # Imported here: estimates by a fitted model do not need it.
     from scipy.optimize import nnls
 
     groups = np.array([sample.group for sample in samples])
@@ -205,9 +214,9 @@ def _fit(
 
 
 def _short(value: float) -> float:
-    """Ten digits: more than a fit can know, and few enough to be the same on every machine."""
+    """`value` with ten significant digits: more than a fit is accurate to, and the same on every machine."""
     return float(f"{value:.10g}")
 
 
-def _scale_name(sample: Sample) -> str:
+def _scale_name(sample: PublishedSample) -> str:
     return sample.scale_of or sample.group

@@ -1,8 +1,8 @@
-"""How does a table get rows for units that nobody timed, from its own cost model?
+"""Add `modelled` rows to a table for units that were not timed; refuse units that its model was not fitted to.
 
-The rows are `modelled` and say so. A table that was measured models them by its measured rows. Another without a model
-is not extended, and a unit with an operation of a kind that the model was never fitted to (attention, for a model of
-convolutions) is refused, not guessed.
+A table of published figures uses the cost model in its .yaml. A measured table fits a model to its measured rows. Any
+other table cannot be extended. A unit with an operation that no sample of the model had is an error: attention, for
+example, where the model was fitted to convolutions.
 """
 
 from __future__ import annotations
@@ -19,42 +19,48 @@ from nas.networks.operators import Unit
 _MOST_NAMED = 5
 
 
-def with_modelled(table: LatencyTable, wanted: Iterable[Unit]) -> LatencyTable:
-    """`table` with a modelled row for each of `wanted` that it has none for; the rows that it has stay.
+def with_modelled(table: LatencyTable, units: Iterable[Unit]) -> LatencyTable:
+    """`table` with a modelled row for each of `units` that it lacks; existing rows stay as they are.
 
-    Raises NasError, naming units and reasons, where the table has no model, or the model knows nothing about a unit or
-    gives no latency above 0 for it.
+    Raises NasError, naming units and reasons, where the table has no model, where a unit has an operation that the
+    model was not fitted to, and where the model gives no latency above 0.
     """
-    by_key = {unit.key: unit for unit in wanted}
-    missing = {key: by_key[key] for key in table.missing(by_key.values())}
-    if not missing:
+    by_key = {unit.key: unit for unit in units}
+    missing_units = {key: by_key[key] for key in table.missing(by_key.values())}
+    if not missing_units:
         return table
     if table.conditions.model is None and table.conditions.measurement:
-        return with_estimated(table, measured_model_of(table), missing.values())
+        return with_estimated(table, measured_model_of(table), missing_units.values())
     model = cost_model_of(table)
-    _refuse_unknown(table.name, model, list(missing.values()))
-    modelled = {key: Row(_modelled_ms(table.name, model, unit), source="modelled") for key, unit in missing.items()}
-    return replace(table, rows={**table.rows, **modelled})
+    _refuse_unknown_operations(table.name, model, list(missing_units.values()))
+    modelled_rows = {
+        key: Row(_modelled_ms(table.name, model, unit), source="modelled") for key, unit in missing_units.items()
+    }
+    return replace(table, rows={**table.rows, **modelled_rows})
 
 
 def cost_model_of(table: LatencyTable) -> CostModel:
-    """The model that a table's modelled rows were made by. Raises NasError where it has none that is known here."""
+    """The cost model in a table's .yaml. Raises NasError where there is none, or one with other coefficients."""
     stored = table.conditions.model
     if stored is None:
         raise NasError(
-            f"the latency table {table.name} has no cost model to extend it by: its rows can only be measured, or made "
-            "anew as latency_tables/README.md says"
+            f"the latency table {table.name} has no cost model to extend it by: measure the missing units, or make the "
+            "table anew (latency_tables/README.md)"
         )
-    wanted = {amount.name: amount.unit for amount in AMOUNTS}
-    got = {name: coefficient.unit for name, coefficient in stored.coefficients.items()}
-    if got != wanted:
-        odd = sorted(name for name in wanted.keys() | got.keys() if wanted.get(name) != got.get(name))
+    expected_units = {amount.name: amount.unit for amount in AMOUNTS}
+    stored_units = {name: coefficient.unit for name, coefficient in stored.coefficients.items()}
+    if stored_units != expected_units:
+        names = expected_units.keys() | stored_units.keys()
+        differing = sorted(name for name in names if expected_units.get(name) != stored_units.get(name))
         raise NasError(
-            f"the cost model of the latency table {table.name} must have the coefficients {', '.join(wanted)}, but "
-            f"differs in {', '.join(odd)}. Make the table again (latency_tables/README.md)."
+            f"the cost model of the latency table {table.name} must have the coefficients {', '.join(expected_units)}, "
+            f"but differs in {', '.join(differing)}. Make the table again (latency_tables/README.md)."
         )
     if "modelled" not in table.conditions.sources:
-        raise NasError(f"the latency table {table.name} must say under 'sources' what its modelled rows rest on")
+        raise NasError(
+            f"the .yaml of the latency table {table.name} must name the sources of its modelled rows under "
+            "'sources: modelled'"
+        )
     coefficients = tuple(stored.coefficients[amount.name].value for amount in AMOUNTS)
     return CostModel(coefficients, stored.scale_of_source, frozenset(stored.operations))
 
@@ -64,19 +70,19 @@ def _modelled_ms(name: str, model: CostModel, unit: Unit) -> float:
     if not latency_ms > 0:
         raise NasError(
             f"the cost model of the latency table {name} must give latencies above 0, but gives {latency_ms:g} ms for "
-            f"{unit.key}: all that it has a coefficient above 0 for is 0 in this unit"
+            f"{unit.key}: every amount with a coefficient above 0 is 0 in this unit"
         )
     return latency_ms
 
 
-def _refuse_unknown(name: str, model: CostModel, wanted: Sequence[Unit]) -> None:
-    unknown = {unit.key: model.unknown_operations(unit) for unit in wanted}
+def _refuse_unknown_operations(name: str, model: CostModel, units: Sequence[Unit]) -> None:
+    unknown = {unit.key: model.unknown_operations(unit) for unit in units}
     refused = [f"{key} ({', '.join(kinds)})" for key, kinds in unknown.items() if kinds]
     if refused:
-        known = ", ".join(sorted(model.operations))
+        fitted = ", ".join(sorted(model.operations))
         more = f" and {len(refused) - _MOST_NAMED} more" if len(refused) > _MOST_NAMED else ""
         raise NasError(
-            f"the cost model of the latency table {name} cannot tell what {len(refused)} "
-            f"{'unit costs' if len(refused) == 1 else 'units cost'}, because nothing that it was fitted to has the "
-            f"operations in brackets: {', '.join(refused[:_MOST_NAMED])}{more}. It knows {known}."
+            f"the cost model of the latency table {name} cannot tell the latency of {len(refused)} "
+            f"{'unit' if len(refused) == 1 else 'units'}, because it was not fitted to the operations in brackets: "
+            f"{', '.join(refused[:_MOST_NAMED])}{more}. It was fitted to {fitted}."
         )

@@ -1,5 +1,5 @@
-"""Which latencies have others published, and for which blocks and networks?
+"""Read latencies that others have published, make tables from them, and import measurements of one's own.
 
-A module reads the files of one source, in the layouts that latency_tables/README.md describes; the files themselves are
-not part of the project.
+Each module reads the files of one source, in the layouts that latency_tables/README.md describes. The files are not
+part of the project.
 """

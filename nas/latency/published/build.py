@@ -1,4 +1,4 @@
-"""Which tables are made from published figures, and by what?"""
+"""Make a latency table from published figures, by the name of the table."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nas.latency.published import hw_nas_bench, nn_meter, note10_lut, pixel_lut,
 from nas.latency.table import LatencyTable
 from nas.networks.space.search_space import load_space
 
-# What makes a table from the folder of the published files.
+# Makes a table from the folder of the published files.
 Builder = Callable[[Path], LatencyTable]
 
-# The tables whose units are those of the figures; pixel_lut's are those that it is asked for.
+# Tables whose rows are the units of the published figures. The rows of pixel_lut are those of search spaces.
 BUILDERS: Mapping[str, Builder] = {
     note10_lut.NAME: note10_lut.build_note10_lut,
     **{name: partial(nn_meter.build_early_stages, name) for name in nn_meter.PHONES},
@@ -25,14 +25,14 @@ PIXEL_LUT_SPACES = ("mbv3",)
 
 
 def build_table(name: str, folder: Path, spaces: Sequence[str] | None = None) -> LatencyTable:
-    """The table called `name`, from the published files in `folder`; the same files give the same table.
+    """Make the table called `name` from the published files in `folder`; the same files give the same table.
 
-    `spaces` are the search spaces that pixel_lut is to have rows for; no other table takes any. Raises NasError for a
-    name that is not known, and for files that are missing or say something else than latency_tables/README.md.
+    `spaces` are the search spaces whose units get rows in pixel_lut; no other table takes any. Raises NasError for an
+    unknown name, and for files that are missing or not laid out as latency_tables/README.md says.
     """
     if name == pixel_lut.NAME:
-        wanted = [unit for space in spaces or PIXEL_LUT_SPACES for unit in load_space(space).units()]
-        return pixel_lut.build_pixel_lut(folder, wanted)
+        units = [unit for space in spaces or PIXEL_LUT_SPACES for unit in load_space(space).units()]
+        return pixel_lut.build_pixel_lut(folder, units)
     if name not in BUILDERS:
         raise NasError(unknown_name("table of published figures", name, (pixel_lut.NAME, *BUILDERS)))
     if spaces:

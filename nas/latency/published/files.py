@@ -1,4 +1,4 @@
-"""How is a CSV of published latencies read?"""
+"""Read a CSV of published latencies, and turn published units into rows of a table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class HasLatency(Protocol):
 
 @dataclass(frozen=True)
 class PublishedUnit:
-    """A published latency of exactly one unit: the mean of `runs` (1 where that is not said), in milliseconds."""
+    """A published latency of one unit in milliseconds: the mean of `runs` runs (1 where the source does not say)."""
 
     unit: Unit
     latency_ms: float
@@ -39,9 +39,10 @@ _Parse = Callable[[dict[str, str]], _Figure | None]
 
 
 def read_published(path: Path, columns: Sequence[str], parse: _Parse[_Figure]) -> list[_Figure]:
-    """What `parse` makes of the rows of a CSV (gzipped if its name ends so); None is for rows that are not wanted.
+    """Read the figures that `parse` makes of the rows of a CSV (gzipped if its name ends in .gz).
 
-    Raises NasError for a file or a column that is not there, and for a row that makes no sense, naming its line.
+    `parse` returns None for a row to leave out. Raises NasError for a missing file or column, and for a row that is not
+    a latency, naming its line.
     """
     figures = []
     try:
@@ -62,15 +63,15 @@ def read_published(path: Path, columns: Sequence[str], parse: _Parse[_Figure]) -
 
 
 def published_rows(figures: Iterable[PublishedUnit]) -> dict[str, Row]:
-    """A table's rows: by unit, the mean over all runs, and the largest spread where a unit was published repeatedly."""
+    """The rows of a table. A unit that was published repeatedly gets the mean over all runs and the largest spread."""
     by_key: dict[str, list[PublishedUnit]] = {}
     for figure in figures:
         by_key.setdefault(figure.unit.key, []).append(figure)
     rows = {}
-    for key, same in by_key.items():
-        runs = sum(figure.runs for figure in same)
-        latency_ms = math.fsum(figure.latency_ms * figure.runs for figure in same) / runs
-        rows[key] = Row(latency_ms, max(figure.spread_ms for figure in same), runs, "published")
+    for key, repeated in by_key.items():
+        runs = sum(figure.runs for figure in repeated)
+        latency_ms = math.fsum(figure.latency_ms * figure.runs for figure in repeated) / runs
+        rows[key] = Row(latency_ms, max(figure.spread_ms for figure in repeated), runs, "published")
     return rows
 
 

@@ -1,11 +1,11 @@
-"""Which latencies of whole networks has Google published for the Pixel 1?"""
+"""Google's published latencies of whole networks on the Pixel 1."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from nas.latency.modelling.cost_model import Sample
+from nas.latency.modelling.cost_model import PublishedSample
 from nas.latency.published.files import read_published
 from nas.networks.architecture import Architecture
 from nas.networks.operators import units
@@ -27,43 +27,44 @@ _MOBILENET_V3 = {
 }
 
 
-def google_networks(folder: Path) -> list[Sample]:
+def google_networks(folder: Path) -> list[PublishedSample]:
     """Whole MobileNetV2 and MnasNet-A1 networks of several widths and resolutions (TensorFlow's model READMEs)."""
     return read_published(folder / GOOGLE_NETWORKS, ("family", "width", "res", "pixel1_ms"), _google_network)
 
 
-def google_mobilenet_v3(folder: Path) -> list[Sample]:
+def google_mobilenet_v3(folder: Path) -> list[PublishedSample]:
     """Whole MobileNetV3 networks in float (TensorFlow's model README)."""
     return read_published(folder / GOOGLE_MOBILENET_V3, ("model", "pixel1_ms"), _google_mobilenet_v3)
 
 
-def hswish_ablation() -> list[Sample]:
-    """What h-swish adds to MobileNetV3-Large (arXiv:1905.02244, "Effect of non-linearities", optimised kernels).
+def hswish_ablation() -> list[PublishedSample]:
+    """The latency that h-swish adds to MobileNetV3-Large (arXiv:1905.02244, "Effect of non-linearities").
 
-    50.5 ms with ReLU alone; 51.4 ms as published; 53.4 ms with h-swish in every layer of 16 channels or more.
+    With optimised kernels: 50.5 ms with ReLU alone; 51.4 ms as published; 53.4 ms with h-swish in every layer of 16
+    channels or more.
     """
     plain = _with_activation(mobilenet_v3_large(), "hswish", "relu")
     everywhere = _with_activation(mobilenet_v3_large(), "relu", "hswish")
     cases = [("as published", mobilenet_v3_large(), 51.4), ("everywhere", everywhere, 53.4)]
     return [
-        Sample(f"h-swish {name}", "hswish", f"h-swish {name}", units(network), latency_ms - 50.5, units(plain))
+        PublishedSample(f"h-swish {name}", "hswish", f"h-swish {name}", units(network), latency_ms - 50.5, units(plain))
         for name, network, latency_ms in cases
     ]
 
 
-def _google_network(row: dict[str, str]) -> Sample:
+def _google_network(row: dict[str, str]) -> PublishedSample:
     builders = {"mobilenet_v2": mobilenet_v2, "mnasnet_a1": mnasnet_a1}
     family, width, resolution = row["family"], float(row["width"]), int(float(row["res"]))
     architecture = builders[family](width=width, resolution=resolution)
     name = f"{family} {width:g} at {resolution}"
-    return Sample(name, family, f"{family} {width:g}", units(architecture), float(row["pixel1_ms"]))
+    return PublishedSample(name, family, f"{family} {width:g}", units(architecture), float(row["pixel1_ms"]))
 
 
-def _google_mobilenet_v3(row: dict[str, str]) -> Sample | None:
+def _google_mobilenet_v3(row: dict[str, str]) -> PublishedSample | None:
     name = row["model"]
     if name not in _MOBILENET_V3:
         return None
-    return Sample(name, "mobilenet_v3", name, units(_MOBILENET_V3[name]), float(row["pixel1_ms"]))
+    return PublishedSample(name, "mobilenet_v3", name, units(_MOBILENET_V3[name]), float(row["pixel1_ms"]))
 
 
 def _with_activation(architecture: Architecture, old: str, new: str) -> Architecture:

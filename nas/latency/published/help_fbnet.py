@@ -1,8 +1,8 @@
-"""How long did 5,000 networks of FBNet's space take on 23 devices, as HELP published it (arXiv:2106.08630)?
+"""HELP's published latencies of 5,000 networks of FBNet's space on 23 devices (arXiv:2106.08630).
 
 The networks are for images of 32×32 pixels (CIFAR-100), as HW-NAS-Bench builds them (arXiv:2103.10584; FBNet_Infer in
-https://github.com/GATECH-EIC/HW-NAS-Bench): no stride in the stem and the first stages, and where a layer that changes
-the shape is skipped, a 1×1 convolution with activation stands in its place.
+https://github.com/GATECH-EIC/HW-NAS-Bench). The stem and the first stages have no stride. A skipped layer that would
+change the shape is replaced by a 1×1 convolution with activation.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from nas.latency.published.files import read_published
 from nas.networks.architecture import Architecture, Block
 
 HELP_NETWORKS = "published_latency/help_fbnet/fbnet_cifar100_latency.csv.gz"
-# Their figures are rounded to 1 ms, and noisy.
+# The latencies of these phones are rounded to 1 ms, and noisy.
 ROUNDED_PHONES = ("essential_ph_1", "pixel2", "samsung_a50", "samsung_s7")
-# The columns that were measured network by network. The other four of the file are exact sums of tables.
+# The columns that were measured network by network. The other four columns of the file are exact sums of tables.
 DEVICES = (
     *(f"{gpu}_{batch}" for gpu in ("1080ti", "2080ti", "titan_rtx", "titanx", "titanxp") for batch in (1, 32, 64)),
     *("gold_6226", "gold_6240", "silver_4114", "silver_4210r"),
     *ROUNDED_PHONES,
 )
 
-# Kernel size, expansion ratio and groups of FBNet's eight blocks (arXiv:1812.03443, table 2), by their digit.
+# Kernel size, expansion ratio and groups of FBNet's eight blocks (arXiv:1812.03443, table 2), in order of their digits.
 _BLOCKS = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1))
 _SKIP = len(_BLOCKS)
 _STEM, _HEAD, _RESOLUTION, _CLASSES = 16, 1504, 32, 100
@@ -49,14 +49,14 @@ class MeasuredNetwork:
 
     @property
     def latency_ms(self) -> float:
-        """The least of them, by which a line with one that is not above 0 is refused."""
+        """The lowest of them, so that `read_published` refuses a line with one that is not above 0."""
         return float(np.min(self.latencies_ms))
 
 
 def read_help_fbnet(folder: Path) -> tuple[list[Architecture], NDArray[np.float64]]:
-    """The networks, and their latencies on DEVICES (devices, networks) in milliseconds.
+    """Read the networks, and their latencies on DEVICES (devices, networks) in milliseconds.
 
-    Raises NasError for a file that is missing or makes no sense, naming the line.
+    Raises NasError for a missing file, and for a line that is not a network with its latencies, naming the line.
     """
     lines = read_published(folder / HELP_NETWORKS, ("arch", *DEVICES), _line)
     networks = [help_network(line.digits) for line in lines]
@@ -64,7 +64,7 @@ def read_help_fbnet(folder: Path) -> tuple[list[Architecture], NDArray[np.float6
 
 
 def help_network(digits: str) -> Architecture:
-    """The network of 22 digits: 0 to 7 choose a layer's block, 8 skips it. Raises NasError for other texts."""
+    """The network of 22 digits, one a layer: 0 to 7 choose its block, 8 skips it. Raises NasError for other texts."""
     if len(digits) != len(_LAYERS) or not set(digits) <= set("012345678"):
         raise NasError(f"a network has {len(_LAYERS)} digits from 0 to {_SKIP}, but got {digits!r}")
     blocks = [Block("conv", _STEM, 3, activation="relu")]

@@ -1,8 +1,8 @@
-"""Which latencies of FBNet's blocks has HW-NAS-Bench published, for images of 32×32 pixels?
+"""HW-NAS-Bench's published latencies of FBNet's blocks, for images of 32×32 pixels.
 
 Four columns of HELP's figures for FBNet's space (arXiv:2103.10584, arXiv:2106.08630) are exact sums of HW-NAS-Bench's
-tables, so those can be solved for, up to a constant: what a layer costs beyond skipping it. That is the cost of a block
-itself where skipping is doing nothing, in the layers that keep their shape.
+tables. The tables can be solved for from the sums up to a constant: the latency of a block less that of skipping its
+layer. In layers that keep their shape, skipping does nothing, so the difference is the latency of the block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nas.networks.architecture import Block
 from nas.networks.operators import Unit
 
 HELP_FBNET = "published_latency/help_fbnet/recovered_additive_lut.csv"
-# By the table's name: as the file calls the device, what it is, its SoC, and how HW-NAS-Bench came to the figures.
+# By the table's name: the device's name in the file, the device, its SoC, and how HW-NAS-Bench obtained the figures.
 DEVICES = {
     "pixel3_fbnet32": ("pixel3", "Google Pixel 3", "Qualcomm Snapdragon 845", "measured block by block"),
     "raspi4_fbnet32": ("raspi4", "Raspberry Pi 4", "Broadcom BCM2711", "measured block by block"),
@@ -49,7 +49,7 @@ _NOT_BLOCKS = ("skip", "all_skip_constant")
 
 
 def build_fbnet32(name: str, folder: Path) -> LatencyTable:
-    """The table called `name` (one of DEVICES): the blocks that keep their shape, as they were published."""
+    """Make the table called `name` (one of DEVICES) from the published latencies of blocks that keep their shape."""
     device, title, soc, origin = DEVICES[name]
     columns = ("device", "layer", "op", "delta_ms_vs_skip")
     figures = read_published(folder / HELP_FBNET, columns, partial(_published_unit, device))

@@ -1,6 +1,6 @@
-"""How do somebody's own measurements become a table?
+"""Make a table from a CSV of one's own measurements, a row for each unit, and the conditions they were made under.
 
-As a CSV with one row a unit, and the conditions that they were taken under. Every problem of both is told at once.
+All problems of the CSV and of the conditions are reported at once.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ _DEFAULT = "0"  # unknown
 
 
 def import_table(path: Path, name: str, conditions: Document, source: Source = "measured") -> LatencyTable:
-    """The table called `name` with the rows of the CSV at `path`, all of them from `source`.
+    """Make the table called `name` from the rows of the CSV at `path`, all of them from `source`.
 
-    The first line names the columns, in any order: `unit` and `latency_ms`, and perhaps `spread_ms` and `runs`.
+    The first line names the columns, in any order: `unit` and `latency_ms`, and optionally `spread_ms` and `runs`.
     Raises ConfigError with every problem of the CSV and of the conditions.
     """
     problems: list[str] = []
-    checked = None
+    table_conditions = None
     try:
-        checked = check(TableFormat, conditions)
-        if source not in checked.sources:
+        table_conditions = check(TableFormat, conditions)
+        if source not in table_conditions.sources:
             problems.append(
                 conditions.problem(("sources",), f"sources must say where {source} rows come from, under '{source}'")
             )
     except ConfigError as error:
         problems.extend(error.problems)
-    rows, wrong = _read_rows(path, source)
-    problems.extend(wrong)
+    rows, row_problems = _read_rows(path, source)
+    problems.extend(row_problems)
     if problems:
         raise ConfigError(problems)
-    assert checked is not None
-    return LatencyTable(name, checked, rows)
+    assert table_conditions is not None
+    return LatencyTable(name, table_conditions, rows)
 
 
 def _read_rows(path: Path, source: Source) -> tuple[dict[str, Row], list[str]]:
-    """The rows by unit, and every line's problem."""
+    """The rows by unit, and the problem of every line that is not a row."""
     place = shown(path)
     try:
         lines = read_csv(path, place)
@@ -51,9 +51,9 @@ def _read_rows(path: Path, source: Source) -> tuple[dict[str, Row], list[str]]:
     if not lines:
         return {}, [f"{place} must start with a line that names its columns, such as {','.join(REQUIRED + OPTIONAL)}"]
     columns = [column.strip() for column in lines[0][1]]
-    wrong = _column_problems(columns, place)
-    if wrong:
-        return {}, wrong
+    problems = _column_problems(columns, place)
+    if problems:
+        return {}, problems
     rows: dict[str, Row] = {}
     first_line: dict[str, int] = {}
     for number, fields in lines[1:]:
@@ -65,18 +65,18 @@ def _read_rows(path: Path, source: Source) -> tuple[dict[str, Row], list[str]]:
                 raise NasError(f"the unit {key} is given twice, first in line {first_line[key]}")
             rows[key], first_line[key] = row, number
         except NasError as error:
-            wrong.append(f"{error} ({place}:{number})")
-    if not rows and not wrong:
-        wrong.append(f"there are no rows below the names of the columns ({place})")
-    return rows, wrong
+            problems.append(f"{error} ({place}:{number})")
+    if not rows and not problems:
+        problems.append(f"there are no rows below the names of the columns ({place})")
+    return rows, problems
 
 
 def _column_problems(columns: list[str], place: str) -> list[str]:
     problems = [f"the column {name} is missing ({place}:1)" for name in REQUIRED if name not in columns]
     for name in dict.fromkeys(columns):
         if name not in REQUIRED + OPTIONAL:
-            known = ", ".join(nearest_first(name, REQUIRED + OPTIONAL))
-            problems.append(f"unknown column {name!r}. Known: {known} ({place}:1)")
+            choices = ", ".join(nearest_first(name, REQUIRED + OPTIONAL))
+            problems.append(f"unknown column {name!r}. Known: {choices} ({place}:1)")
         elif columns.count(name) > 1:
             problems.append(f"the column {name} is given twice ({place}:1)")
     return problems

@@ -1,10 +1,10 @@
-"""Which latencies of blocks has nn-Meter published, and for which phones?
+"""nn-Meter's published latencies of blocks on several phones.
 
 Its table of blocks (branch dev/hybrid-transformer) holds first convolutions and the blocks of the early stages of
-hybrid transformers, with h-swish throughout. Two kinds are units here, by the script that built them
-(build_lut_modules.py at a2e2e33d): first convolutions, and blocks that keep their channels. A block that changes its
-channels there adds its input all the same, averaged over 2×2 pixels for stride 2 and brought to the new channels by a
-1×1 convolution, as no unit does. The figures agree: 16 to 24 channels take as long as 24 to 24 or longer.
+hybrid transformers, with h-swish throughout. According to the script that built them (build_lut_modules.py at
+a2e2e33d), two kinds are the same as units here: first convolutions, and blocks that keep their channels. A block that
+changes its channels has a shortcut that no unit has: its input, averaged over 2×2 pixels for stride 2, through a 1×1
+convolution. The figures confirm this: 16 to 24 channels take as long as 24 to 24, or longer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nas.latency.modelling.cost_model import Sample
+from nas.latency.modelling.cost_model import PublishedSample
 from nas.latency.published.files import PublishedUnit, published_rows, read_published
 from nas.latency.table import Citation, LatencyTable, TableFormat
 from nas.networks.architecture import Block
@@ -22,7 +22,7 @@ from nas.networks.operators import Unit
 
 NN_METER = "published_latency/nnmeter_tflite_block_lut/mbconv_block_lut.csv"
 PIXEL_1 = "pixel1"
-# The phones that get a table of their own, by the table's name: as the file calls them, what they are, and their SoC.
+# The phones that get a table, by the table's name: the phone's name in the file, the phone, and its SoC.
 PHONES = {
     "pixel4_early": ("pixel4", "Google Pixel 4", "Qualcomm Snapdragon 855"),
     "pixel6_early": ("pixel6", "Google Pixel 6", "Google Tensor"),
@@ -35,25 +35,27 @@ LICENCE = "MIT"
 _COLUMNS = ("device", "op", "hw", "in_c", "out_c", "expand_ratio", "stride", "kernel", "se", "latency_ms", "key")
 
 
-def nn_meter(folder: Path) -> list[Sample]:
+def nn_meter(folder: Path) -> list[PublishedSample]:
     """The Pixel 1's first convolutions and MBConv blocks, with and without squeeze-and-excitation."""
     return read_published(folder / NN_METER, _COLUMNS, _sample)
 
 
-def squeeze_excitation_pairs(blocks: Sequence[Sample]) -> list[Sample]:
-    """What squeeze-and-excitation adds, by those of nn-Meter's blocks that differ in nothing else."""
+def squeeze_excitation_pairs(blocks: Sequence[PublishedSample]) -> list[PublishedSample]:
+    """The latency that squeeze-and-excitation adds, from pairs of nn-Meter's blocks that differ in nothing else."""
     by_unit = {sample.units[0]: sample for sample in blocks}
     samples = []
     for unit, sample in by_unit.items():
         plain = by_unit.get(replace(unit, block=replace(unit.block, se_channels=0, se_gate="")))
         if unit.block.se_channels and plain is not None:
             name, added_ms = f"{sample.name} less {plain.name}", sample.latency_ms - plain.latency_ms
-            samples.append(Sample(name, "nn_meter_se", sample.family, (unit,), added_ms, plain.units, sample.group))
+            samples.append(
+                PublishedSample(name, "nn_meter_se", sample.family, (unit,), added_ms, plain.units, sample.group)
+            )
     return samples
 
 
 def build_early_stages(name: str, folder: Path) -> LatencyTable:
-    """The table called `name` (one of PHONES): every published figure that is a unit's, as it was published."""
+    """Make the table called `name` (one of PHONES) from all published figures that are those of a unit."""
     device, title, soc = PHONES[name]
     figures = read_published(folder / NN_METER, _COLUMNS, partial(_published_unit, device))
     conditions = TableFormat(
@@ -85,13 +87,13 @@ def build_early_stages(name: str, folder: Path) -> LatencyTable:
     return LatencyTable(name, conditions, published_rows(figures))
 
 
-def _sample(row: dict[str, str]) -> Sample | None:
+def _sample(row: dict[str, str]) -> PublishedSample | None:
     figure = _published_unit(PIXEL_1, row)
     if figure is None:
         return None
     unit = figure.unit
     family = f"nn-meter {unit.height} {unit.in_channels} {unit.out_channels}"
-    return Sample(row["key"], "nn_meter", family, (unit,), figure.latency_ms)
+    return PublishedSample(row["key"], "nn_meter", family, (unit,), figure.latency_ms)
 
 
 def _published_unit(device: str, row: dict[str, str]) -> PublishedUnit | None:

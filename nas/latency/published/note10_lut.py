@@ -1,9 +1,9 @@
-"""How is latency_tables/note10_lut made from published figures?
+"""Make latency_tables/note10_lut from published figures: a Samsung Note 10, every unit of the search space ofa_mbv3.
 
-Samsung Note 10, every unit of the search space ofa_mbv3. The figures cover width 1.2 at resolutions from 160 up: those
-rows are as published. The rest, width 1.0 and the resolutions below 160, is modelled: a block is as much slower or
-faster than its published counterpart as the cost model (nas/latency/modelling/cost_model.py), fitted to the published
-blocks, says. The counterpart is the same choice at width 1.2 and at the nearest published resolution.
+Rows of width 1.2 at resolutions of 160 and more are as published. Rows of width 1.0 and of resolutions below 160 are
+modelled: latency = latency of the counterpart · model(unit) / model(counterpart). The counterpart is the same choice at
+width 1.2 and the nearest published resolution. The model is the cost model (nas/latency/modelling/cost_model.py),
+fitted to the published blocks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.latency.modelling.cost_model import CostModel, Sample, fit_cost_model
+from nas.latency.modelling.cost_model import CostModel, PublishedSample, fit_cost_model
 from nas.latency.published.files import PublishedUnit, published_rows
 from nas.latency.published.ofa_note10 import RESOLUTIONS, WIDTH, ofa_note10
 from nas.latency.table import Citation, LatencyTable, Row, TableFormat
@@ -29,9 +29,10 @@ SPACE_RESOLUTIONS = tuple(range(128, 225, 4))
 SPACE_WIDTHS = (1.0, WIDTH)
 _DEPTHS, _KERNEL_SIZES, _EXPAND_RATIOS = (2, 3, 4), (3, 5, 7), (3, 4, 6)
 
-# 128 is to 160 as 160 is to 200: predicting 160 from 200 and more is as hard as what the table does at its worst.
+# 128 is to 160 as 160 is to 200, so predicting 160 from 200 and more is as hard as the furthest transfer of the table.
 _CHECKED_RESOLUTION, _CHECKED_FROM = 160, 200
-# The neighbouring stages of equal resolution and activation: 1.42 times the channels, where width 1.2 has 1.2 times.
+# Neighbouring stages of equal resolution and activation. One has 1.42 times the channels of the other, while width 1.2
+# has 1.2 times those of width 1.0.
 _CHECKED_CHANNELS = (96, 136)
 
 _CITATION = Citation(
@@ -44,7 +45,7 @@ _CITATION = Citation(
 
 
 def build_note10_lut(folder: Path) -> LatencyTable:
-    """The table, with a row for every unit of ofa_mbv3; the same file gives the same table."""
+    """Make the table, with a row for every unit of ofa_mbv3; the same file gives the same table."""
     figures = ofa_note10(folder)
     published = published_rows(figures)
     model = _fit(figures)
@@ -59,7 +60,7 @@ def build_note10_lut(folder: Path) -> LatencyTable:
 
 
 def _choices(width: float, resolution: int) -> Iterator[Unit]:
-    """All units of the space at one width and resolution, some of them repeatedly, always in the same order."""
+    """All units of the space at one width and resolution, some of them repeated, always in the same order."""
     for depth, kernel_size, expand_ratio in product(_DEPTHS, _KERNEL_SIZES, _EXPAND_RATIOS):
         yield from units(_uniform(width, resolution, depth, kernel_size, expand_ratio))
 
@@ -71,7 +72,7 @@ def _uniform(width: float, resolution: int, depth: int, kernel_size: int, expand
 
 
 def _fit(figures: Sequence[PublishedUnit]) -> CostModel:
-    samples = [Sample(f.unit.key, "note10", f.unit.key, (f.unit,), f.latency_ms) for f in figures]
+    samples = [PublishedSample(f.unit.key, "note10", f.unit.key, (f.unit,), f.latency_ms) for f in figures]
     return fit_cost_model(samples)
 
 
@@ -80,7 +81,7 @@ def _transferred_ms(model: CostModel, unit: Unit, counterpart: Unit, published_m
 
 
 def _validation(figures: Sequence[PublishedUnit]) -> dict[str, Any]:
-    """How far the same procedure is from published figures that it was not given."""
+    """The errors of the same procedure on published figures that were held out."""
     return {
         "protocol": "not validated on whole networks: published figures of units, held out from the model and from the "
         "counterparts; error is modelled / published - 1. Networks are the 27 of one depth, kernel size and expansion",
@@ -93,10 +94,10 @@ def _validation(figures: Sequence[PublishedUnit]) -> dict[str, Any]:
 
 
 def _resolution_errors(figures: Sequence[PublishedUnit]) -> dict[str, Any]:
-    far = {
+    fitting_keys = {
         unit.key for resolution in RESOLUTIONS if resolution >= _CHECKED_FROM for unit in _choices(WIDTH, resolution)
     }
-    model, published = _fit([figure for figure in figures if figure.unit.key in far]), _latency_ms(figures)
+    model, published = _fit([figure for figure in figures if figure.unit.key in fitting_keys]), _latency_ms(figures)
     predicted = {
         unit.key: _transferred_ms(model, unit, counterpart, published[counterpart.key])
         for unit, counterpart in zip(_choices(WIDTH, _CHECKED_RESOLUTION), _choices(WIDTH, _CHECKED_FROM), strict=True)
@@ -107,8 +108,8 @@ def _resolution_errors(figures: Sequence[PublishedUnit]) -> dict[str, Any]:
     ]
     sums = [sum(predicted[key] for key in keys) / sum(published[key] for key in keys) for keys in networks]
     return {
-        "units": _told([predicted[key] / published[key] for key in predicted if key not in far]),
-        "networks": _told(sums),
+        "units": _error_texts([predicted[key] / published[key] for key in predicted if key not in fitting_keys]),
+        "networks": _error_texts(sums),
     }
 
 
@@ -127,14 +128,14 @@ def _stage_errors(figures: Sequence[PublishedUnit], channels: int, from_channels
         counterpart = stages[from_channels][choice]
         transferred_ms = _transferred_ms(model, figure.unit, counterpart.unit, counterpart.latency_ms)
         ratios.append(transferred_ms / figure.latency_ms)
-    return {"units": _told(ratios)}
+    return {"units": _error_texts(ratios)}
 
 
 def _latency_ms(figures: Sequence[PublishedUnit]) -> Mapping[str, float]:
     return {key: row.latency_ms for key, row in published_rows(figures).items()}
 
 
-def _told(ratios: Sequence[float]) -> dict[str, Any]:
+def _error_texts(ratios: Sequence[float]) -> dict[str, Any]:
     error: NDArray[np.float64] = np.array(ratios) - 1
     return {
         "count": len(ratios),

@@ -1,6 +1,6 @@
-"""Which latencies of once-for-all's blocks have been published for the Samsung Note 10?
+"""Published latencies of once-for-all's blocks on the Samsung Note 10.
 
-All blocks of the MobileNetV3 space of width 1.2 (arXiv:1908.09791), at the resolutions 160, 164, .. 224.
+All blocks of the MobileNetV3 space of width 1.2 (arXiv:1908.09791), at the resolutions 160, 164, …, 224.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COLUMNS = (
     "mean_ms",
     "std_ms",
 )
-# What stands for each of its layers that is no inverted residual, by output channels.
+# The block of each layer that is not an inverted residual, from its output channels.
 _LAYERS: Mapping[str, Callable[[int], Block]] = {
     "Conv": lambda channels: Block("conv", channels, kernel_size=3, stride=2, activation="hswish"),
     "Conv_1": lambda channels: Block("conv", channels, activation="hswish"),
@@ -43,7 +43,7 @@ _LAYERS: Mapping[str, Callable[[int], Block]] = {
 
 
 def ofa_note10(folder: Path) -> list[PublishedUnit]:
-    """Every published block and layer, with its standard deviation and number of runs; some at several resolutions."""
+    """Read every published block and layer, with its standard deviation and number of runs; some occur repeatedly."""
     return read_published(folder / OFA_NOTE10, _COLUMNS, _published_unit)
 
 

@@ -1,15 +1,16 @@
-"""How is latency_tables/pixel_lut made from published figures?
+"""Make latency_tables/pixel_lut from published figures.
 
-Google Pixel 1, one large core, float, the TensorFlow Lite of 2018 and 2019. Three kinds of figures go in:
+The table is for the Google Pixel 1, one large core, float32, and TensorFlow Lite of 2018 and 2019. It uses three kinds
+of figures:
 
-- Whole networks measured by Google. They set the scale: the table's sums are to agree with them.
-- Blocks of Single-path NAS, on the same scale (a model fitted to the networks alone gives, in the mean, within 5 % of
-  them): those that are units of ours stand in the table as they were published.
-- Blocks of nn-Meter, measured later under conditions that are not stated, in about 0.6 times the others' latency.
-  Rows of both kinds in one table would make some candidates look a third faster than they are, so these only
-  teach the model how kernels, expansion and squeeze-and-excitation cost, by a factor that is fitted.
+- Whole networks measured by Google. They set the scale of the table: its sums should agree with them.
+- Blocks of Single-path NAS, on the same scale: a model fitted to the networks alone is within 5 % of them on average.
+  Blocks that are units here become rows as they were published.
+- Blocks of nn-Meter, measured later under conditions that are not stated, at about 0.6 times the latency of the others.
+  As rows beside the others, they would make some candidates look a third faster than they are. So the model is only
+  fitted to them up to a factor, to learn the costs of kernels, expansion and squeeze-and-excitation.
 
-Everything else is modelled (nas/latency/modelling/cost_model.py) and says so.
+All other rows are `modelled` (nas/latency/modelling/cost_model.py).
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from nas.latency.modelling.cost_model import (
     AMOUNTS,
     CostModel,
     FitError,
-    Sample,
+    PublishedSample,
     cross_validate,
     fit_cost_model,
     fit_error,
@@ -38,7 +40,7 @@ from nas.networks.operators import Unit, units
 from nas.networks.references import reference
 
 NAME = "pixel_lut"
-# Published networks that get rows besides those of the spaces: what they consist of is what the model was fitted to.
+# Published networks whose units get rows besides those of the spaces. The model was fitted to their operations.
 NETWORKS = (
     "mobilenet_v2",
     "mobilenet_v3_large",
@@ -47,11 +49,11 @@ NETWORKS = (
     "mobilenet_v3_small_minimalistic",
     "mnasnet_a1",
 )
-# nn-Meter's conditions are furthest from the others'; the ablation is all that tells the cost of h-swish, and the pairs
-# that of squeeze-and-excitation apart from what it comes with.
+# Low for nn-Meter, whose conditions differ most from the others. High for the ablation, the only figures that separate
+# the cost of h-swish. The pairs separate the cost of squeeze-and-excitation from that of the rest of its block.
 WEIGHTS = {"hswish": 4.0, "nn_meter": 0.3, "nn_meter_se": 0.15}
 FREE_SCALE = ("nn_meter",)
-# The families of whole networks, each with what else tells of it: the ablation is of MobileNetV3-Large.
+# The families of whole networks, each with other sources about it: the ablation is of MobileNetV3-Large.
 FAMILIES = {"mobilenet_v2": (), "mnasnet_a1": (), "mobilenet_v3": ("hswish",)}
 
 _PUBLISHED = (
@@ -96,8 +98,8 @@ _MODELLED = (
 )
 
 
-def build_pixel_lut(folder: Path, wanted: Iterable[Unit]) -> LatencyTable:
-    """The table with a row for each of `wanted` and of the reference networks' units.
+def build_pixel_lut(folder: Path, space_units: Iterable[Unit]) -> LatencyTable:
+    """Make the table, with a row for each of `space_units` and each unit of the NETWORKS.
 
     `folder` holds the published files. The same files and units give the same table.
     """
@@ -111,15 +113,15 @@ def build_pixel_lut(folder: Path, wanted: Iterable[Unit]) -> LatencyTable:
     published = _published_rows(blocks)
     rows = {
         unit.key: published.get(unit.key) or Row(model.estimate_ms([unit]), source="modelled")
-        for unit in dict.fromkeys([*wanted, *(unit for name in NETWORKS for unit in units(reference(name)))])
+        for unit in dict.fromkeys([*space_units, *(unit for name in NETWORKS for unit in units(reference(name)))])
     }
     table = LatencyTable(NAME, _conditions(model, errors, _families_held_out(samples)), rows)
-    checked = table.conditions.model_copy(update={"validation": _agreement(table, networks)})
-    return LatencyTable(NAME, checked, rows)
+    conditions = table.conditions.model_copy(update={"validation": _agreement(table, networks)})
+    return LatencyTable(NAME, conditions, rows)
 
 
-def _published_rows(blocks: list[Sample]) -> dict[str, Row]:
-    """The mean of the figures published for each unit (one block may be several layers), for ReLU and ReLU6 alike."""
+def _published_rows(blocks: list[PublishedSample]) -> dict[str, Row]:
+    """The mean of the figures published for each unit (some layers have the same block), for both ReLU and ReLU6."""
     figures: dict[str, list[float]] = {}
     for sample in blocks:
         for activation in ("relu", "relu6"):
@@ -131,26 +133,23 @@ def _published_rows(blocks: list[Sample]) -> dict[str, Row]:
     }
 
 
-def _families_held_out(samples: list[Sample]) -> dict[str, Any]:
-    """How well each family of networks is predicted by a model fitted without it, as a new network would be."""
-    # Imported here: a table is read without it.
-    from scipy.stats import spearmanr
-
+def _families_held_out(samples: list[PublishedSample]) -> dict[str, Any]:
+    """The errors on each family of networks of a model that was fitted without it, as for a new network."""
     predicted: list[float] = []
     published: list[float] = []
-    told: dict[str, Any] = {
+    errors: dict[str, Any] = {
         "protocol": "each family of whole networks predicted by a model fitted to all but that family, MobileNetV3 "
         "without the h-swish ablation too; error is model / published - 1"
     }
     for family, also in FAMILIES.items():
         estimates = predict_without(samples, family, also=also, free=FREE_SCALE, weights=WEIGHTS)
         figures = np.array([sample.latency_ms for sample in samples if sample.group == family])
-        told[family] = _error(fit_error(estimates / figures))
+        errors[family] = _error_texts(fit_error(estimates / figures))
         predicted.extend(estimates)
         published.extend(figures)
     ratios = np.array(predicted) / np.array(published)
     rank = float(spearmanr(predicted, published).statistic)
-    return told | {"all": _error(fit_error(ratios)) | {"spearman": round(rank, 4)}}
+    return errors | {"all": _error_texts(fit_error(ratios)) | {"spearman": round(rank, 4)}}
 
 
 def _conditions(model: CostModel, errors: dict[str, FitError], families: dict[str, Any]) -> TableFormat:
@@ -178,15 +177,15 @@ def _conditions(model: CostModel, errors: dict[str, FitError], families: dict[st
             cross_validated={
                 "protocol": "10 folds; all resolutions of a network, and all variants of a block's shape, are held "
                 "out together; error is model / published - 1",
-                **{source: _error(error) for source, error in errors.items()},
+                **{source: _error_texts(error) for source, error in errors.items()},
                 "families_held_out": families,
             },
         ),
     )
 
 
-def _agreement(table: LatencyTable, networks: list[Sample]) -> dict[str, Any]:
-    """How far the table's sums are from the reference networks' published latencies."""
+def _agreement(table: LatencyTable, networks: list[PublishedSample]) -> dict[str, Any]:
+    """The differences between the table's sums and the published latencies of the reference networks."""
     by_units = {sample.units: sample.latency_ms for sample in networks}
     rows: dict[str, Any] = {
         "protocol": "sums of the table beside published latencies of whole networks; these networks are among those "
@@ -204,7 +203,7 @@ def _agreement(table: LatencyTable, networks: list[Sample]) -> dict[str, Any]:
     return rows
 
 
-def _error(error: FitError) -> dict[str, Any]:
+def _error_texts(error: FitError) -> dict[str, Any]:
     return {
         "samples": error.count,
         "bias": f"{error.bias:+.1%}",

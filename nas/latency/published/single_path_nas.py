@@ -1,10 +1,10 @@
-"""Which latencies of its blocks has Single-path NAS published for the Pixel 1?"""
+"""Single-path NAS's published latencies of its blocks on the Pixel 1."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from nas.latency.modelling.cost_model import Sample
+from nas.latency.modelling.cost_model import PublishedSample
 from nas.latency.published.files import read_published
 from nas.networks.architecture import Block
 from nas.networks.operators import Unit
@@ -12,8 +12,8 @@ from nas.networks.operators import Unit
 SINGLE_PATH_NAS = "published_latency/spnas_pixel1/pixel1_runtime_model.csv"
 
 # Single-path NAS (arXiv:1904.02877): input channels, output channels, stride and input size of the searched layers
-# 1 to 20. Layer 0 is the same block for every choice; layer 21 is left out, because its figures for expansion 3 and 6
-# differ by 0.4 and 0.7 ms, where twice the hidden width must cost about 2.7 more: what they include is unclear.
+# 1 to 20. Layer 0 is the same block for every choice. Layer 21 is left out, because it is unclear what its figures
+# include: those for expansion 3 and 6 differ by 0.4 and 0.7 ms, where twice the hidden width must cost about 2.7 more.
 _SINGLE_PATH_LAYERS = (
     (16, 24, 2, 112),
     *[(24, 24, 1, 56)] * 3,
@@ -30,12 +30,12 @@ _SINGLE_PATH_LAYERS = (
 _SINGLE_PATH_CHOICES = ((3, 3), (3, 6), (5, 3), (5, 6))
 
 
-def single_path_nas(folder: Path) -> list[Sample]:
+def single_path_nas(folder: Path) -> list[PublishedSample]:
     """Blocks of the Single-path NAS space, summed from TensorFlow Lite's per-operator profile."""
     return read_published(folder / SINGLE_PATH_NAS, ("layer", "choice", "latency_ms"), _single_path_block)
 
 
-def _single_path_block(row: dict[str, str]) -> Sample | None:
+def _single_path_block(row: dict[str, str]) -> PublishedSample | None:
     layer, choice = int(row["layer"]), int(row["choice"])
     if not 1 <= layer <= len(_SINGLE_PATH_LAYERS):
         return None
@@ -46,4 +46,6 @@ def _single_path_block(row: dict[str, str]) -> Sample | None:
     # Layers of one shape are one family: their figures are for the very same units.
     family = f"single-path {side} {in_channels} {out_channels} {stride}"
     unit = Unit(block, in_channels, side, side)
-    return Sample(f"layer {layer} choice {choice}", "single_path_nas", family, (unit,), float(row["latency_ms"]))
+    return PublishedSample(
+        f"layer {layer} choice {choice}", "single_path_nas", family, (unit,), float(row["latency_ms"])
+    )

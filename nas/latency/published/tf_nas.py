@@ -1,9 +1,9 @@
-"""Which latencies of blocks has TF-NAS published, on a Titan RTX and a Xeon?
+"""TF-NAS's published latencies of blocks on a Titan RTX and a Xeon.
 
-Inverted residuals (arXiv:2008.05314) for every number of hidden channels, timed in PyTorch 1.1; the authors'
-script is latency_pkl/make_lat_lut_example.py. A block of at most as many hidden channels as it has input channels was
-built without expansion, with as many as the input: what the file says of fewer was never timed (172 of those figures
-are negative) and is left out.
+They are of inverted residuals (arXiv:2008.05314) with every number of hidden channels, timed in PyTorch 1.1; the
+authors' script is latency_pkl/make_lat_lut_example.py. It builds a block with at most as many hidden as input channels
+without expansion, with as many hidden as input channels. Figures for fewer hidden channels were therefore never timed
+(172 of them are negative), and are left out.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from nas.networks.architecture import Block
 from nas.networks.operators import Unit
 
 TF_NAS = "published_latency/tfnas_titanrtx_xeon/tfnas_lut.csv.gz"
-# By the table's name: as the file calls the device, what it is, cores, threads, execution provider, batch.
+# By the table's name: the device's name in the file, the device, cores, threads, execution provider, batch size.
 DEVICES = {
     "titan_rtx_tfnas": ("titan_rtx_bs32", "NVIDIA Titan RTX", "GPU", "1 (OpenMP)", "CUDA, cuDNN 7.6.0", 32),
     "xeon_6130_tfnas": ("xeon_gold6130_bs1", "Intel Xeon Gold 6130", "one core at 2.1 GHz", "1 (MKL)", "CPU", 1),
 }
 
-# Hidden channels that a search space can have: the other seven eighths would only make the table long.
+# Only multiples of this many hidden channels occur in search spaces; the other seven eighths are left out.
 _DIVISOR = 8
 _KEY = re.compile(
     r"MBInvertedResBlock_(?P<side>\d+)_(?P<inputs>\d+)_(?P<se>\d+)_(?P<outputs>\d+)_k(?P<kernel>\d+)_s(?P<stride>\d+)"
     r"_(?P<activation>relu|swish)"
 )
-# The activation, and that between the two convolutions of squeeze-and-excitation.
+# The activation of the block, and the one between the two convolutions of squeeze-and-excitation.
 _ACTIVATIONS = {"relu": ("relu", ""), "swish": ("silu", "silu")}
 
 
 def build_tf_nas(name: str, folder: Path) -> LatencyTable:
-    """The table called `name` (one of DEVICES): the published figures of blocks that were timed, as published."""
+    """Make the table called `name` (one of DEVICES) from the published figures of blocks that were timed."""
     device, title, cores, threads, provider, batch = DEVICES[name]
     figures = read_published(
         folder / TF_NAS, ("device", "key", "mid_c", "latency_ms"), partial(_published_unit, device)
@@ -76,7 +76,7 @@ def _published_unit(device: str, row: dict[str, str]) -> PublishedUnit | None:
         return None
     match = _KEY.fullmatch(row["key"])
     if match is None:
-        raise ValueError(f"the key {row['key']!r} is none of TF-NAS's")
+        raise ValueError(f"the key {row['key']!r} is not one of TF-NAS's")
     hidden = int(float(row["mid_c"]))
     side, in_channels, se_channels = int(match["side"]), int(match["inputs"]), int(match["se"])
     if hidden < in_channels or hidden % _DIVISOR:

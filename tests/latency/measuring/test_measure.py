@@ -1,4 +1,4 @@
-"""Is a table that was measured the device's, and is it checked by networks that it was not fitted to?"""
+"""Tests of `nas.latency.measuring.measure` and `plan`: tables from made-up samples, and their validation."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def test_a_plan_has_all_units_and_no_network_twice(space: SearchSpace) -> None:
     plan = plan_measurement(space, references=["mobilenet_v3_small"], fit=6, held_out=12)
     assert set(space.units()) < set(plan.units)
     roles = {role: [n for n in plan.networks if n.role == role] for role in ("fit", "held out", "reference")}
-    assert {role: len(found) for role, found in roles.items()} == {"fit": 6, "held out": 12, "reference": 1}
+    assert {role: len(networks) for role, networks in roles.items()} == {"fit": 6, "held out": 12, "reference": 1}
     assert len({network.architecture for network in plan.networks}) == 19
-    macs = {role: [sum(u.macs for u in n.units) for n in found] for role, found in roles.items()}
+    macs = {role: [sum(u.macs for u in n.units) for n in networks] for role, networks in roles.items()}
     for role in ("fit", "held out"):
         assert max(macs[role]) > 3 * min(macs[role])
     # The published network is not for the space's images.
@@ -121,7 +121,7 @@ def test_a_network_of_ones_own_gets_rows_and_is_checked(space: SearchSpace, tmp_
 
 
 def test_a_space_of_few_networks_gives_those_that_it_has(tmp_path: Path) -> None:
-    """Asking for more than there are ends, too."""
+    """A space with fewer networks than requested is no endless loop."""
     text = SPACE.replace("[1, 2]", "1").replace("[2, 4]", "2").replace("[16, 32]", "16")
     (tmp_path / "tiny.yaml").write_text(text)
     tiny = read_space(tmp_path / "tiny.yaml")
@@ -182,17 +182,17 @@ def test_the_calibration_is_found_again(space: SearchSpace) -> None:
 
 
 def test_a_busy_machine_fails_and_says_why(space: SearchSpace) -> None:
-    """Two measurements of one network that differ make no table to rely on."""
+    """A table fails where the two halves of a run differ on the same networks."""
     plan = plan_measurement(space, fit=8, held_out=10)
     results = made_up(plan)
     slower = {name: Timing(timing.ms * 1.2, 1.0) for name, timing in results.halves[1].items()}
     noisy = Results(HEADER, results.timings, (results.halves[0], slower), {}, 4, 3, 0.3, 0.0, None)
-    said = build_table("made_up", plan, noisy, {}).conditions.validation["verdict"]
-    assert said.startswith("FAILED: two measurements of one network differ by 16.7%: the machine was busy")
+    outcome = build_table("made_up", plan, noisy, {}).conditions.validation["verdict"]
+    assert outcome.startswith("FAILED: two measurements of one network differ by 16.7%: the machine was busy")
 
 
 def test_units_that_failed_leave_their_networks_out(space: SearchSpace) -> None:
-    """A model that the provider cannot run costs its own row and the networks that have it, nothing else."""
+    """A model that the provider cannot run loses its own row and the networks that contain it, nothing else."""
     plan = plan_measurement(space, fit=8, held_out=10)
     results = made_up(plan)
     lost = next(unit.key for unit in plan.units if unit.block.kernel_size == 5)
@@ -204,7 +204,7 @@ def test_units_that_failed_leave_their_networks_out(space: SearchSpace) -> None:
 
 
 def test_too_few_networks_are_said(space: SearchSpace) -> None:
-    """A calibration needs something to rest on."""
+    """A calibration needs at least three networks."""
     plan = plan_measurement(space, fit=3, held_out=2)
     results = made_up(plan)
     del results.timings[next(network.name for network in plan.networks if network.role == "fit")]  # type: ignore[attr-defined]
@@ -215,12 +215,12 @@ def test_too_few_networks_are_said(space: SearchSpace) -> None:
 
 def test_agreement_by_hand() -> None:
     """Three predictions, 4 % and 8 % too high and 20 % too low, in the right order."""
-    found = compare([104, 216, 240], [100, 200, 300])
-    assert found.bias == pytest.approx(-0.08 / 3)
-    assert found.mape == pytest.approx(0.32 / 3)
-    assert found.worst == pytest.approx(0.2)
-    assert (found.within_5, found.within_10) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
-    assert (found.spearman, found.kendall) == (1, 1)
+    result = compare([104, 216, 240], [100, 200, 300])
+    assert result.bias == pytest.approx(-0.08 / 3)
+    assert result.mape == pytest.approx(0.32 / 3)
+    assert result.worst == pytest.approx(0.2)
+    assert (result.within_5, result.within_10) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert (result.spearman, result.kendall) == (1, 1)
     assert math.isnan(compare([1], [1]).spearman)
 
 
@@ -234,7 +234,7 @@ def test_an_offset_is_fitted_only_where_it_pays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mape", "spearman", "noise", "said"),
+    ("mape", "spearman", "noise", "message"),
     [
         (0.01, 0.99, 0.01, "passed"),
         (0.06, 0.99, 0.01, "FAILED: the mean error is 6.0%, more than 5%"),
@@ -243,16 +243,16 @@ def test_an_offset_is_fitted_only_where_it_pays() -> None:
         (0.01, 0.99, 0.06, "FAILED: two measurements of one network differ by 6.0%: the machine was busy; close"),
     ],
 )
-def test_verdicts(mape: float, spearman: float, noise: float, said: str) -> None:
+def test_verdicts(mape: float, spearman: float, noise: float, message: str) -> None:
     """What fails is named with its limit."""
-    found = agreement.Agreement(10, 0, mape, mape, 1, 1, spearman, spearman)
-    assert verdict(found, agreement.Agreement(10, 0, noise, noise, 1, 1, 1, 1)).startswith(said)
+    held_out = agreement.LatencyAgreement(10, 0, mape, mape, 1, 1, spearman, spearman)
+    assert verdict(held_out, agreement.LatencyAgreement(10, 0, noise, noise, 1, 1, 1, 1)).startswith(message)
 
 
 def test_networks_beyond_the_range_that_was_checked_are_told_apart(
     space: SearchSpace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The calibration is not made for them, however well the table passes."""
+    """The calibration was not checked on networks of that size."""
     plan = plan_measurement(space, references=["mobilenet_v3_large"], fit=8, held_out=10)
     checked = build_table("made_up", plan, made_up(plan), {}).conditions.validation
     least, most = checked["range_ms"]
@@ -263,12 +263,12 @@ def test_networks_beyond_the_range_that_was_checked_are_told_apart(
 
 
 def test_the_forms_of_calibration_are_compared(space: SearchSpace) -> None:
-    """Where the truth is a scale and an offset, those are found, and more terms add nothing."""
+    """Where the truth is a scale and an offset, all forms with an offset are exact."""
     plan = plan_measurement(space, fit=8, held_out=10)
     compared = measure.compare_calibrations(plan, made_up(plan))
     assert compared.keys() == agreement.CALIBRATIONS.keys()
     assert compared["scale"].mape > 0.01
-    assert all(found.mape < 1e-6 for name, found in compared.items() if "offset" in name)
+    assert all(result.mape < 1e-6 for name, result in compared.items() if "offset" in name)
 
 
 def test_the_command_measures_here(
@@ -304,7 +304,7 @@ def test_the_command_measures_here(
     assert agreement.PROTOCOL in capfd.readouterr().out
     before = load_table("here")
     assert main(["validate", "here", "--reference"]) == 2
-    assert "for the search space 'small', which no file here is called: give --space FILE" in capfd.readouterr().err
+    assert "for the search space 'small', which is not found here: give the file" in capfd.readouterr().err
     assert main(["validate", "here", "--space", "small.yaml", "--networks", "4", "--reference"]) in (0, 1)
     after = load_table("here")
     assert (after.rows, after.conditions.calibration) == (before.rows, before.conditions.calibration)
@@ -313,7 +313,7 @@ def test_the_command_measures_here(
 
 
 def test_a_kit_that_was_damaged_is_written_again(tmp_path: Path, space: SearchSpace) -> None:
-    """As it was, so that what was measured counts; other settings are another measurement all the same."""
+    """The new kit is identical, so that existing samples stay valid; other settings are still refused."""
     plan = plan_measurement(space, resolutions=[16], fit=0, held_out=2, with_units=False)
     identity = measure.prepare(plan, RUN, tmp_path)
     files = {path: path.read_bytes() for path in (tmp_path / "kit").rglob("*") if path.is_file()}
@@ -341,23 +341,22 @@ def test_a_kit_is_carried_by_hand(
     assert main([*words, "--results", "carried.jsonl", "--soc", "Some SoC"]) in (0, 1)
     assert load_table("phone").conditions.soc == "Some SoC"
     assert space.name == "small"
-    kept = tmp_path / "runs" / "latency-phone" / "results.jsonl"
-    assert kept.read_bytes() == (tmp_path / "carried.jsonl").read_bytes()
+    carried_results = tmp_path / "runs" / "latency-phone" / "results.jsonl"
+    assert carried_results.read_bytes() == (tmp_path / "carried.jsonl").read_bytes()
     assert main(["protocols", "runs/latency-phone"]) == 0
     capfd.readouterr()
-    kept.write_text("samples of another board\n")
+    carried_results.write_text("samples of another board\n")
     assert main([*words, "--results", "carried.jsonl"]) == 2
     assert "results.jsonl holds other samples than carried.jsonl: move it away" in capfd.readouterr().err
-    assert kept.read_text() == "samples of another board\n"
+    assert carried_results.read_text() == "samples of another board\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (["--device", "../x"], "--device must be up to 100 letters"),
         (["--target", "carrier pigeon"], "a target is local, ssh:HOST, adb or adb:SERIAL, but got 'carrier pigeon'"),
         (["--threads", "0"], "threads must be at least 1, but got 0"),
-        (["--passes", "1"], "passes must be at least 2, one to check the other by, but got 1"),
+        (["--passes", "1"], "passes must be at least 2, to compare one with the other, but got 1"),
         (["--fit", "2"], "at least 3 networks to calibrate by must be measured, but got 2"),
         (["--fit", "-5"], "at least 3 networks to calibrate by must be measured, but got -5"),
         (["--held-out", "1"], "at least 2 networks to check by must be measured, but got 1"),
@@ -368,9 +367,9 @@ def test_a_kit_is_carried_by_hand(
         (["--resolution", "7"], "a resolution must be 8 to 4096 pixels, but got 7"),
     ],
 )
-def test_bad_words_are_explained(
+def test_bad_options_are_explained(
     words: list[str],
-    said: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -379,13 +378,13 @@ def test_bad_words_are_explained(
     """Before anything is exported."""
     monkeypatch.chdir(tmp_path)
     assert main(["measure", "--space", "small.yaml", "--device", "x", "--reference", *words]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
     assert space.name == "small"
 
 
 def test_only_a_measured_table_can_be_validated(capsys: pytest.CaptureFixture[str]) -> None:
-    """Published figures have no conditions that could be met here."""
+    """Published figures have no conditions to measure again under."""
     assert main(["validate", "pixel_lut"]) == 2
     assert "the table pixel_lut was not measured" in capsys.readouterr().err
 

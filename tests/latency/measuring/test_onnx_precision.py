@@ -1,4 +1,4 @@
-"""Is a unit of another precision what it would be inside a network?"""
+"""Tests of `nas.latency.measuring.onnx_precision`: a unit of another precision runs as it would inside a network."""
 
 from __future__ import annotations
 
@@ -34,26 +34,28 @@ def test_every_precision_runs(precision: str) -> None:
     """From an input of its type and shape to an output of its type."""
     model = unit_model("unit", [RELU], precision)  # type: ignore[arg-type]
     session = onnxruntime.InferenceSession(model.onnx)
-    given, result = session.get_inputs()[0], session.get_outputs()[0]
-    wanted = {"float32": "tensor(float)", "float16": "tensor(float16)", "int8": "tensor(uint8)"}[precision]
-    assert (given.type, result.type) == (wanted, wanted)
-    out = session.run(None, {given.name: np.ones(model.inputs[0], TYPES[given.type])})[0]
+    model_input, result = session.get_inputs()[0], session.get_outputs()[0]
+    expected = {"float32": "tensor(float)", "float16": "tensor(float16)", "int8": "tensor(uint8)"}[precision]
+    assert (model_input.type, result.type) == (expected, expected)
+    out = session.run(None, {model_input.name: np.ones(model.inputs[0], TYPES[model_input.type])})[0]
     assert sorted(out.shape) == sorted((1, 40, 28, 28))
 
 
 def test_all_of_a_quantised_unit_runs_in_integers(tmp_path: Path) -> None:
     """Convolutions, pooling, product and shortcut; nothing is transposed or quantised at its borders."""
-    found = operators(tmp_path, unit_model("unit", [RELU], "int8").onnx)
-    assert found["QLinearConv"] == 5
-    assert not found["Conv"]
-    assert not found["Transpose"]
-    assert found["QLinearAdd"] == found["QLinearGlobalAveragePool"] == 1
+    operator_counts = operators(tmp_path, unit_model("unit", [RELU], "int8").onnx)
+    assert operator_counts["QLinearConv"] == 5
+    assert not operator_counts["Conv"]
+    assert not operator_counts["Transpose"]
+    assert operator_counts["QLinearAdd"] == operator_counts["QLinearGlobalAveragePool"] == 1
     # The gate, h-sigmoid, is computed in float32: ONNX Runtime has no quantised one.
-    assert found["QuantizeLinear"] == found["DequantizeLinear"] == found["HardSigmoid"] == 1
+    assert (
+        operator_counts["QuantizeLinear"] == operator_counts["DequantizeLinear"] == operator_counts["HardSigmoid"] == 1
+    )
 
 
 def test_a_quantised_network_is_the_sum_of_its_units(tmp_path: Path) -> None:
-    """Operator by operator, but for the image's way in and the logits' way out."""
+    """The operators are the same, except at the input image and the logits."""
     row = units(deployed(reference("mobilenet_v2")))
     whole = operators(tmp_path, unit_model("network", row, "int8").onnx)
     parts = sum((operators(tmp_path, unit_model(unit.key, [unit], "int8").onnx) for unit in row), Counter[str]())

@@ -1,4 +1,4 @@
-"""Does the runner of a kit measure, stop, go on and refuse as it says?"""
+"""Tests of `nas.latency.measuring.runner`: measuring a kit, stopping, going on, and refusing other results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.latency.measuring import runner
-from nas.latency.measuring.kit import EMPTY, MANIFEST, RUNNER, SENTINEL, Model, RunSettings, write_kit
+from nas.latency.measuring.kit import EMPTY, MANIFEST, RUNNER, SENTINEL, KitModel, RunSettings, write_kit
 from nas.latency.measuring.onnx_models import unit_model
 from nas.latency.measuring.samples import read_results
 from nas.networks.architecture import Block
@@ -26,18 +26,18 @@ SETTINGS = RunSettings(
 )
 
 
-def models() -> list[Model]:
+def models() -> list[KitModel]:
     """Two that watch the machine, one unit, and one that no runtime can load."""
     return [
         unit_model(SENTINEL, [Unit(Block("conv", 8, 3), 8, 8, 8)]),
         unit_model(EMPTY, [Unit(Block("pool"), 1, 1, 1)]),
         unit_model(UNIT.key, [UNIT]),
-        Model("broken", b"no model", ((1, 1, 1, 1),)),
+        KitModel("broken", b"no model", ((1, 1, 1, 1),)),
     ]
 
 
 def silent(*_: object) -> None:
-    """Nobody looks at the progress."""
+    """Shows no progress."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def kit(tmp_path: Path) -> Path:
 
 
 def identity(kit: Path) -> str:
-    """What the results of the kit must name."""
+    """The identity of the kit, which its results must name."""
     return str(json.loads((kit / MANIFEST).read_text())["kit"])
 
 
@@ -66,7 +66,7 @@ def test_the_copy_in_the_kit_needs_nothing_of_ours(kit: Path, tmp_path: Path) ->
 
 
 def test_no_word_of_the_runner_imports_ours() -> None:
-    """It is a file by itself."""
+    """The runner is a single file that imports nothing of `nas`."""
     lines = Path(runner.__file__).read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if line.strip().startswith(("import nas", "from nas"))]
 
@@ -105,7 +105,7 @@ def manifest(**settings: object) -> dict[str, object]:
 
 
 def test_groups_that_were_disturbed_are_visited_again() -> None:
-    """Until each was seen in quiet as often as was asked for."""
+    """Groups are visited until each has as many quiet visits as there are passes."""
     levels = {"0.0": 100.0, "0.1": 101.0, "1.0": 120.0, "1.1": 102.0}
     assert runner.visits_left(manifest(), levels) == [{"visit": "2.0", "models": ["a"]}]
     assert runner.visits_left(manifest(), {**levels, "2.0": 103.0}) == []
@@ -134,7 +134,7 @@ def test_samples_of_slow_visits_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_group_that_was_never_seen_in_quiet_counts_as_the_sentinel_was_slow(tmp_path: Path) -> None:
-    """Otherwise its models would look slow beside those of other groups."""
+    """Otherwise the models of that group would look slower than those of others."""
     lines = [visit("0.0", 150, 3_000_000), visit("1.0", 200, 4_000_000), visit("2.0", 300, 9_000_000)]
     lines.append({**visit("0.1", 100, 1), "samples_ns": {"other": [[1_000_000, 1_000_000]]}, "load_ms": {"other": 1}})
     results = read_results(written(tmp_path, lines), "k")
@@ -178,7 +178,7 @@ def test_results_of_another_kit_are_refused(kit: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_finished_makes_no_table(kit: Path, tmp_path: Path) -> None:
-    """Rows that are missing would not be seen until a search needs them."""
+    """Otherwise a search would be the first to notice the missing rows."""
     out = tmp_path / "results.jsonl"
     runner.measure_kit(kit, out, silent)
     out.write_text("".join(out.read_text().splitlines(keepends=True)[:3]))
@@ -209,7 +209,7 @@ def test_damaged_results_are_refused(kit: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_results_is_refused_and_stays(kit: Path, tmp_path: Path, content: bytes) -> None:
-    """Whoever gives the wrong file loses nothing, neither where it is read nor where it was to be added to."""
+    """A wrong file is left as it is, whether it is read or would be appended to."""
     out = tmp_path / "notes"
     out.write_bytes(content)
     with pytest.raises(NasError, match="notes holds no results of a kit"):
@@ -238,7 +238,7 @@ def test_reading_results_leaves_them_as_they_are(kit: Path, tmp_path: Path) -> N
 
 
 def test_a_header_that_was_cut_is_begun_again(kit: Path, tmp_path: Path) -> None:
-    """A kill may come that early."""
+    """The run may be killed before its header is complete."""
     out = tmp_path / "results.jsonl"
     runner.measure_kit(kit, out, silent)
     for length in (0, 5, 40):
@@ -261,7 +261,7 @@ def test_lines_of_another_shape_are_damage(kit: Path, tmp_path: Path, line: str)
 
 
 def test_a_group_of_which_nothing_can_be_loaded_is_visited(tmp_path: Path) -> None:
-    """Its failures are told, and the others are measured."""
+    """Its failure is recorded, and the other models are measured."""
     write_kit(models(), replace(SETTINGS, group_size=1), tmp_path / "kit")
     runner.measure_kit(tmp_path / "kit", tmp_path / "results.jsonl", silent)
     results = read_results(tmp_path / "results.jsonl", identity(tmp_path / "kit"))
@@ -270,8 +270,8 @@ def test_a_group_of_which_nothing_can_be_loaded_is_visited(tmp_path: Path) -> No
 
 
 def test_a_sentinel_that_cannot_be_loaded_ends_the_run_with_a_reason(tmp_path: Path) -> None:
-    """Nothing can be told without it."""
-    write_kit([Model(SENTINEL, b"no model", ((1, 1),)), *models()[1:]], SETTINGS, tmp_path / "kit")
+    """Without the sentinel a slow machine would not be noticed."""
+    write_kit([KitModel(SENTINEL, b"no model", ((1, 1),)), *models()[1:]], SETTINGS, tmp_path / "kit")
     with pytest.raises(runner.KitError, match="the model that watches the machine cannot be loaded: "):
         runner.measure_kit(tmp_path / "kit", tmp_path / "results.jsonl", silent)
 
@@ -336,7 +336,7 @@ def test_two_runs_do_not_add_to_one_file(kit: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_ends_when_its_command_was_killed(kit: Path, tmp_path: Path) -> None:
-    """What it has measured is kept; nobody is left measuring in the background."""
+    """Finished visits are kept, and no process goes on measuring in the background."""
     out = tmp_path / "results.jsonl"
     with pytest.raises(runner.KitError, match="the command that started this run has been killed"):
         runner.measure_kit(kit, out, silent, parent=-1)
@@ -346,7 +346,7 @@ def test_a_run_ends_when_its_command_was_killed(kit: Path, tmp_path: Path) -> No
 def test_a_kit_that_was_not_finished_is_written_again(tmp_path: Path) -> None:
     """A kill while models are exported leaves nothing in the way."""
 
-    def killed() -> Iterator[Model]:
+    def killed() -> Iterator[KitModel]:
         yield models()[0]
         raise KeyboardInterrupt
 
@@ -363,3 +363,14 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(NasError, match="holds other files"):
         write_kit(models(), SETTINGS, tmp_path)
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_progress_without_a_terminal_is_a_line_for_each_twentieth(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is written over, and the last visit is always shown."""
+    for done in range(1, 51):
+        runner._show(done, 50, 2.0 * (50 - done))
+    runner._show(2, 2, 0.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 21
+    assert lines[0] == "3 of 50 visits, about 94 s left"
+    assert lines[-1] == "2 of 2 visits, about 0 s left"

@@ -1,4 +1,4 @@
-"""Does a kit run on another machine as it does here?"""
+"""Tests of `nas.latency.measuring.targets`: running a kit on this machine, by ssh and by adb."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nas.errors import NasError, RunFailedError
 from nas.latency.measuring.kit import EMPTY, MANIFEST, SENTINEL, RunSettings, write_kit
 from nas.latency.measuring.onnx_models import unit_model
 from nas.latency.measuring.samples import read_results
-from nas.latency.measuring.targets import Adb, Ssh, ThisMachine, measured_so_far, parse_target, stream
+from nas.latency.measuring.targets import Adb, Ssh, ThisMachine, parse_target, results_so_far, stream
 from nas.networks.architecture import Block
 from nas.networks.operators import Unit
 
@@ -39,7 +39,7 @@ def kit(tmp_path: Path) -> Path:
 
 
 def identity(kit: Path) -> str:
-    """What the results of the kit must name."""
+    """The identity of the kit, which its results must name."""
     return str(json.loads((kit / MANIFEST).read_text())["kit"])
 
 
@@ -86,13 +86,13 @@ def test_another_machine_is_measured_over_ssh(host: Ssh, kit: Path, tmp_path: Pa
     """The kit travels there, and its samples come back line by line."""
     results = tmp_path / "results.jsonl"
     host.run(kit, identity(kit), results)
-    found = read_results(results, identity(kit))
-    assert found.timings.keys() == {SENTINEL, EMPTY}
-    assert found.visits == 4
+    measured = read_results(results, identity(kit))
+    assert measured.timings.keys() == {SENTINEL, EMPTY}
+    assert measured.visits == 4
 
 
 def test_a_run_over_ssh_goes_on_where_it_stopped(host: Ssh, kit: Path, tmp_path: Path) -> None:
-    """What came before the connection was lost is not measured again, even where the other machine lost it."""
+    """Visits from before the connection was lost are not repeated, even where the other machine lost them."""
     results = tmp_path / "results.jsonl"
     host.run(kit, identity(kit), results)
     kept = results.read_text().splitlines(keepends=True)[:3]
@@ -123,22 +123,22 @@ def test_a_program_that_is_not_installed_is_named(
 
 
 def test_another_machine_goes_on_from_whole_lines(kit: Path, tmp_path: Path) -> None:
-    """What a kill has left of a line must not run into the lines that follow; a file of something else stays."""
+    """An incomplete last line is cut off, so that the next line is whole; a file of something else is left alone."""
     results = tmp_path / "results.jsonl"
-    assert measured_so_far(results) == b""
+    assert results_so_far(results) == b""
     ThisMachine().run(kit, identity(kit), results)
     whole = results.read_bytes()
     for cut, kept in ((whole[:-1], whole), (whole[:-3], whole[: whole.rindex(b"\n", 0, -1) + 1])):
         results.write_bytes(cut)
-        assert measured_so_far(results) == results.read_bytes() == kept
+        assert results_so_far(results) == results.read_bytes() == kept
     results.write_bytes(b"notes")
     with pytest.raises(NasError, match="holds no results of a kit"):
-        measured_so_far(results)
+        results_so_far(results)
     assert results.read_bytes() == b"notes"
 
 
 def test_what_was_measured_before_a_connection_was_lost_is_kept(tmp_path: Path) -> None:
-    """Whole lines; half a line is of no use."""
+    """Complete lines are appended; half a line is dropped."""
     results = tmp_path / "results.jsonl"
     code = "import sys; print('one'); print('two'); sys.stdout.write('thr'); sys.stdout.flush(); sys.exit(255)"
     with pytest.raises(RunFailedError, match=r"exit code 255.* the same command goes on from there"):

@@ -1,4 +1,4 @@
-"""Does a handful of measurements tell the table of a device, and does it say how well?"""
+"""Tests of `nas.latency.modelling.adapt`: the table of a new device from a few measurements, and its error."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def made_up(count: int, seed: int) -> np.ndarray:
 
 
 def known_devices(count: int) -> KnownDevices:
-    """Made-up devices that are known."""
+    """Made-up known devices."""
     return KnownDevices(made_up(count, seed=1), PROBLEM.amounts)
 
 
-def chosen_samples(known: KnownDevices, count: int = 10) -> list[int]:
+def chosen_samples(devices: KnownDevices, count: int = 10) -> list[int]:
     """The networks to measure."""
-    return choose(known, PROBLEM.counts, PROBLEM.counts, count)
+    return choose(devices, PROBLEM.counts, PROBLEM.counts, count)
 
 
-def error_on_others(known: KnownDevices, measured_ms: np.ndarray, true_ms: np.ndarray, rows: list[int]) -> float:
+def error_on_others(devices: KnownDevices, measured_ms: np.ndarray, true_ms: np.ndarray, rows: list[int]) -> float:
     """Mean relative error on the networks that were not sampled."""
-    costs = adapted_costs(known, PROBLEM.counts[rows], measured_ms[rows])
+    costs = adapted_costs(devices, PROBLEM.counts[rows], measured_ms[rows])
     rest = np.delete(np.arange(len(true_ms)), rows)
     return compare(PROBLEM.counts[rest] @ costs, true_ms[rest]).mape
 
@@ -65,53 +65,53 @@ def error_on_others(known: KnownDevices, measured_ms: np.ndarray, true_ms: np.nd
 @pytest.mark.parametrize(("count", "most"), [(12, 0.01), (1, 0.03)])
 def test_a_device_is_recovered_from_ten_networks(count: int, most: float) -> None:
     """With many known devices and with one; its own scale does not matter."""
-    known = known_devices(count)
-    rows = chosen_samples(known)
+    devices = known_devices(count)
+    rows = chosen_samples(devices)
     for scale in (1.0, 1000.0):
         true_ms = scale * PROBLEM.counts @ made_up(1, seed=2)[0]
-        unadapted = PROBLEM.counts @ known.latencies[0]
-        assert error_on_others(known, true_ms, true_ms, rows) < most
+        unadapted = PROBLEM.counts @ devices.latencies[0]
+        assert error_on_others(devices, true_ms, true_ms, rows) < most
         assert compare(unadapted * true_ms.mean() / unadapted.mean(), true_ms).mape > 2 * most
 
 
 def test_one_wild_measurement_does_little_harm() -> None:
     """Twice the latency, as of a phone that has become hot."""
-    known = known_devices(12)
-    rows = chosen_samples(known)
+    devices = known_devices(12)
+    rows = chosen_samples(devices)
     true_ms = PROBLEM.counts @ made_up(1, seed=2)[0]
     for wild in rows:
         measured_ms = true_ms.copy()
         measured_ms[wild] *= 2
-        assert error_on_others(known, measured_ms, true_ms, rows) < 0.03
+        assert error_on_others(devices, measured_ms, true_ms, rows) < 0.03
 
 
 def test_a_left_out_sample_is_predicted_without_it() -> None:
-    """Whatever it says, its own prediction stays; and the error is that of networks that were not measured."""
-    known = known_devices(12)
+    """A sample does not change its own prediction; the error matches that on networks that were not measured."""
+    devices = known_devices(12)
     rng = np.random.default_rng(3)
     true_ms = PROBLEM.counts @ made_up(1, seed=2)[0]
     measured_ms = true_ms * np.exp(rng.normal(0, 0.03, len(true_ms)))
-    rows = chosen_samples(known, 20)
-    left_out = leave_one_out(known, PROBLEM.counts[rows], measured_ms[rows])
+    rows = chosen_samples(devices, 20)
+    left_out = leave_one_out(devices, PROBLEM.counts[rows], measured_ms[rows])
     changed = measured_ms[rows].copy()
     changed[7] *= 3
-    assert leave_one_out(known, PROBLEM.counts[rows], changed)[7] == left_out[7]
-    told = compare(left_out, measured_ms[rows]).mape
-    assert 0.5 < told / error_on_others(known, measured_ms, measured_ms, rows) < 2
+    assert leave_one_out(devices, PROBLEM.counts[rows], changed)[7] == left_out[7]
+    left_out_error = compare(left_out, measured_ms[rows]).mape
+    assert 0.5 < left_out_error / error_on_others(devices, measured_ms, measured_ms, rows) < 2
 
 
 def test_the_choice_is_better_than_chance() -> None:
     """And it is always the same, names nothing twice, and looks at no measurement."""
-    known = known_devices(12)
-    rows = chosen_samples(known)
-    assert rows == chosen_samples(known)
+    devices = known_devices(12)
+    rows = chosen_samples(devices)
+    assert rows == chosen_samples(devices)
     assert len(set(rows)) == 10
     rng = np.random.default_rng(4)
     true_ms = PROBLEM.counts @ made_up(8, seed=5).T
     noisy = true_ms * np.exp(rng.normal(0, 0.03, true_ms.shape))
-    by_choice = [error_on_others(known, noisy[:, i], true_ms[:, i], rows) for i in range(8)]
+    by_choice = [error_on_others(devices, noisy[:, i], true_ms[:, i], rows) for i in range(8)]
     by_chance = [
-        error_on_others(known, noisy[:, i], true_ms[:, i], rng.choice(len(NETWORKS), 10, replace=False).tolist())
+        error_on_others(devices, noisy[:, i], true_ms[:, i], rng.choice(len(NETWORKS), 10, replace=False).tolist())
         for i in range(8)
     ]
     assert np.mean(by_choice) < np.mean(by_chance)
@@ -126,17 +126,17 @@ def test_a_number_of_samples_that_cannot_be_chosen_is_refused(count: int) -> Non
 
 def table(name: str, latencies: np.ndarray, calibration: Calibration | None = None) -> LatencyTable:
     """A table with these rows for UNIT_KEYS."""
-    told = "not stated"
+    not_stated = "not stated"
     conditions = TableFormat(
         device=name,
-        soc=told,
-        cores=told,
+        soc=not_stated,
+        cores=not_stated,
         threads="1",
-        runtime=told,
-        runtime_version=told,
-        execution_provider=told,
+        runtime=not_stated,
+        runtime_version=not_stated,
+        execution_provider=not_stated,
         precision="float32",
-        date=told,
+        date=not_stated,
         protocol="made up",
         calibration=calibration or Calibration(),
         sources={"measured": (Citation(title=f"made up: {name}", url="", licence="none", use="tests"),)},
@@ -180,7 +180,7 @@ def test_a_table_of_whole_networks_and_of_units() -> None:
 
 
 def test_the_sources_calibration_is_carried_over() -> None:
-    """A unit alone stays a unit alone, and what a network costs beyond its units is found."""
+    """Units timed alone keep their latency, and the latency of a network beyond its units is fitted."""
     calibration = Calibration(scale=1.25, offset_ms=2.0)
     sources = [replace(s, conditions=s.conditions.model_copy(update={"calibration": calibration})) for s in SOURCES]
     true = table("new", made_up(1, seed=2)[0], Calibration(scale=1.25, offset_ms=2.0))
@@ -292,21 +292,21 @@ def test_measurements_are_not_overwritten_by_choosing_again(tmp_path: Path, caps
 
 
 def test_fewer_samples_than_a_table_needs_are_not_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They would be measured for nothing."""
+    """No table could be made from them."""
     assert main(choosing(tmp_path, LEAST_SAMPLES - 1)) == 2
     assert f"at least {LEAST_SAMPLES} samples must be chosen" in capsys.readouterr().err
     assert not (tmp_path / "samples.csv").exists()
 
 
 def test_the_command_names_every_problem_of_the_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its line; and what is missing from the words."""
+    """Each problem has its line; missing options are named."""
     path = tmp_path / "samples.csv"
     path.write_text("sample,latency_ms\nmobilenet_v3_large,\nno_such_thing,3\nmobilenet_v2,-1\nx.json,1\na,b,c\n")
     words = ["adapt", "pixel_lut", "--samples", str(path), "--name", "new", "--out", str(tmp_path / "tables")]
     assert main(words) == 2
-    told = capsys.readouterr().err
+    errors = capsys.readouterr().err
     for number in range(2, 7):
-        assert f"samples.csv:{number})" in told
+        assert f"samples.csv:{number})" in errors
     path.write_text("unit,latency_ms\n")
     assert main(words) == 2
     assert "the first line must be sample,latency_ms" in capsys.readouterr().err
@@ -339,7 +339,7 @@ def test_a_network_of_help() -> None:
 
 
 def test_the_benchmark_ranks_a_made_up_world() -> None:
-    """Adapting beats the source as it is, and samples that cannot be are refused."""
+    """Adapting beats using a source table as it is; impossible numbers of samples are refused."""
     names = tuple(f"d{i}" for i in range(4))
     noise = np.exp(np.random.default_rng(6).normal(0, 0.01, (4, len(NETWORKS))))
     problem = Problem.of(names, NETWORKS, made_up(4, seed=7) @ PROBLEM.counts.T * noise)

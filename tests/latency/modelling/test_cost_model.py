@@ -1,11 +1,11 @@
-"""Does the cost model find what made its samples, and is it checked on what it has not seen?"""
+"""Tests of `nas.latency.modelling.cost_model`: fitting known coefficients, and cross-validation."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from nas.latency.modelling.cost_model import AMOUNTS, Sample, amounts, cross_validate, fit_cost_model
+from nas.latency.modelling.cost_model import AMOUNTS, PublishedSample, amounts, cross_validate, fit_cost_model
 from nas.networks.architecture import Block
 from nas.networks.operators import Unit, units
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_large
@@ -15,20 +15,20 @@ from nas.networks.space.search_space import load_space
 TRUTH = np.array([0.2, 0.4, 1.0, 2.0, 0.5, 0.7, 0.6, 0.02])
 
 
-def synthetic(count: int, *, group: str = "a", factor: float = 1.0, seed: int = 0) -> list[Sample]:
+def synthetic(count: int, *, group: str = "a", factor: float = 1.0, seed: int = 0) -> list[PublishedSample]:
     """Samples of one unit each, with exactly the latencies of TRUTH times `factor`."""
     every = load_space("mbv3").units()
     # The stems are few: always some of them.
     stems = [unit for unit in every if unit.block.op == "conv" and unit.block.kernel_size == 3]
     chosen = np.random.default_rng(seed).choice(len(every), count, replace=False)
     return [
-        Sample(f"{group} {i}", group, f"{group} {i}", (unit,), factor * float(amounts([unit]) @ TRUTH))
+        PublishedSample(f"{group} {i}", group, f"{group} {i}", (unit,), factor * float(amounts([unit]) @ TRUTH))
         for i, unit in enumerate([*stems, *(every[i] for i in chosen)])
     ]
 
 
 def test_known_coefficients_are_found_again() -> None:
-    """From exact samples, exactly; the model then costs units it has not seen."""
+    """From exact samples the coefficients are exact, and so are the latencies of other units."""
     model = fit_cost_model(synthetic(300))
     assert model.coefficients == pytest.approx(tuple(TRUTH), rel=1e-6)
     network = units(mobilenet_v3_large())
@@ -52,17 +52,18 @@ def test_differences_share_the_scale_of_their_source() -> None:
         with_se = Unit(Block("mbconv", 40, 3, 1, 120, 32, "hsigmoid", "relu"), 40, side, side)
         plain = Unit(Block("mbconv", 40, 3, 1, 120, activation="relu"), 40, side, side)
         difference = 1.7 * float((amounts([with_se]) - amounts([plain])) @ TRUTH)
-        added.append(Sample(f"se {side}", "se", f"se {side}", (with_se,), difference, (plain,), scale_of="b"))
+        added.append(PublishedSample(f"se {side}", "se", f"se {side}", (with_se,), difference, (plain,), scale_of="b"))
     samples = [*synthetic(200), *synthetic(200, group="b", factor=1.7, seed=1), *added]
     assert fit_cost_model(samples, free=("b",)).scales == {"b": pytest.approx(1.7, rel=1e-3)}
     assert cross_validate(samples, free=("b",))["se"].worst < 0.02
 
 
 def test_coefficients_are_never_negative() -> None:
-    """Noise cannot make an operation earn time."""
+    """Noise cannot make a coefficient negative."""
     rng = np.random.default_rng(3)
     noisy = [
-        Sample(s.name, s.group, s.family, s.units, s.latency_ms * float(rng.uniform(0.5, 1.5))) for s in synthetic(60)
+        PublishedSample(s.name, s.group, s.family, s.units, s.latency_ms * float(rng.uniform(0.5, 1.5)))
+        for s in synthetic(60)
     ]
     assert min(fit_cost_model(noisy).coefficients) >= 0
 
@@ -84,26 +85,26 @@ def test_families_are_held_out_whole() -> None:
     """Only one family has h-swish. Held out, its cost cannot be known; a leak of one of its samples would tell it."""
     space_units = [unit for unit in load_space("mbv3").units() if unit.block.activation == "relu"]
     plain = [
-        Sample(f"{i}", "plain", f"family {i}", (unit,), float(amounts([unit]) @ TRUTH))
+        PublishedSample(f"{i}", "plain", f"family {i}", (unit,), float(amounts([unit]) @ TRUTH))
         for i, unit in enumerate(space_units[::10])
     ]
     hswish_units = [Unit(Block("conv", 64, 1, 1, activation="hswish"), 8, side, side) for side in range(20, 40)]
     truth = TRUTH.copy()
     truth[[amount.name for amount in AMOUNTS].index("hswish")] = 50.0
     family = [
-        Sample(f"h {i}", "hswish", "the only one", (unit,), float(amounts([unit]) @ truth))
+        PublishedSample(f"h {i}", "hswish", "the only one", (unit,), float(amounts([unit]) @ truth))
         for i, unit in enumerate(hswish_units)
     ]
     held_out = cross_validate([*plain, *family])["hswish"]
     assert held_out.bias < -0.9
-    leaking = [Sample(s.name, s.group, s.name, s.units, s.latency_ms) for s in family]
+    leaking = [PublishedSample(s.name, s.group, s.name, s.units, s.latency_ms) for s in family]
     assert abs(cross_validate([*plain, *leaking])["hswish"].bias) < 0.01
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
     """One family, and a free source without samples."""
     samples = synthetic(5)
-    alone = [Sample(s.name, s.group, "one", s.units, s.latency_ms) for s in samples]
+    alone = [PublishedSample(s.name, s.group, "one", s.units, s.latency_ms) for s in samples]
     with pytest.raises(ValueError, match="at least two families"):
         cross_validate(alone)
     with pytest.raises(ValueError, match="no sample fits the scale of b"):

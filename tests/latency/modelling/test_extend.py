@@ -1,4 +1,4 @@
-"""Does a table get the rows that its model would have given it, and no others?"""
+"""Tests of `nas.latency.modelling.extend`: a table gets the rows that its model gives, and no others."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def with_model(table: LatencyTable, model: ModelFormat | None) -> LatencyTable:
 
 def test_the_shipped_table_models_its_own_rows_again(table: LatencyTable) -> None:
     """Its coefficients are exact: each modelled row comes out as it stands, to the six digits of the file."""
-    kept = {key: row for key, row in table.rows.items() if row.source != "modelled"}
-    again = with_modelled(replace(table, rows=kept), [parse_unit(key) for key in table.rows])
+    other_rows = {key: row for key, row in table.rows.items() if row.source != "modelled"}
+    again = with_modelled(replace(table, rows=other_rows), [parse_unit(key) for key in table.rows])
     assert again.rows.keys() == table.rows.keys()
     for key, row in table.rows.items():
         assert f"{again.rows[key].latency_ms:.6g}" == f"{row.latency_ms:.6g}"
@@ -53,7 +53,7 @@ def test_only_missing_units_get_rows(table: LatencyTable) -> None:
 
 
 def test_a_table_without_a_model_is_extended_by_nothing(table: LatencyTable) -> None:
-    """It is as good as before for what it has."""
+    """Its own rows can still be used."""
     bare = with_model(table, None)
     assert with_modelled(bare, units(mobilenet_v3_large())) is bare
     with pytest.raises(NasError, match="pixel_lut has no cost model to extend it by"):
@@ -75,11 +75,11 @@ def test_a_measured_table_models_by_its_rows(table: LatencyTable) -> None:
 
 def test_operations_that_the_model_never_saw_are_refused_by_name(table: LatencyTable) -> None:
     """With the unit, the operations and what the model knows; the rows that it could have had are not added."""
-    with pytest.raises(NasError, match="cannot tell what 2 units cost") as caught:
+    with pytest.raises(NasError, match="cannot tell the latency of 2 units,") as caught:
         with_modelled(table, [SHUFFLE, *units(mobilenet_v3_large(resolution=256)), GROUPED])
-    said = str(caught.value)
-    assert f"{SHUFFLE.key} (split, concat, shuffle), {GROUPED.key} (grouped_conv)." in said
-    assert "It knows add, conv, depthwise, gate, pool." in said
+    message = str(caught.value)
+    assert f"{SHUFFLE.key} (split, concat, shuffle), {GROUPED.key} (grouped_conv)." in message
+    assert "It was fitted to add, conv, depthwise, gate, pool." in message
     with pytest.raises(NasError, match="product"):
         with_modelled(table, units(reference("mobilevit_xxs")))
 
@@ -97,7 +97,7 @@ def test_another_programs_model_is_refused(table: LatencyTable) -> None:
         with pytest.raises(NasError, match=f"but differs in {odd}"):
             cost_model_of(with_model(table, model.model_copy(update={"coefficients": coefficients})))
     unexplained = table.conditions.model_copy(update={"sources": {"published": ()}})
-    with pytest.raises(NasError, match="must say under 'sources'"):
+    with pytest.raises(NasError, match="must name the sources of its modelled rows"):
         cost_model_of(replace(table, conditions=unexplained))
 
 
@@ -109,11 +109,11 @@ def test_a_model_that_gives_no_latency_is_refused(table: LatencyTable) -> None:
         name: c.model_copy(update={"value": float(name == "squeezed")}) for name, c in model.coefficients.items()
     }
     odd = with_model(table, model.model_copy(update={"coefficients": coefficients}))
-    wanted = units(mobilenet_v3_large(resolution=256))
-    squeezing = [unit for unit in wanted if unit.block.se_channels]
+    new_units = units(mobilenet_v3_large(resolution=256))
+    squeezing = [unit for unit in new_units if unit.block.se_channels]
     assert with_modelled(odd, squeezing).missing(squeezing) == []
     with pytest.raises(NasError, match=r"must give latencies above 0, but gives 0 ms for conv_256x256_i3_o16"):
-        with_modelled(odd, wanted)
+        with_modelled(odd, new_units)
 
 
 def test_the_command_writes_a_table_that_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +129,7 @@ def test_the_command_writes_a_table_that_reads(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["pixel_lut"], "say what the table is to be extended for: --network NAME or --space NAME"),
         (["pixle", "--network", "mnasnet_a1"], "unknown device 'pixle'"),
@@ -138,11 +138,11 @@ def test_the_command_writes_a_table_that_reads(tmp_path: Path, capsys: pytest.Ca
     ],
 )
 def test_what_cannot_be_extended_writes_nothing(
-    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line on stderr and exit code 2."""
     assert main(["extend", *words, "--out", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {said}")
+    assert capsys.readouterr().err.startswith(f"error: {message}")
     assert not (tmp_path / "out").exists()
 
 
@@ -156,11 +156,11 @@ def test_a_table_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pyte
 
 def test_a_missing_row_names_the_remedy(table: LatencyTable) -> None:
     """Modelling, where the table has a model."""
-    wanted = units(mobilenet_v3_large(resolution=256))
+    new_units = units(mobilenet_v3_large(resolution=256))
     with pytest.raises(NasError, match=r"or model them: python -m nas\.latency extend "):
-        table.require(wanted)
+        table.require(new_units)
     with pytest.raises(NasError, match=r"how each table is made\)\.$"):
-        with_model(table, None).require(wanted)
+        with_model(table, None).require(new_units)
     # Nothing is advised that would fail.
     with pytest.raises(NasError, match=r"how each table is made\)\.$"):
-        table.require([*wanted, SHUFFLE])
+        table.require([*new_units, SHUFFLE])

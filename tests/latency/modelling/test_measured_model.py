@@ -1,4 +1,4 @@
-"""Does a table that was measured tell what units cost that were not timed, by those that were?"""
+"""Tests of `nas.latency.modelling.measured_model`: latencies of units that were not timed, from those that were."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from nas.networks.operators import Unit
 SIDES = (7, 14, 28, 56)
 
 
-def unit(side: int, given: int, hidden: int, made: int) -> Unit:
-    return Unit(Block("mbconv", made, 3, 1, hidden, activation="relu"), given, side, side)
+def unit(side: int, in_channels: int, hidden: int, out_channels: int) -> Unit:
+    return Unit(Block("mbconv", out_channels, 3, 1, hidden, activation="relu"), in_channels, side, side)
 
 
 def device_ms(one: Unit, block: int = 1) -> float:
     """A device that takes so long for each element that it computes and each that it moves, in whole blocks."""
-    given, hidden, made = (
+    in_channels, hidden, out_channels = (
         -(-channels // block) * block for channels in (one.in_channels, one.block.hidden_channels, one.out_channels)
     )
-    macs = hidden * (given + 9 + made)
+    macs = hidden * (in_channels + 9 + out_channels)
     return 1e-6 * one.height * one.width * (20 * macs / 1000 + 0.3 * hidden) + 0.01
 
 
 def rows(block: int = 1) -> dict[str, float]:
     shapes = [(16, 64, 24), (24, 72, 40), (40, 120, 40), (40, 240, 80), (64, 384, 96), (80, 200, 80), (96, 480, 160)]
-    found = [unit(side, *shape) for side in SIDES for shape in shapes]
-    return {one.key: device_ms(one, block) for one in found}
+    units = [unit(side, *shape) for side in SIDES for shape in shapes]
+    return {one.key: device_ms(one, block) for one in units}
 
 
 def table(latency_ms: dict[str, float]) -> LatencyTable:
@@ -65,7 +65,7 @@ def test_units_take_as_long_as_measured_ones_like_them() -> None:
 
 
 def test_rows_are_checked_by_those_that_were_held_out() -> None:
-    """A device that the model can express is told almost exactly; noise of 10 % is seen."""
+    """The error is almost 0 on a device that the model can express, and larger with noise of 10 %."""
     exact = cross_validate(rows(16))
     assert exact.count == len(rows())
     assert exact.mape < 0.05
@@ -91,7 +91,7 @@ def test_what_rows_cannot_tell_is_refused() -> None:
     """Operations that no measured unit has, and too few units."""
     measured = table(rows())
     squeezing = replace(unit(28, 40, 120, 40), block=Block("mbconv", 40, 3, 1, 120, 8, "hsigmoid", "relu"))
-    with pytest.raises(NasError, match=r"cannot tell what .*_se8_relu costs, because none of them has gate, pool"):
+    with pytest.raises(NasError, match=r"cannot tell the latency of .*_se8_relu, because none of them has gate, pool"):
         with_estimated(measured, measured_model_of(measured), [squeezing])
     with pytest.raises(NasError, match="at least 24 measured rows, but there are 3"):
         fit_measured_model(dict(list(rows().items())[:3]))

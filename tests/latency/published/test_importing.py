@@ -1,4 +1,4 @@
-"""Does a CSV of somebody's own become a table, and is everything told that is wrong with it?"""
+"""Tests of `nas.latency.published.importing`: a table from a CSV, with all of its problems reported at once."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         import_table(write(tmp_path, "\n".join(lines)), "board", Document(conditions, "board.yaml"))
     problems = caught.value.problems
-    said = ["'soc' is missing", "sock", "given twice, first in line 2", "not a unit: 'foo'", "must be above 0"]
-    said.append("must have 3 fields")
-    for words in said:
+    expected = ["'soc' is missing", "sock", "given twice, first in line 2", "not a unit: 'foo'", "must be above 0"]
+    expected.append("must have 3 fields")
+    for words in expected:
         assert sum(words in problem for problem in problems) == 1, words
     assert [problem.split("timings.csv:")[1] for problem in problems if "timings.csv" in problem] == [
         "3)",
@@ -70,7 +70,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", "must start with a line that names its columns"),
         ("unit,latency\nx,1\n", "the column latency_ms is missing"),
@@ -79,11 +79,11 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         ("unit,latency_ms\n", "there are no rows below the names"),
     ],
 )
-def test_a_csv_in_another_layout_is_refused(text: str, said: str, tmp_path: Path) -> None:
+def test_a_csv_in_another_layout_is_refused(text: str, expected: str, tmp_path: Path) -> None:
     """Saying what it must be."""
     with pytest.raises(ConfigError) as caught:
         import_table(write(tmp_path, text), "board", Document(CONDITIONS, "x"))
-    assert any(said in problem for problem in caught.value.problems)
+    assert any(expected in problem for problem in caught.value.problems)
 
 
 def test_rows_must_be_explained(tmp_path: Path) -> None:

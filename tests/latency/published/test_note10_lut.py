@@ -1,4 +1,4 @@
-"""Is latency_tables/note10_lut what was published, complete for once-for-all's space, and honest about the rest?"""
+"""latency_tables/note10_lut has all units of once-for-all's space, and says which rows are modelled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_width_12_is_published_from_160_pixels_up(resolution: int) -> None:
 
 @pytest.mark.parametrize("resolution", [r for r in SPACE_RESOLUTIONS if r < RESOLUTIONS[0]])
 def test_small_resolutions_are_modelled(resolution: int) -> None:
-    """But for what does not depend on the resolution, or is of a side that occurs at a larger one."""
+    """Except units that do not depend on the resolution, or whose side occurs at a larger one."""
     assert TABLE.estimate(ofa_mobilenet_v3(width=WIDTH, resolution=resolution)).share("modelled") > 0.4
 
 

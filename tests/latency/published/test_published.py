@@ -1,4 +1,4 @@
-"""Are published figures read as what they are?"""
+"""Tests of the readers of published figures in `nas.latency.published`."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_blocks_with_a_shortcut_that_no_unit_has_are_left_out(tmp_path: Path) ->
 
 
 def test_tf_nas_blocks_that_were_never_timed_are_left_out(tmp_path: Path) -> None:
-    """Of fewer hidden channels than input channels, negative or not; every eighth of the others is kept, ungzipped."""
+    """Of fewer hidden channels than input channels, negative or not; every eighth of the others is kept, unzipped."""
     key = "MBInvertedResBlock_14_80_160_112_k5_s1_swish"
     lines = [f"titan_rtx_bs32,{key},{hidden}.0,{hidden - 72.5}" for hidden in (72, 80, 84, 88)]
     lines += ["titan_rtx_bs32,base,,1.9", f"xeon_gold6130_bs1,{key},88.0,7"]
@@ -142,13 +142,13 @@ def test_figures_for_one_unit_are_one_row() -> None:
 
 
 def test_figures_that_are_not_wanted_are_not_checked(tmp_path: Path) -> None:
-    """A negative figure that is left out is no problem; one that is wanted names its line."""
+    """A negative figure in a row that is left out is no problem; in another row it is an error that names the line."""
     path = write(tmp_path, "x.csv", "latency_ms\n-1\n2\n")
     unit = parse_unit("pool_7x7_i960")
-    kept = read_published(
+    figures = read_published(
         path, ["latency_ms"], lambda row: PublishedUnit(unit, 2.0) if row["latency_ms"] == "2" else None
     )
-    assert [figure.latency_ms for figure in kept] == [2.0]
+    assert [figure.latency_ms for figure in figures] == [2.0]
     with pytest.raises(NasError, match=r"must be a number above 0, but is -1 .*x\.csv:2"):
         read_published(path, ["latency_ms"], lambda row: PublishedUnit(unit, float(row["latency_ms"])))
 
@@ -163,7 +163,7 @@ def test_the_ablation_differs_in_h_swish_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, r"cannot read the published latencies in .*latency_tables/README\.md says where to get them"),
         ("", r"must have the columns family, width, res, pixel1_ms too, but has none"),
@@ -178,10 +178,10 @@ def test_the_ablation_differs_in_h_swish_alone() -> None:
         ("family,width,res,pixel1_ms\nmobilenet_v2,1,224,0\n", r"a latency must be a number above 0, but is 0 .*:2"),
     ],
 )
-def test_a_file_in_another_layout_is_one_line(text: str | None, said: str, tmp_path: Path) -> None:
+def test_a_file_in_another_layout_is_one_line(text: str | None, message: str, tmp_path: Path) -> None:
     """Missing, empty, without columns, with rows that make no sense."""
     if text is not None:
         write(tmp_path, GOOGLE_NETWORKS, text)
-    with pytest.raises(NasError, match=said) as caught:
+    with pytest.raises(NasError, match=message) as caught:
         google_networks(tmp_path)
     assert "\n" not in str(caught.value)
