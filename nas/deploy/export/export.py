@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from nas.deploy.export.agreement import check_agreement, random_images
 from nas.deploy.export.formats import cannot_run, check_installed, format_called, open_file, versions, write_file
 from nas.deploy.export.manifest import Manifest, save_with_manifest
-from nas.errors import NasError, RunFailedError
+from nas.deploy.weights import load_fitting_weights
+from nas.errors import RunFailedError
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
 from nas.networks.deployed import has_branches
@@ -77,21 +78,10 @@ def _load(network: nn.Module, architecture: Architecture, weights: Mapping[str, 
     """Put what fits of `weights` into `network`; returns a sentence that says which of its weights are trained."""
     if weights is None:
         return "no trained weights were kept: all weights are fresh from initialisation"
-    wanted = network.state_dict()
-    fitting = {name: weight for name, weight in weights.items() if _fits(weight, wanted.get(name))}
-    classifier = f"{len(architecture.blocks) - 1}."
-    may_differ = {name for name in wanted.keys() & weights.keys() if name.startswith(classifier)}
-    odd = sorted((wanted.keys() | weights.keys()) - fitting.keys() - may_differ)
-    if odd:
-        raise NasError(
-            f"the weights must be of the network {architecture.fingerprint} but for its classifier, "
-            f"but {len(odd)} tensors differ, such as {', '.join(odd[:3])}. Give the weights of this network's proxy."
-        )
-    network.load_state_dict(fitting, strict=False)
-    fresh = [name for name in wanted if name not in fitting]
+    fresh = load_fitting_weights(network, architecture, weights)
     if not fresh:
         return f"all weights short-trained on {trained_on}"
-    classes = next(len(weight) for name, weight in weights.items() if name.startswith(classifier))
+    classes = len(weights[fresh[0]])
     return (
         f"features short-trained on {trained_on}; "
         f"the classifier is untrained: {architecture.classes} classes instead of {classes}"
@@ -176,10 +166,6 @@ def _checked(
 def _random_batches(resolution: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(_SEED)
     return [random_images(size, resolution, generator) for size in _BATCH_SIZES]
-
-
-def _fits(weight: Tensor, wanted: Tensor | None) -> bool:
-    return wanted is not None and weight.shape == wanted.shape
 
 
 def _write(network: nn.Module, resolution: int, path: Path) -> None:

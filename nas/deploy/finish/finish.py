@@ -28,6 +28,7 @@ from nas.accuracy.training.processes import Processes
 from nas.accuracy.training.scores import Scores, score
 from nas.deploy.find import FoundNetwork
 from nas.deploy.trained import Preprocessing, TrainedNetwork, is_trained, save_trained
+from nas.deploy.weights import load_fitting_weights
 from nas.errors import NasError
 from nas.files import check_writable, shown, write_files
 from nas.networks.architecture import Architecture
@@ -111,24 +112,8 @@ def start_network(
     anything else does not fit.
     """
     network = build_network(architecture, seed=seed)
-    if weights is None:
-        return network
-    wanted = network.state_dict()
-    classifier = f"{len(architecture.blocks) - 1}."
-    fitting = {
-        name: weight
-        for name, weight in weights.items()
-        if name in wanted
-        and weight.shape == wanted[name].shape
-        and not (new_classifier and name.startswith(classifier))
-    }
-    odd = sorted(name for name in (wanted.keys() | weights.keys()) - fitting.keys() if not name.startswith(classifier))
-    if odd:
-        raise NasError(
-            f"the weights to start from must be of the network {architecture.fingerprint}, but {len(odd)} tensors "
-            f"differ, such as {', '.join(odd[:3])}"
-        )
-    network.load_state_dict(fitting, strict=False)
+    if weights is not None:
+        load_fitting_weights(network, architecture, weights, new_classifier=new_classifier)
     return network
 
 

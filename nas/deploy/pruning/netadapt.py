@@ -33,6 +33,7 @@ from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.training_identity import data_identity
 from nas.accuracy.training.tuning import tune
 from nas.config import Settings
+from nas.deploy.weights import weights_digest
 from nas.errors import NasError, RunFailedError
 from nas.files import shown
 from nas.networks.architecture import Architecture
@@ -137,7 +138,7 @@ def netadapt(
     identity = _identity(
         architecture, proxy(architecture), weights, device, target_ms, dataset, training, settings, seed
     )
-    path = _restored(checkpoint, identity) if checkpoint and checkpoint.exists() else None
+    path = _restored(checkpoint, identity, weights) if checkpoint and checkpoint.exists() else None
     if path is None:
         first = build_network(proxy(architecture))
         first.load_state_dict(dict(weights))
@@ -294,7 +295,7 @@ def _identity(
     facts = {
         "network": architecture.fingerprint,
         "proxy": trained.fingerprint,
-        "weights": float(sum(tensor.double().abs().sum() for tensor in weights.values())),
+        "weights": weights_digest(weights),
         "latency table": device,
         "target": target_ms,
         "data": dataset.name,
@@ -307,15 +308,19 @@ def _identity(
     return json.dumps(facts, sort_keys=True)
 
 
-def _restored(checkpoint: Path, identity: str) -> NetAdaptPath:
+def _restored(checkpoint: Path, identity: str, weights: Mapping[str, Tensor]) -> NetAdaptPath:
+    """The path in `checkpoint`. Raises NasError, naming what differs, where it is of another one."""
     content = read_sealed(checkpoint, _KIND)
-    if content["identity"] != identity:
-        before, now = json.loads(content["identity"]), json.loads(identity)
-        differing = ", ".join(
-            f"{key} ({before.get(key, 'not recorded')} instead of {now[key]})"
-            for key in now
-            if before.get(key) != now[key]
-        )
+    before, now = json.loads(content["identity"]), json.loads(identity)
+    if isinstance(before.get("weights"), float):
+        # Checkpoints of earlier versions hold the sum of the weights' magnitudes instead of their hash.
+        now["weights"] = float(sum(tensor.double().abs().sum() for tensor in weights.values()))
+    differing = ", ".join(
+        f"{key} ({before.get(key, 'not recorded')} instead of {now.get(key, 'nothing')})"
+        for key in {**now, **before}
+        if before.get(key) != now.get(key)
+    )
+    if differing:
         raise NasError(f"{shown(checkpoint)} is of another path: it differs in {differing}. Give another folder.")
     points = tuple(Point.from_json(point) for point in json.loads(content["points"]))
     return NetAdaptPath(points, content["weights"])
