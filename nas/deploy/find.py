@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from nas.deploy.export.export import deployed_network
+from nas.deploy.export.manifest import Manifest
 from nas.deploy.trained import Preprocessing, load_trained
 from nas.errors import NasError
 from nas.files import shown
 from nas.networks.architecture import Architecture
+from nas.networks.deployed import deployed
 from nas.networks.references import REFERENCES
 from nas.networks.references import find_network as find_architecture
 
@@ -56,6 +58,24 @@ class FoundNetwork:
         """
         network, sentence = deployed_network(self.architecture, self.weights, trained_on=self.trained_on)
         return network.eval(), f"trained on {self.trained_on}" if self.fully_trained else sentence
+
+    def float_manifest(self, format_name: str, weights: str) -> Manifest:
+        """The manifest of this network, as it is deployed, in float32; `weights` is the sentence that `deployed` gives.
+
+        What writing the file tells (its hashes, the versions, the check) is not yet in it.
+        """
+        return Manifest(
+            name=self.name,
+            format=format_name,
+            precision="float32",
+            any_batch=True,
+            architecture=deployed(self.architecture),
+            weights=weights,
+            labels=self.labels,
+            preprocessing=self.preprocessing,
+            versions={},
+            check={},
+        )
 
 
 def find_network(text: str, *, pick: str | None = None) -> FoundNetwork:

@@ -260,11 +260,10 @@ def _option(name: str) -> str:
 def _float_model(text: str, pick: str | None) -> tuple[ModelProto, Manifest]:
     """The network that `text` means as an ONNX model of float32, and what is known of it."""
     from nas.deploy.export.export import export_file
-    from nas.deploy.export.manifest import Manifest, load_manifest
+    from nas.deploy.export.manifest import load_manifest
     from nas.deploy.find import find_network
     from nas.deploy.inference.model import is_exported, refuse_pick
     from nas.deploy.quantisation.compress import load_onnx
-    from nas.networks.deployed import deployed
 
     if is_exported(text):
         refuse_pick(text, pick)
@@ -280,20 +279,8 @@ def _float_model(text: str, pick: str | None) -> tuple[ModelProto, Manifest]:
     if found.weights is None:
         raise NasError(f"{found.name} has no trained weights, so that nothing can be said of what it loses: train it")
     network, weights = found.deployed()
-    facts = Manifest(
-        name=found.name,
-        format="onnx",
-        precision="float32",
-        any_batch=True,
-        architecture=deployed(found.architecture),
-        weights=weights,
-        labels=found.labels,
-        preprocessing=found.preprocessing,
-        versions={},
-        check={},
-    )
     with tempfile.TemporaryDirectory() as folder:
-        path, manifest = export_file(network, facts, Path(folder))
+        path, manifest = export_file(network, found.float_manifest("onnx", weights), Path(folder))
         return load_onnx(path.read_bytes(), text), manifest
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,22 +131,10 @@ def _one(
     facts: tuple[str, tuple[str, ...] | None, Preprocessing | None, list[Tensor], str],
 ) -> tuple[Path, Manifest]:
     from nas.deploy.export.export import export_file
-    from nas.deploy.export.manifest import Manifest
-    from nas.networks.deployed import deployed
 
     weights, labels, preprocessing, batches, of = facts
-    manifest = Manifest(
-        name=arguments.name or found.name,
-        format=name,
-        precision="float32",
-        any_batch=True,
-        architecture=deployed(found.architecture),
-        weights=weights,
-        labels=labels,
-        preprocessing=preprocessing,
-        versions={},
-        check={},
-    )
+    manifest = found.float_manifest(name, weights)
+    manifest = replace(manifest, name=arguments.name or found.name, labels=labels, preprocessing=preprocessing)
     return export_file(network, manifest, arguments.out, batches=batches, of=of)
 
 

@@ -5,7 +5,6 @@ picks/NAME.json says which network it is, how it scored and how its export was c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from nas.deploy.export.export import OnnxCheck, deployed_network, export_onnx
+from nas.deploy.export.manifest import sha256_of
 from nas.errors import NasError
 from nas.files import write_json, writing
 from nas.networks.architecture import Architecture
@@ -141,7 +141,7 @@ def _exported(pick: Pick, folder: Path, weights_of: WeightsOf) -> ExportedPick:
             check = export_onnx(module, network.architecture, path)
     except NasError as error:
         return ExportedPick(pick, None, str(error))
-    return ExportedPick(pick, Export(path.name, _sha256(path), path.stat().st_size, sentence, check))
+    return ExportedPick(pick, Export(path.name, sha256_of(path), path.stat().st_size, sentence, check))
 
 
 def _copied(twin: ExportedPick, pick: Pick, folder: Path) -> ExportedPick:
@@ -162,15 +162,10 @@ def _kept(pick: Pick, folder: Path) -> Export | None:
         before = ExportedPick.from_json(json.loads((folder / f"{pick.slug}.json").read_text(encoding="utf-8")))
         if before.pick.trial.network != pick.trial.network or before.export is None:
             return None
-        return before.export if _sha256(folder / before.export.file) == before.export.sha256 else None
+        return before.export if sha256_of(folder / before.export.file) == before.export.sha256 else None
     except (OSError, ValueError, KeyError, TypeError, NasError):
         # Nothing there, or nothing that can be relied on: it is made again.
         return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_others(folder: Path, current: Mapping[str, bool]) -> None:

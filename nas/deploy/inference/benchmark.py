@@ -18,7 +18,6 @@ from nas.deploy.inference.model import is_exported
 from nas.deploy.inference.timing import DEFAULT_RUNS, Times, measure_interleaved, ratio_of
 from nas.errors import NasError
 from nas.files import shown
-from nas.networks.deployed import deployed
 
 _SECOND_MS = 1000
 
@@ -147,21 +146,11 @@ def _networks(text: str, folder: Path, resolutions: Sequence[int], pick: str | N
 
     found = find_network(text, pick=pick)
     network, weights = found.deployed()
+    manifest = replace(found.float_manifest("onnx", weights), preprocessing=None)  # that of one resolution alone
     files = []
     for resolution in resolutions or (found.architecture.resolution,):
-        manifest = Manifest(
-            name=found.name,
-            format="onnx",
-            precision="float32",
-            any_batch=True,
-            architecture=replace(deployed(found.architecture), resolution=resolution),
-            weights=weights,
-            labels=found.labels,
-            preprocessing=None,
-            versions={},
-            check={},
-        )
-        files.append(export_file(network, manifest, folder / found.architecture.fingerprint / str(resolution)))
+        resized = replace(manifest, architecture=replace(manifest.architecture, resolution=resolution))
+        files.append(export_file(network, resized, folder / found.architecture.fingerprint / str(resolution)))
     return files
 
 

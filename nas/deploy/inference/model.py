@@ -5,7 +5,7 @@ An exported file with its manifest, run by its own runtime; or whatever NETWORK 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,18 +70,7 @@ def open_model(text: str, *, pick: str | None = None, threads: int = 0) -> Model
 
     found = find_network(text, pick=pick)
     network, weights = found.deployed()
-    manifest = Manifest(
-        name=found.name,
-        format="torch",
-        precision="float32",
-        any_batch=True,
-        architecture=found.architecture,
-        weights=weights,
-        labels=found.labels,
-        preprocessing=found.preprocessing,
-        versions={"torch": str(torch.__version__)},
-        check={},
-    )
+    manifest = replace(found.float_manifest("torch", weights), versions={"torch": str(torch.__version__)})
 
     @torch.inference_mode()
     def run(images: NDArray[np.float32]) -> Logits:
