@@ -144,9 +144,9 @@ def _images(
     """The labels and the preprocessing as far as they are known, and the images to compare on (none: drawn ones)."""
     if source is None:
         return found.labels, found.preprocessing, [], "random images"
-    from nas.deploy.inference.images import load_images
+    from nas.deploy.inference.images import load_labelled_images
 
-    images = load_images(source, found.architecture, preprocessing=found.preprocessing)
+    images = load_labelled_images(source, found.architecture, preprocessing=found.preprocessing)
     fits = len(images.labels) == found.architecture.classes
     labels = found.labels or (images.labels if fits else None)
     return labels, images.preprocessing, _in_batches(images.some(_IMAGES)), f"validation images of {source}"

@@ -118,13 +118,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _finish(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -> int:
     from nas.accuracy.full_training.fine_tuning import Tuning
     from nas.deploy.find import find_network
-    from nas.deploy.finish.finish import check_classes, check_folder, finish, finished_architecture, load_images
+    from nas.deploy.finish.finish import check_classes, check_folder, finish, finished_architecture, load_training_data
 
     found = find_network(arguments.network, pick=arguments.pick)
     out = arguments.out or Path("trained") / found.name
     check_folder(out)
     resolution = arguments.resolution or found.architecture.resolution
-    images = load_images(arguments.data, resolution, progress=processes.first and sys.stderr.isatty())
+    images = load_training_data(arguments.data, resolution, progress=processes.first and sys.stderr.isatty())
     check_classes(found, images.dataset, new_classes=arguments.new_classes)
     architecture = finished_architecture(
         found.architecture, len(images.dataset.classes), resolution=resolution, max_stride=arguments.max_stride

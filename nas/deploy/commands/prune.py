@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nas.accuracy.training.settings import TrainingSettings
-    from nas.deploy.pruning.narrowing import Start
-    from nas.deploy.pruning.prune import Facts
+    from nas.deploy.pruning.narrowing import NarrowingStart
+    from nas.deploy.pruning.prune import NetworkFacts
     from nas.deploy.pruning.table_latency import TableLatency
     from nas.networks.architecture import Architecture
 
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from nas.deploy.find import find_network
     from nas.deploy.pruning.narrowing import load_start, narrowed_network
-    from nas.deploy.pruning.prune import check_drop, compared
+    from nas.deploy.pruning.prune import check_drop, compare_networks
     from nas.deploy.pruning.table_latency import TableLatency
     from nas.deploy.trained import save_trained
     from nas.files import check_writable, write_files
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     was, now = start.top1(start.architecture, start.weights), start.top1(architecture, weights)
     top1 = {split: {"before": was[split], "after": now[split]} for split in start.splits}
     # By the validation images: whoever tries until it passes must not have chosen by the test images.
-    before, after, ratio = compared(
+    before, after, ratio = compare_networks(
         (start.architecture, start.weights, was["validation"]),
         (architecture, weights, now["validation"]),
         latency_ms,
@@ -127,10 +127,10 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 
 def _pruned(
-    arguments: argparse.Namespace, start: Start, latency_ms: TableLatency, training: TrainingSettings
+    arguments: argparse.Namespace, start: NarrowingStart, latency_ms: TableLatency, training: TrainingSettings
 ) -> tuple[Architecture, Mapping[str, Tensor]]:
     """The pruned network, trained for so many epochs."""
-    from nas.deploy.pruning.narrowing import trained_on
+    from nas.deploy.pruning.narrowing import train_longer
     from nas.deploy.pruning.prune import count_macs, pruned_architecture, sparse_weights
     from nas.networks.channels import carried_weights
 
@@ -142,11 +142,15 @@ def _pruned(
         architecture = pruned_architecture(start.architecture, start.weights, cost, target, proxy=start.proxy)
         weights = carried_weights(start.weights, start.proxy(start.architecture), start.proxy(architecture))
     sparse = arguments.sparsity is not None
-    return architecture, trained_on(start, architecture, weights, training, seed=arguments.seed, hold_zeros=sparse)
+    return architecture, train_longer(start, architecture, weights, training, seed=arguments.seed, hold_zeros=sparse)
 
 
 def _print(
-    arguments: argparse.Namespace, before: Facts, after: Facts, ratio: float | None, test: Mapping[str, float] | None
+    arguments: argparse.Namespace,
+    before: NetworkFacts,
+    after: NetworkFacts,
+    ratio: float | None,
+    test: Mapping[str, float] | None,
 ) -> None:
     columns = ("", "top-1 %", "params", "MACs", "bytes", "packed", "zeros", "table ms", "measured ms")
     rows = [(name, *_row(facts)) for name, facts in (("before", before), ("after", after))]
@@ -160,7 +164,7 @@ def _print(
     print(f"wrote {arguments.out}")
 
 
-def _row(facts: Facts) -> tuple[str, ...]:
+def _row(facts: NetworkFacts) -> tuple[str, ...]:
     return (
         f"{facts.top1:.2f}",
         f"{facts.params:,}",

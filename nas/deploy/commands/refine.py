@@ -12,7 +12,7 @@ from nas.errors import NasError
 
 if TYPE_CHECKING:
     from nas.accuracy.training.settings import TrainingSettings
-    from nas.deploy.pruning.narrowing import Start
+    from nas.deploy.pruning.narrowing import NarrowingStart
     from nas.deploy.pruning.netadapt import NetAdaptPath, Point
     from nas.deploy.pruning.table_latency import TableLatency
 
@@ -139,19 +139,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _end(
     arguments: argparse.Namespace,
-    start: Start,
+    start: NarrowingStart,
     path: NetAdaptPath,
     latency_ms: TableLatency,
     training: TrainingSettings,
 ) -> int:
     """Train the last network of the path, and write everything."""
-    from nas.deploy.pruning.narrowing import narrowed_network, trained_on
+    from nas.deploy.pruning.narrowing import narrowed_network, train_longer
     from nas.deploy.pruning.netadapt_picture import save_path_picture
     from nas.deploy.trained import save_trained
     from nas.files import write_files
 
     before, after = path.points[0], path.points[-1]
-    weights = trained_on(start, after.architecture, path.weights, training, seed=arguments.seed)
+    weights = train_longer(start, after.architecture, path.weights, training, seed=arguments.seed)
     split = list(start.splits)[-1]
     top1 = {
         "before": start.top1(before.architecture, start.weights)[split],

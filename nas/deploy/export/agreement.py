@@ -36,7 +36,7 @@ Runner = Callable[[NDArray[np.float32]], Logits]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LogitsAgreement:
     """How far a file's logits are from torch's over some images.
 
     `difference` is the largest absolute one and `relative_difference` that over the largest absolute logit, which
@@ -55,7 +55,7 @@ class Agreement:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Agreement:
+    def from_json(cls, data: Mapping[str, Any]) -> LogitsAgreement:
         """The inverse of `to_json`."""
         return cls(**data)
 
@@ -63,7 +63,7 @@ class Agreement:
 @torch.no_grad()
 def check_agreement(
     run: Runner, network: nn.Module, batches: Sequence[Tensor], *, name: str, of: str = "random images"
-) -> Agreement:
+) -> LogitsAgreement:
     """Compare what `run` gives for `batches`, each float32 (n, 3, h, w), with `network` in evaluation mode.
 
     Raises RunFailedError, calling the file `name`, where it does not run, or differs by more than the tolerance.
@@ -74,7 +74,7 @@ def check_agreement(
         theirs.append(run_checked(run, images.numpy(), ours[-1].shape, name))
     first = torch.cat(list(batches))[:_EXACT_IMAGES]
     exact = copy.deepcopy(network).double()(first.double()).numpy()
-    return compared(np.concatenate(ours), np.concatenate(theirs), exact, name=name, of=of)
+    return logits_agreement(np.concatenate(ours), np.concatenate(theirs), exact, name=name, of=of)
 
 
 def run_checked(run: Runner, images: NDArray[np.float32], shape: tuple[int, ...], name: str) -> Logits:
@@ -89,7 +89,9 @@ def run_checked(run: Runner, images: NDArray[np.float32], shape: tuple[int, ...]
     return logits
 
 
-def compared(ours: Logits, theirs: Logits, exact: NDArray[np.float64], *, name: str, of: str) -> Agreement:
+def logits_agreement(
+    ours: Logits, theirs: Logits, exact: NDArray[np.float64], *, name: str, of: str
+) -> LogitsAgreement:
     """The agreement of two arrays (images, classes). Raises RunFailedError where they differ too much.
 
     `exact` are torch's logits in float64, of the first few images: their distance from `ours` is what float32 loses.
@@ -106,7 +108,7 @@ def compared(ours: Logits, theirs: Logits, exact: NDArray[np.float64], *, name: 
             f"differs by {relative:.3g} ({difference:.3g} of {scale:.3g}): do not deploy it. "
             "The network's weights may have diverged, or the exporter misread an operator."
         )
-    return Agreement(
+    return LogitsAgreement(
         images=len(ours),
         of=of,
         difference=difference,

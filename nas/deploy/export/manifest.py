@@ -30,9 +30,9 @@ class Manifest:
     """The facts of one exported file.
 
     `files` has the hash (SHA-256) of each file that belongs to it, by its path from the manifest's folder. `weights`
-    says in words how it was trained. `labels` and `preprocessing` are None where nobody recorded them. `check` is an
-    `Agreement` as plain data, or says under "not_run" why there is none. `history` holds what was done to it, such as
-    quantisation, as free JSON.
+    says in words how it was trained. `labels` and `preprocessing` are None where nobody recorded them. `check` is a
+    `LogitsAgreement` as plain data, or says under "not_run" why there is none. `history` holds what was done to the
+    file, such as quantisation, as free JSON.
     """
 
     name: str

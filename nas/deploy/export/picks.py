@@ -36,7 +36,7 @@ WeightsOf = Callable[[Trial], Mapping[str, Tensor] | None]
 
 
 @dataclass(frozen=True)
-class Export:
+class OnnxExport:
     """One ONNX file: which of its weights are trained, in a sentence, and what the check found."""
 
     file: str
@@ -56,7 +56,7 @@ class Export:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Export:
+    def from_json(cls, data: Mapping[str, Any]) -> OnnxExport:
         """The inverse of `to_json`."""
         return cls(**{**data, "check": OnnxCheck.from_json(data["check"])})
 
@@ -66,7 +66,7 @@ class ExportedPick:
     """A pick and its ONNX file; without one, `problem` says why."""
 
     pick: Pick
-    export: Export | None
+    export: OnnxExport | None
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class ExportedPick:
         """The inverse of `to_json`."""
         better = tuple(data.get("better_references", ()))
         pick = Pick(data["reason"], data["slug"], Trial.from_json(data["trial"]), better)
-        return cls(pick, Export.from_json(data["onnx"]) if data["onnx"] else None, data["onnx_problem"])
+        return cls(pick, OnnxExport.from_json(data["onnx"]) if data["onnx"] else None, data["onnx_problem"])
 
 
 def write_picks(result: SearchResult, folder: Path, weights: WeightsOf) -> list[ExportedPick]:
@@ -141,7 +141,7 @@ def _exported(pick: Pick, folder: Path, weights_of: WeightsOf) -> ExportedPick:
             check = export_onnx(module, network.architecture, path)
     except NasError as error:
         return ExportedPick(pick, None, str(error))
-    return ExportedPick(pick, Export(path.name, sha256_of(path), path.stat().st_size, sentence, check))
+    return ExportedPick(pick, OnnxExport(path.name, sha256_of(path), path.stat().st_size, sentence, check))
 
 
 def _copied(twin: ExportedPick, pick: Pick, folder: Path) -> ExportedPick:
@@ -153,10 +153,10 @@ def _copied(twin: ExportedPick, pick: Pick, folder: Path) -> ExportedPick:
     with writing(path):
         shutil.copyfile(folder / twin.export.file, part)
         part.replace(path)
-    return ExportedPick(pick, Export(**{**vars(twin.export), "file": path.name}))
+    return ExportedPick(pick, OnnxExport(**{**vars(twin.export), "file": path.name}))
 
 
-def _kept(pick: Pick, folder: Path) -> Export | None:
+def _kept(pick: Pick, folder: Path) -> OnnxExport | None:
     """The export that lies in `folder` already, if it is of this trial's network and whole."""
     try:
         before = ExportedPick.from_json(json.loads((folder / f"{pick.slug}.json").read_text(encoding="utf-8")))

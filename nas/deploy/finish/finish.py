@@ -40,7 +40,7 @@ LAST = "last"
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class TrainingData:
     """What a network is trained, chosen and tested on; `test` is None where the source has no test images."""
 
     source: str
@@ -62,15 +62,17 @@ class Finished:
     tested: bool
 
 
-def load_images(source: str, resolution: int, *, progress: bool = False) -> Images:
+def load_training_data(source: str, resolution: int, *, progress: bool = False) -> TrainingData:
     """The images of `source` at `resolution` pixels: read before anything is trained, so that none are found missing
     after.
     """
     dataset = load_dataset(source, image_size=resolution, progress=progress).at(resolution)
     kind, _, place = source.partition(":")
     if kind == "folder" and not (Path(place) / "test").is_dir():
-        return Images(source, dataset, None)
-    return Images(source, dataset, load_test_split(source, image_size=resolution, progress=progress).at(resolution))
+        return TrainingData(source, dataset, None)
+    return TrainingData(
+        source, dataset, load_test_split(source, image_size=resolution, progress=progress).at(resolution)
+    )
 
 
 def finished_architecture(
@@ -120,7 +122,7 @@ def start_network(
 def finish(
     network: nn.Sequential,
     architecture: Architecture,
-    images: Images,
+    images: TrainingData,
     recipe: Recipe,
     out: Path,
     *,
@@ -186,7 +188,7 @@ def _trained(
 
 def _facts(
     state: FinalTraining,
-    images: Images,
+    images: TrainingData,
     recipe: Recipe,
     seed: int,
     tuning: Tuning | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from nas.networks.architecture import Architecture
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class LabelledImages:
     """Labelled images, uint8 at a network's resolution, and what they go through before it.
 
     `calibration` are of the training images, `validation` of those that nothing was trained on.
@@ -41,14 +40,15 @@ class Images:
         return self.preprocessing.applied(self.validation.images[indices])
 
 
-def load_images(
+def load_labelled_images(
     source: str,
     architecture: Architecture,
     *,
     preprocessing: Preprocessing | None = None,
     calibration: int = 512,
     seed: int = 0,
-) -> Images:
+    progress: bool = False,
+) -> LabelledImages:
     """The images of `source` (as in `nas.accuracy.data.load`) at the resolution of `architecture`.
 
     `calibration` training images are drawn with `seed`. Without a recorded `preprocessing`, the moments of the whole
@@ -59,14 +59,14 @@ def load_images(
     # Moments are of all training images; without need for them, only those are decoded that are used.
     most = max(calibration, architecture.classes) if preprocessing else None
     resolution = architecture.resolution
-    dataset = load_dataset(source, image_size=resolution, max_images=most, seed=seed, progress=sys.stderr.isatty())
+    dataset = load_dataset(source, image_size=resolution, max_images=most, seed=seed, progress=progress)
     preprocessing = preprocessing or Preprocessing.of(dataset, resolution)
     order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(seed))
     drawn = dataset.train.pick(order[:calibration]).at(resolution)
-    return Images(source, dataset.classes, drawn, dataset.val.at(resolution), preprocessing)
+    return LabelledImages(source, dataset.classes, drawn, dataset.val.at(resolution), preprocessing)
 
 
-def check_labels(images: Images, labels: Sequence[str] | None, classes: int) -> None:
+def check_labels(images: LabelledImages, labels: Sequence[str] | None, classes: int) -> None:
     """Raise NasError where the images are of other classes than a network's outputs."""
     if len(images.labels) != classes:
         raise NasError(

@@ -21,7 +21,7 @@ from nas.files import shown
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class RunnableModel:
     """Something that classifies images: `run` takes float32 (n, 3, h, w), normalised, and gives logits (n, classes).
 
     `path` is that of the exported file, None for a network that torch runs. `manifest` says all the rest; that of a
@@ -46,7 +46,7 @@ def refuse_pick(text: str, pick: str | None) -> None:
         raise NasError(f"--pick chooses a network of a run, but {text} is an exported file: leave out --pick")
 
 
-def open_exported(path: Path, *, threads: int = 0) -> Model:
+def open_exported(path: Path, *, threads: int = 0) -> RunnableModel:
     """The exported file at `path`.
 
     Raises NasError where it has no manifest, is another file than the manifest means, or cannot be run here.
@@ -58,10 +58,10 @@ def open_exported(path: Path, *, threads: int = 0) -> Model:
     if why_not:
         raise NasError(f"{shown(path)} cannot be run here: {why_not}")
     run = open_file(manifest.format, path, threads=threads)
-    return Model(path, manifest, run if manifest.any_batch else _one_by_one(run))
+    return RunnableModel(path, manifest, run if manifest.any_batch else _one_by_one(run))
 
 
-def open_model(text: str, *, pick: str | None = None, threads: int = 0) -> Model:
+def open_model(text: str, *, pick: str | None = None, threads: int = 0) -> RunnableModel:
     """The exported file or the network that `text` means. Raises NasError where there is none."""
     if is_exported(text):
         refuse_pick(text, pick)
@@ -77,7 +77,7 @@ def open_model(text: str, *, pick: str | None = None, threads: int = 0) -> Model
         logits: Logits = network(torch.from_numpy(images)).numpy()
         return logits
 
-    return Model(None, manifest, run)
+    return RunnableModel(None, manifest, run)
 
 
 def _one_by_one(run: Runner) -> Runner:

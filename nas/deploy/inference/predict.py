@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nas.accuracy.data.folder import SUFFIXES, decode_images, images_below
 from nas.deploy.export.agreement import run_checked
-from nas.deploy.inference.model import Model
+from nas.deploy.inference.model import RunnableModel
 from nas.deploy.trained import Preprocessing
 from nas.errors import NasError, RunFailedError
 
@@ -50,7 +50,7 @@ def images_in(paths: Sequence[Path]) -> list[Path]:
 
 
 def predict(
-    model: Model,
+    model: RunnableModel,
     images: Sequence[Path],
     *,
     top: int = 1,
@@ -77,7 +77,7 @@ def predict(
     return predictions
 
 
-def required_preprocessing(model: Model) -> Preprocessing:
+def required_preprocessing(model: RunnableModel) -> Preprocessing:
     """What images go through before `model`. Raises NasError where it is not recorded."""
     if model.manifest.preprocessing is None:
         raise NasError(
@@ -124,7 +124,7 @@ def _decoded(batch: Sequence[Path], resolution: int, images: Sequence[Path]) -> 
         raise
 
 
-def _best(path: Path, probabilities: NDArray[np.float64], model: Model, top: int) -> Prediction:
+def _best(path: Path, probabilities: NDArray[np.float64], model: RunnableModel, top: int) -> Prediction:
     if not np.isfinite(probabilities).all():
         raise RunFailedError(f"{model.manifest.name} gives NaN for {path}: do not use it")
     order = np.argsort(-probabilities, kind="stable")[:top]

@@ -18,7 +18,13 @@ from nas.accuracy.training.scores import score
 from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.tuning import tune
 from nas.deploy.find import FoundNetwork
-from nas.deploy.finish.finish import Images, check_classes, finished_architecture, load_images, start_network
+from nas.deploy.finish.finish import (
+    TrainingData,
+    check_classes,
+    finished_architecture,
+    load_training_data,
+    start_network,
+)
 from nas.deploy.pruning.prune import keep_zeros
 from nas.deploy.trained import Preprocessing, TrainedNetwork
 from nas.errors import NasError
@@ -51,14 +57,14 @@ class ProxyOf:
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class NarrowingStart:
     """A trained network to make narrower: as it is deployed, its proxy's weights, and the images."""
 
     name: str
     architecture: Architecture
     proxy: ProxyOf
     weights: Mapping[str, Tensor]
-    images: Images
+    images: TrainingData
 
     @property
     def splits(self) -> Mapping[str, Split]:
@@ -80,7 +86,7 @@ class Start:
 
 def load_start(
     found: FoundNetwork, source: str, *, resolution: int | None, max_stride: int | None, progress: bool = False
-) -> Start:
+) -> NarrowingStart:
     """The start from `found`, which must be trained, on the images of `source`.
 
     Raises NasError for a network without trained weights, with branches, or trained for other classes.
@@ -96,15 +102,15 @@ def load_start(
             "--max-stride"
         )
     proxy = ProxyOf(resolution, max_stride)
-    images = load_images(source, proxy(found.architecture).resolution, progress=progress)
+    images = load_training_data(source, proxy(found.architecture).resolution, progress=progress)
     check_classes(found, images.dataset, new_classes=False)
     architecture = finished_architecture(found.architecture, len(images.dataset.classes))
     network = start_network(proxy(architecture), found.weights, new_classifier=False, seed=0)
-    return Start(found.name, architecture, proxy, network.state_dict(), images)
+    return NarrowingStart(found.name, architecture, proxy, network.state_dict(), images)
 
 
-def trained_on(
-    start: Start,
+def train_longer(
+    start: NarrowingStart,
     architecture: Architecture,
     weights: Mapping[str, Tensor],
     training: TrainingSettings,
@@ -125,7 +131,7 @@ def trained_on(
 
 
 def narrowed_network(
-    start: Start, architecture: Architecture, weights: Mapping[str, Tensor], record: Mapping[str, Any]
+    start: NarrowingStart, architecture: Architecture, weights: Mapping[str, Tensor], record: Mapping[str, Any]
 ) -> TrainedNetwork:
     """The trained network that a command leaves; its record says where its weights are a proxy's."""
     dataset = start.images.dataset

@@ -101,7 +101,7 @@ class NetAdaptPath:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class WidthProposal:
     """A narrower network, its latency by the table, and what was changed."""
 
     architecture: Architecture
@@ -159,7 +159,7 @@ def netadapt(
 
 def proposals(
     architecture: Architecture, latency_ms: Latency, aim_ms: float, *, divisor: int = 8, proxy: Proxy = _itself
-) -> list[Proposal]:
+) -> list[WidthProposal]:
     """For each set of channels the widest network that takes at most `aim_ms`, by narrowing that set alone.
 
     Sets that cannot save as much make none.
@@ -182,7 +182,7 @@ def _proposal(
     latency_ms: Latency,
     aim_ms: float,
     divisor: int,
-) -> Proposal | None:
+) -> WidthProposal | None:
     widths = range((one.channels - 1) // divisor * divisor, 0, -divisor)
 
     def fast(width: int) -> Architecture | None:
@@ -197,7 +197,7 @@ def _proposal(
     for width in widths[low:]:
         narrower = fast(width)
         if narrower is not None:
-            return Proposal(narrower, latency_ms(narrower), f"{one}: {one.channels} to {width} channels")
+            return WidthProposal(narrower, latency_ms(narrower), f"{one}: {one.channels} to {width} channels")
     return None
 
 
@@ -221,7 +221,7 @@ def _step(
         )
     was = proxy(before.architecture)
 
-    def narrowed(proposal: Proposal) -> nn.Module:
+    def narrowed(proposal: WidthProposal) -> nn.Module:
         shape = proxy(proposal.architecture)
         network = build_network(shape)
         network.load_state_dict(carried_weights(path.weights, was, shape))

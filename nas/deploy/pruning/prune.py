@@ -139,7 +139,7 @@ def sparsity_of(weights: Mapping[str, Tensor]) -> float:
 
 
 @dataclass(frozen=True)
-class Facts:
+class NetworkFacts:
     """What a network is like before or after pruning.
 
     `top1` in percent, `table_ms` by the table, `measured` in ONNX Runtime here (one image), None where it was not
@@ -160,14 +160,14 @@ class Facts:
         return {**vars(self), "measured": self.measured.to_json() if self.measured else None}
 
 
-def compared(
+def compare_networks(
     before: tuple[Architecture, Mapping[str, Tensor], float],
     after: tuple[Architecture, Mapping[str, Tensor], float],
     latency_ms: Cost,
     *,
     runs: int,
     threads: int,
-) -> tuple[Facts, Facts, float | None]:
+) -> tuple[NetworkFacts, NetworkFacts, float | None]:
     """Both networks' facts (each given as architecture, weights and top-1), and the ratio of their measured latencies.
 
     Weights may be those of a proxy: strides have none. They are timed in turns, `runs` times (0: not at all), with
@@ -182,7 +182,7 @@ def compared(
             calls[name] = partial(session_runner(load_onnx(files[name], name), threads), image)
         times = measure_interleaved(calls, runs=runs)
     facts = [
-        Facts(
+        NetworkFacts(
             top1=top1,
             params=estimate_costs(architecture).params,
             macs=estimate_costs(architecture).macs,
@@ -197,7 +197,7 @@ def compared(
     return facts[0], facts[1], ratio_of(times["after"], times["before"]) if times else None
 
 
-def check_drop(before: Facts, after: Facts, most: float) -> None:
+def check_drop(before: NetworkFacts, after: NetworkFacts, most: float) -> None:
     """Raise RunFailedError where more than `most` percentage points of top-1 are lost."""
     # Written this way round, NaN is refused too.
     if not before.top1 - after.top1 <= most:

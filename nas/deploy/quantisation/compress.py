@@ -19,7 +19,7 @@ from onnx import ModelProto
 
 from nas.accuracy.data.dataset import Split
 from nas.deploy.export.agreement import Runner
-from nas.deploy.inference.images import Images
+from nas.deploy.inference.images import LabelledImages
 from nas.deploy.inference.timing import DEFAULT_RUNS, Times, measure_interleaved, ratio_of
 from nas.deploy.quantisation.onnx import (
     DEFAULT_PERCENTILE,
@@ -93,7 +93,7 @@ class Compressed:
 
 def compress(
     model: ModelProto,
-    images: Images,
+    images: LabelledImages,
     method: Method,
     *,
     calibration: Calibration = "minmax",
@@ -115,11 +115,11 @@ def compress(
         )
     else:
         made = quantised_dynamic(model) if method == "int8-dynamic" else in_float16(model)
-    return compared(model, made, images, runs=runs, threads=threads)
+    return compare_models(model, made, images, runs=runs, threads=threads)
 
 
-def compared(
-    model: ModelProto, made: ModelProto, images: Images, *, runs: int = DEFAULT_RUNS, threads: int = 1
+def compare_models(
+    model: ModelProto, made: ModelProto, images: LabelledImages, *, runs: int = DEFAULT_RUNS, threads: int = 1
 ) -> Compressed:
     """How `made` does on the validation images beside `model` (float32). Raises as `compress` does."""
     both = {"before": session_runner(model, threads), "after": session_runner(made, threads)}
@@ -184,7 +184,7 @@ def load_onnx(content: bytes, name: str) -> ModelProto:
     return model
 
 
-def _classes(run: Runner, images: Images, name: str) -> NDArray[np.int64]:
+def _classes(run: Runner, images: LabelledImages, name: str) -> NDArray[np.int64]:
     return _classes_of(run, images.validation, images.preprocessing, name)
 
 

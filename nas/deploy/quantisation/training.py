@@ -7,7 +7,6 @@ what ONNX Runtime will round (fake_quantised.py). Weights and ranges are then pu
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -23,7 +22,7 @@ from nas.accuracy.data.load import load_dataset
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.tuning import tune
-from nas.deploy.inference.images import Images
+from nas.deploy.inference.images import LabelledImages
 from nas.deploy.quantisation.fake_quantised import FakeQuantisedNetwork, check_torchao, fake_quantised
 from nas.deploy.quantisation.onnx import DEFAULT_PERCENTILE, Calibration, calibrated_ranges, prepared, quantised_with
 from nas.deploy.quantisation.onnx_network import check_operators, with_tensors
@@ -80,18 +79,21 @@ def load_training_images(
     calibration: int = 256,
     max_images: int | None = None,
     seed: int = 0,
-) -> tuple[Images, Dataset]:
+    progress: bool = False,
+) -> tuple[LabelledImages, Dataset]:
     """The images of `source` to calibrate, score and train on, at the resolution of `architecture`.
 
     At most `max_images` are trained on; `calibration` of these set the first ranges. Both are drawn with `seed`. Images
     are normalised by `preprocessing`, where that is recorded. Raises NasError as `load_dataset` does.
     """
     resolution = architecture.resolution
-    loaded = load_dataset(source, image_size=resolution, max_images=max_images, seed=seed, progress=sys.stderr.isatty())
+    loaded = load_dataset(source, image_size=resolution, max_images=max_images, seed=seed, progress=progress)
     dataset = loaded.at(resolution)
     preprocessing = preprocessing or Preprocessing.of(dataset, resolution)
     order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(seed))
-    images = Images(source, dataset.classes, dataset.train.pick(order[:calibration]), dataset.val, preprocessing)
+    images = LabelledImages(
+        source, dataset.classes, dataset.train.pick(order[:calibration]), dataset.val, preprocessing
+    )
     parts = {field.name: getattr(dataset, field.name) for field in fields(Dataset)}
     return images, _NormalisedAs(**parts, preprocessing=preprocessing)
 

@@ -37,7 +37,7 @@ Reason = Literal["top-1", "given", "efficientnet"]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ScalingCandidate:
     """A scaling of the grid; `top1` in percent, FAILED where training failed."""
 
     network: ScaledNetwork
@@ -51,7 +51,7 @@ class Family:
     name: str
     table: LatencyTable
     base: Architecture
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ScalingCandidate, ...]
     scaling: CompoundScaling
     reason: Reason
     members: Mapping[float, ScaledNetwork]
@@ -96,7 +96,7 @@ def build_family(
     def latency_ms(architecture: Architecture) -> float:
         return estimate_extended(table, architecture).latency_ms
 
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[ScalingCandidate, ...] = ()
     reason: Reason
     if scaling is not None:
         reason = "given"
@@ -158,7 +158,7 @@ def _choose(
     epochs: int,
     seed: int,
     on_training: Callable[[int, int, ScaledNetwork], None],
-) -> tuple[tuple[Candidate, ...], CompoundScaling]:
+) -> tuple[tuple[ScalingCandidate, ...], CompoundScaling]:
     """The grid with its scores, and the scaling with the best."""
     # Imported here: torch has nothing to do where nothing is trained.
     from nas.accuracy.training.failures import TrainingFailedError
@@ -177,7 +177,7 @@ def _choose(
         return by_proxy[proxy]
 
     fit = fit_compound_scaling(grid, score)
-    candidates = tuple(Candidate(network, top1) for network, top1 in fit.scored)
+    candidates = tuple(ScalingCandidate(network, top1) for network, top1 in fit.scored)
     if all(candidate.top1 == FAILED for candidate in candidates):
         raise RunFailedError("no network of the grid could be trained: give other --data, or a --scaling")
     return candidates, fit.best.scaling

@@ -17,9 +17,9 @@ from nas.deploy.__main__ import main
 from nas.deploy.pruning.narrowing import Start
 from nas.deploy.pruning.prune import (
     LEAST_SHARE,
-    Facts,
+    NetworkFacts,
     check_drop,
-    compared,
+    compare_networks,
     count_macs,
     keep_zeros,
     pruned_architecture,
@@ -110,7 +110,7 @@ def test_zeros_stay_while_training() -> None:
 def test_facts_are_the_networks(trained: TrainedNetwork) -> None:
     """Sizes of real files, times of real runs; a sparse file packs better and is no smaller."""
     sparse = sparse_weights(trained.weights, 0.8)
-    before, after, ratio = compared(
+    before, after, ratio = compare_networks(
         (trained.architecture, trained.weights, 90.0),
         (trained.architecture, sparse, 80.0),
         count_macs,
@@ -131,7 +131,7 @@ def test_facts_are_the_networks(trained: TrainedNetwork) -> None:
 @pytest.mark.parametrize("after", [88.9, float("nan")])
 def test_bad_results_are_refused(after: float) -> None:
     """A fall beyond the limit, and what is no number."""
-    facts = Facts(90.0, 1, 1, 1, 1, 0.0, 1.0, None)
+    facts = NetworkFacts(90.0, 1, 1, 1, 1, 0.0, 1.0, None)
     check_drop(facts, replace(facts, top1=89.5), 1.0)
     with pytest.raises(RunFailedError, match=r"top-1 fell by .* --allow"):
         check_drop(facts, replace(facts, top1=after), 1.0)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from nas.deploy.inference.images import Images, check_labels, load_images
+from nas.deploy.inference.images import LabelledImages, check_labels, load_labelled_images
 from nas.deploy.inference.timing import Times
 from nas.deploy.quantisation import onnx as quantise
 from nas.deploy.quantisation.compress import Compressed, Quality, check_drop, compress, session_runner, top1_of
@@ -43,8 +43,8 @@ def model() -> ModelProto:
 
 
 @cache
-def images() -> Images:
-    return load_images("digits", DIGITS, preprocessing=trained_digits().preprocessing, calibration=64)
+def images() -> LabelledImages:
+    return load_labelled_images("digits", DIGITS, preprocessing=trained_digits().preprocessing, calibration=64)
 
 
 @cache
