@@ -16,6 +16,7 @@ from pydantic import Field
 
 from nas import console
 from nas.config import Settings
+from nas.deploy.help import DATA_HELP, PICK_HELP
 from nas.errors import NasError
 from nas.options import Seed, checked_options, refuse_without_effect
 
@@ -80,11 +81,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("network", metavar="NETWORK", help="a trained network's folder, or an exported .onnx file")
-    parser.add_argument(
-        "--pick",
-        metavar="PICK",
-        help="network of a run: knee (default), 30ms (the best within it), a pick's name, or a trial's number",
-    )
+    parser.add_argument("--pick", metavar="PICK", help=PICK_HELP)
     parser.add_argument(
         "--method",
         choices=METHODS,
@@ -95,7 +92,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--data",
         metavar="SOURCE",
         required=True,
-        help="digits, folder:PATH, cifar10[:PATH]: training images set the ranges, validation images give the scores",
+        help=f"{DATA_HELP}; training images set the ranges, validation images give the scores",
     )
     parser.add_argument(
         "--calibration",
