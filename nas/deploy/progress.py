@@ -52,13 +52,13 @@ class WorkProgress:
     ) -> None:
         self._bar.stop()
 
-    def count(self, done: int, total: int) -> None:
+    def count(self, done: float, total: float) -> None:
         """`done` of `total` units are done; without a terminal, a line says so now and then."""
         self._show(done, total)
         now = time.monotonic()
         if not self._live and now - self._printed_at >= _PLAIN_SECONDS:
             self._printed_at = now
-            self.say(f"{done} of {total} {self._unit}")
+            self.say(f"{done:.6g} of {total:.6g} {self._unit}")
 
     def step(self, done: float, total: float, facts: str) -> None:
         """As `count`, with `facts` about the last unit: beside the bar, or, without a terminal, a line of their own."""
