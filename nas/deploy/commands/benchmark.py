@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  python -m nas.deploy benchmark exported/knee.onnx --target-fps 30 --profile
+  python -m nas.deploy benchmark exported/my_run-knee.onnx --target-fps 30 --profile
   python -m nas.deploy benchmark mobilenet_v3_small --resolutions 160,192,224 --batches 1,8
-  python -m nas.deploy compare exported/knee.onnx exported/knee-int8-static.onnx exported/knee.tflite
-  python -m nas.deploy compare exported/knee.onnx mobilenet_v3_large --device my_phone
+  python -m nas.deploy compare exported/my_run-knee.onnx exported/my_run-knee-int8-static.onnx
+  python -m nas.deploy compare exported/my_run-knee.onnx mobilenet_v3_large --device my_phone
 
 All are timed in the same rounds, so that their ratios hold even where the machine's own speed wanders. Times are of
 this machine; --device adds what a latency table says of another.

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  python -m nas.deploy compress trained/knee --method int8-static --data folder:flowers
-  python -m nas.deploy compress trained/knee --method int8-qat --data folder:flowers --epochs 3
-  python -m nas.deploy compress exported/knee.onnx --method float16 --data digits
+  python -m nas.deploy compress trained/my_run-knee --method int8-static --data folder:flowers
+  python -m nas.deploy compress trained/my_run-knee --method int8-qat --data folder:flowers --epochs 3
+  python -m nas.deploy compress exported/my_run-knee.onnx --method float16 --data digits
 """
 
 METHODS = ("int8-static", "int8-qat", "int8-dynamic", "float16")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   python -m nas.deploy export runs/mbv3-pixel_lut-digits --pick knee --format onnx,openvino --data digits
-  python -m nas.deploy export trained/knee --format all --out files
+  python -m nas.deploy export trained/my_run-knee --format all --out files
   python -m nas.deploy export mobilenet_v3_small --format litert --trial
 
 Each file is run in its own runtime, where that runs here, and must give torch's logits. FILE.json beside it has the

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  python -m nas.deploy predict exported/knee.onnx photo.jpg
-  python -m nas.deploy predict exported/knee.tflite photos/ --top 5 --csv > seen.csv
+  python -m nas.deploy predict exported/my_run-knee.onnx photo.jpg
+  python -m nas.deploy predict exported/my_run-knee.tflite photos/ --top 5 --csv > seen.csv
 """
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  python -m nas.deploy prune trained/knee --share 0.7 --data folder:flowers --out pruned/knee
-  python -m nas.deploy prune trained/knee --share 0.5 --of macs --data cifar10 --epochs 10 --out pruned/knee
-  python -m nas.deploy prune trained/knee --sparsity 0.8 --data cifar10 --epochs 10 --out sparse/knee
+  python -m nas.deploy prune trained/my_run-knee --share 0.7 --data folder:flowers --out pruned/knee
+  python -m nas.deploy prune trained/my_run-knee --share 0.5 --of macs --data cifar10 --epochs 10 --out pruned/knee
+  python -m nas.deploy prune trained/my_run-knee --sparsity 0.8 --data cifar10 --epochs 10 --out sparse/knee
 """
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  python -m nas.deploy refine trained/knee --device pixel_lut --latency 30 --data folder:flowers --out refined/knee
-  python -m nas.deploy refine trained/knee --share 0.75 --data cifar10 --epochs 10 --out refined/knee
+  python -m nas.deploy refine trained/my_run-knee --latency 30 --data folder:flowers --out refined/knee
+  python -m nas.deploy refine trained/my_run-knee --share 0.75 --data cifar10 --epochs 10 --out refined/knee
   python -m nas.deploy refine runs/my_run --pick knee --data digits --resolution 16 --max-stride 16 \\
       --out refined/knee   # then finish it
 """
