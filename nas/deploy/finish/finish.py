@@ -41,7 +41,7 @@ LAST = "last"
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """The images that a network is trained, chosen and tested on; `test` is None where the source has none to test on."""
+    """Images to train, choose and test a network on; `test` is None where the source has no test images."""
 
     source: str
     dataset: Dataset

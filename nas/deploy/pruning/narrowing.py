@@ -99,8 +99,8 @@ def load_start(
         )
     if not source.fully_trained and resolution is None:
         raise NasError(
-            f"the weights of {source.name} are those of the search's proxy ({source.trained_on}), not of the network for "
-            f"{source.architecture.resolution} pixels: finish it first, or give the proxy's --resolution and "
+            f"the weights of {source.name} are those of the search's proxy ({source.trained_on}), not of the network "
+            f"for {source.architecture.resolution} pixels: finish it first, or give the proxy's --resolution and "
             "--max-stride"
         )
     proxy = ProxyOf(resolution, max_stride)
