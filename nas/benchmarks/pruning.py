@@ -25,7 +25,8 @@ from typing import Any
 from torch import Tensor
 
 from nas import console
-from nas.deploy.find import NETWORK_HELP, PICK_HELP, FoundNetwork, find_network
+from nas.deploy.find import FoundNetwork, find_network
+from nas.deploy.help import NETWORK_HELP, PICK_HELP
 from nas.deploy.pruning.prune import count_macs, pruned_architecture
 from nas.deploy.pruning.table_latency import TableLatency
 from nas.errors import NasError

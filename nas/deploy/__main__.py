@@ -1,4 +1,4 @@
-"""python -m nas.deploy: what can be made of a network for a device?"""
+"""python -m nas.deploy: train, narrow, scale, compress, export and time networks for a device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nas.deploy.commands import scale as scale_command
 
 
 class Command(Protocol):
-    """A module that is one subcommand. Importing it must be quick: torch and its like wait until it is run."""
+    """A module that is one subcommand. Importing it must be quick: torch and the like are imported when it runs."""
 
     def add_command(self, commands: Any) -> None:
         """Add the subcommand's parser."""
@@ -30,7 +30,7 @@ class Command(Protocol):
         """Run it; returns the exit code."""
 
 
-# In the order of a network's way to the device.
+# In the order in which a network passes through them on its way to the device.
 _COMMANDS: Mapping[str, Command] = {
     "finish": finish_command,
     "refine": refine_command,

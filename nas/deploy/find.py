@@ -1,7 +1,7 @@
-"""Which network does a command's NETWORK mean?
+"""Find the network that a command's NETWORK means.
 
-A trained network's folder, a run's directory (and which of its networks), an architecture's .json file, or the name of
-a published network.
+It is a trained network's folder, a run's directory (and one of its networks), an architecture's .json file, or the name
+of a published network.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from nas.deploy.export.export import deployed_network
+from nas.deploy.export.manifest import Manifest
+from nas.deploy.help import NETWORK_HELP
 from nas.deploy.trained import Preprocessing, load_trained
 from nas.errors import NasError
 from nas.files import shown
 from nas.networks.architecture import Architecture
+from nas.networks.deployed import deployed
 from nas.networks.references import REFERENCES
 from nas.networks.references import find_network as find_architecture
 
@@ -26,19 +29,16 @@ if TYPE_CHECKING:
     from nas.search.results.result import SearchResult
     from nas.search.trial import Trial
 
-NETWORK_HELP = "a trained network's folder, a run's directory (--pick), an architecture's .json, or a published name"
-PICK_HELP = "of a run: knee, 30ms (the best within it), a pick's name, or a trial's number (default: knee)"
-
 _TRIAL = re.compile(r"(?:trial_)?(\d+)")
 _BUDGET = re.compile(r"(?:within_)?(\d+(?:\.\d+)?)ms")
 
 
 @dataclass(frozen=True, eq=False)
 class FoundNetwork:
-    """A network and what is known of it; `labels` and `preprocessing` are None where nobody recorded them.
+    """A network with its weights and what was recorded of it; `labels` and `preprocessing` are None where nothing was.
 
-    `weights` is the state_dict of the network or of the proxy that a search trained in its place, None where there are
-    none. `trained_on` says in words what they were trained on.
+    `weights` is the state_dict of the network, or of the proxy that a search trained in its place; None where there are
+    no trained weights. `trained_on` says in words what they were trained on.
     """
 
     name: str
@@ -57,11 +57,29 @@ class FoundNetwork:
         network, sentence = deployed_network(self.architecture, self.weights, trained_on=self.trained_on)
         return network.eval(), f"trained on {self.trained_on}" if self.fully_trained else sentence
 
+    def float_manifest(self, format_name: str, weights: str) -> Manifest:
+        """The manifest of this network, as it is deployed, in float32; `weights` is the sentence that `deployed` gives.
+
+        What writing the file tells (its hashes, the versions, the check) is not yet in it.
+        """
+        return Manifest(
+            name=self.name,
+            format=format_name,
+            precision="float32",
+            any_batch=True,
+            architecture=deployed(self.architecture),
+            weights=weights,
+            labels=self.labels,
+            preprocessing=self.preprocessing,
+            versions={},
+            check={},
+        )
+
 
 def find_network(text: str, *, pick: str | None = None) -> FoundNetwork:
-    """The network that `text` means, and of a run's directory the one that `pick` means (the knee by default).
+    """The network that `text` means; of a run's directory the one that `pick` names (the knee by default).
 
-    Raises NasError where there is none, and for a `pick` of something that is no run.
+    Raises NasError where there is none, and where `pick` is given for anything but a run.
     """
     from nas.search.run.directory import RunDirectory
 
@@ -79,6 +97,7 @@ def find_network(text: str, *, pick: str | None = None) -> FoundNetwork:
 
 
 def _trained(folder: Path) -> FoundNetwork:
+    """The trained network in `folder`."""
     network = load_trained(folder)
     trained_on = str(network.record.get("trained_on") or network.record.get("data") or "images that are not recorded")
     return FoundNetwork(
@@ -93,6 +112,7 @@ def _trained(folder: Path) -> FoundNetwork:
 
 
 def _picked(folder: Path, pick: str) -> FoundNetwork:
+    """The network of the run in `folder` that `pick` names, with the weights that the run kept of it."""
     from nas.search.run.directory import RunDirectory
     from nas.search.run.kept import load_weights
     from nas.search.run.load import load_result
@@ -115,7 +135,7 @@ def _epochs(count: int) -> str:
 
 
 def _pick(result: SearchResult, text: str) -> tuple[str, Trial]:
-    """The name and the trial that `text` means. Raises NasError that lists the picks for anything else."""
+    """The name and the trial that `text` means. For anything else raises NasError, which lists the picks."""
     from nas.search.results.portfolio import picks_of
 
     picks = {pick.slug: pick.trial for pick in picks_of(result)}

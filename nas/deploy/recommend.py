@@ -1,7 +1,7 @@
-"""Which network fits a device, a budget and a use, and why?
+"""Recommend networks that meet the limits of a use on a device, and say why.
 
-Of a run, the networks of its front and the references that were trained beside them, by the accuracy that they earned
-there; without a run, published networks, of which no accuracy is known here, by their multiply-accumulates.
+Those of a run are its front and the references that were trained beside it, chosen by their accuracy there. Without a
+run they are published networks, whose accuracy is not known here; they are chosen by their multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from nas.deploy.scaling.family import estimate_extended
 from nas.latency.table import LatencyTable
 from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
@@ -17,15 +18,15 @@ from nas.search.costing import CostedNetwork
 from nas.search.results.result import SearchResult
 
 _FLOAT_BYTES = 4
-# In percentage points: differences of short training below this are taken for none.
+# In percentage points of top-1: smaller differences after short training are taken for none.
 _AS_GOOD = 1.0
 
 
 @dataclass(frozen=True)
 class Use:
-    """What a network is for, as limits; None: no limit.
+    """A purpose, as limits on a network; None is no limit.
 
-    `weight_bytes` and `activation_bytes` (the most that is held at once) count `bytes_each` for a number: 4 for
+    `weight_bytes` and `activation_bytes` (the highest total at one time) count `bytes_each` for each number: 4 for
     float32, 1 for int8. `why` says where the limits come from.
     """
 
@@ -57,7 +58,7 @@ USES: Mapping[str, Use] = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network with what it costs on the device; `top1` (percent) is None where nobody trained it here."""
+    """A network with its costs on the device; `top1` (percent) is None where it was not trained here."""
 
     name: str
     kind: str
@@ -69,7 +70,7 @@ class Candidate:
     peak_activation_bytes: int
 
     def broken(self, use: Use) -> tuple[str, ...]:
-        """The limits of `use` that it does not keep, in words."""
+        """The limits of `use` that it exceeds, in words."""
         weights = self.params * use.bytes_each
         activations = self.peak_activation_bytes * use.bytes_each // _FLOAT_BYTES
         checks = (
@@ -107,32 +108,32 @@ def published_candidates(
 
 
 def recommend(candidates: Sequence[Candidate], use: Use) -> list[Recommendation]:
-    """Up to three candidates that meet `use`, each for a reason of its own: the best, one faster, one smaller.
+    """Up to three candidates that meet `use`: the best, and of those about as good the fastest and the smallest.
 
     Empty where none meets it. The best is the most accurate, or, where no accuracy is known, the one with the most
-    multiply-accumulates. assumption: among published networks, more of them go with more accuracy.
+    multiply-accumulates. assumption: published networks with more multiply-accumulates are more accurate.
     """
     fitting = [candidate for candidate in candidates if not candidate.broken(use)]
     if not fitting:
         return []
-    known = all(candidate.top1 is not None for candidate in fitting)
-    best = max(fitting, key=lambda one: (_merit(one, known), -one.latency_ms))
-    found = [Recommendation(best, _why_best(best, use, known=known))]
-    near = [one for one in fitting if _merit(one, known) >= _enough(best, known)]
+    by_accuracy = all(candidate.top1 is not None for candidate in fitting)
+    best = max(fitting, key=lambda one: (_merit(one, by_accuracy), -one.latency_ms))
+    recommendations = [Recommendation(best, _why_best(best, use, by_accuracy))]
+    near = [one for one in fitting if _merit(one, by_accuracy) >= _enough(best, by_accuracy)]
     for what, key in (("fastest", lambda one: one.latency_ms), ("smallest", lambda one: one.params)):
         chosen = min(near, key=key)
-        if all(chosen != one.candidate for one in found):
-            found.append(Recommendation(chosen, f"the {what} of those {_near_words(known)}"))
-    return found
+        if all(chosen != one.candidate for one in recommendations):
+            recommendations.append(Recommendation(chosen, f"the {what} of those {_near_words(by_accuracy)}"))
+    return recommendations
 
 
 def nearest_misses(candidates: Sequence[Candidate], use: Use, count: int = 3) -> list[Candidate]:
-    """The candidates that break the fewest limits of `use`, the fastest first among equals."""
+    """The `count` candidates that exceed the fewest limits of `use`, the fastest first among equals."""
     return sorted(candidates, key=lambda one: (len(one.broken(use)), one.latency_ms))[:count]
 
 
 def with_latency(use: Use, latency_ms: float | None) -> Use:
-    """`use` with another limit on latency, where one is given."""
+    """`use` with `latency_ms` as its limit on latency, where that is not None."""
     if latency_ms is None:
         return use
     rest = f"; else: {use.why}" if use.weight_bytes or use.activation_bytes else ""
@@ -140,9 +141,7 @@ def with_latency(use: Use, latency_ms: float | None) -> Use:
 
 
 def latency_on(table: LatencyTable) -> Callable[[Architecture], float]:
-    """The latency of a network by a table, what it has no rows for being modelled."""
-    from nas.deploy.scaling.family import estimate_extended
-
+    """A function that gives a network's latency by `table`, with units that have no row modelled."""
     return lambda architecture: estimate_extended(table, architecture).latency_ms
 
 
@@ -159,19 +158,19 @@ def _costed(
     )
 
 
-def _merit(candidate: Candidate, known: bool) -> float:
-    return candidate.top1 if known and candidate.top1 is not None else float(candidate.macs)
+def _merit(candidate: Candidate, by_accuracy: bool) -> float:
+    return candidate.top1 if by_accuracy and candidate.top1 is not None else float(candidate.macs)
 
 
-def _enough(best: Candidate, known: bool) -> float:
-    return _merit(best, known) - _AS_GOOD if known else _merit(best, known) * 0.5
+def _enough(best: Candidate, by_accuracy: bool) -> float:
+    return _merit(best, by_accuracy) - _AS_GOOD if by_accuracy else _merit(best, by_accuracy) * 0.5
 
 
-def _near_words(known: bool) -> str:
-    return f"within {_AS_GOOD:g} point of it" if known else "with at least half of its multiply-accumulates"
+def _near_words(by_accuracy: bool) -> str:
+    return f"within {_AS_GOOD:g} point of it" if by_accuracy else "with at least half of its multiply-accumulates"
 
 
-def _why_best(best: Candidate, use: Use, *, known: bool) -> str:
-    what = "the most accurate" if known else "the most multiply-accumulates"
+def _why_best(best: Candidate, use: Use, by_accuracy: bool) -> str:
+    what = "the most accurate" if by_accuracy else "the most multiply-accumulates"
     spare = f", {use.latency_ms - best.latency_ms:.3g} ms to spare" if use.latency_ms is not None else ""
     return f"{what} that meets the limits{spare}"

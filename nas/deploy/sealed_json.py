@@ -1,6 +1,6 @@
-"""How does a file of facts show that nothing in it was changed by accident?
+"""Seal JSON data with their hash, and notice when they were changed by accident.
 
-It holds the hash of all else in it, of the facts themselves: another layout, or keys in another order, are no change.
+The hash is that of the data, not of the text: another layout, or another order of keys, is no change.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ SEAL = "sha256"
 
 
 def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """`facts`, which JSON can hold, with their hash at the end."""
+    """`facts`, which must be JSON data, with their hash under the last key."""
     return {**facts, SEAL: _digest(facts)}
 
 
 def check_seal(data: Mapping[str, Any]) -> None:
-    """Raise NasError where `data` are not what was sealed. Files from before there were seals have none to check."""
+    """Raise NasError where `data` are not what was sealed. Data without a seal (of earlier versions) pass."""
     if SEAL in data and data[SEAL] != _digest({key: value for key, value in data.items() if key != SEAL}):
         raise NasError(
-            f"what the file says must be what was written, but its {SEAL} is of something else: restore it, or, if the "
-            f"change was meant, remove the key {SEAL}"
+            f"the file must be as it was written, but its {SEAL} is of something else: restore it, or, if the change "
+            f"was meant, remove the key {SEAL}"
         )
 
 

@@ -1,7 +1,7 @@
-"""What is a trained network, as a value and on disk?
+"""A trained network, as a value and as a folder on disk.
 
-A folder with two files: network.json (architecture, labels, preprocessing, how it was trained, the hash of the weights
-and its own) and weights.safetensors. Neither can run code when it is read.
+The folder has two files: network.json (architecture, labels, preprocessing, how it was trained, the hash of the weights
+and its own) and weights.safetensors. Reading them runs no code.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KEYS = frozenset({"format", "architecture", "labels", "preprocessing", "weights
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens to an image before the network sees it, as nas/accuracy does it.
+    """What is done to an image before it goes into the network, as nas/accuracy does it.
 
     The centre square is cropped and resized to `resolution` pixels (bilinear), upright as its EXIF data says. The RGB
     values, scaled to 0 to 1, get `mean` subtracted and are divided by `std`, channel by channel.
@@ -58,12 +58,12 @@ class Preprocessing:
 
     @classmethod
     def of(cls, dataset: Dataset, resolution: int) -> Preprocessing:
-        """That of a network trained on `dataset` at `resolution` pixels."""
+        """The preprocessing of a network trained on `dataset` at `resolution` pixels."""
         mean, std = ((moments.double() / _WHITE).tolist() for moments in (dataset.mean, dataset.std))
         return cls(resolution, tuple(mean), tuple(std))
 
     def applied(self, images: Tensor) -> Tensor:
-        """uint8 (n, 3, h, w) of any size to float32 (n, 3, h, w) of the same size, normalised; nothing is resized."""
+        """Normalise uint8 (n, 3, h, w) to float32 (n, 3, h, w); nothing is resized."""
         mean = torch.tensor(self.mean).view(1, _CHANNELS, 1, 1)
         std = torch.tensor(self.std).view(1, _CHANNELS, 1, 1)
         return ((images.float() / _WHITE - mean) / std).contiguous()
@@ -85,7 +85,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """A network with its weights, the name of each class in the order of the logits, and what its images go through.
+    """A network with its weights, the name of each class in the order of the logits, and its preprocessing.
 
     `weights` is the state_dict of `build_network(architecture)`; `architecture` may have branches, which are then in
     the weights. `record` says how it was trained, as free JSON.
@@ -203,7 +203,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(folder: Path, sha256: str) -> dict[str, Tensor]:
-    # The second is what a save leaves that was killed between its two last steps.
+    # A save that was killed between its two last steps leaves the second of these.
     for path in (folder / WEIGHTS_FILE, folder / f"{WEIGHTS_FILE}.part"):
         try:
             content = path.read_bytes()
@@ -227,13 +227,13 @@ def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _check_shapes(network: TrainedNetwork) -> None:
-    """Raise NasError where the weights are not those of the architecture; nothing is built in memory for it."""
+    """Raise NasError where the weights are not those of the architecture; the check takes no memory for weights."""
     with torch.device("meta"):
-        wanted = build_network(network.architecture).state_dict()
+        tensors = build_network(network.architecture).state_dict()
     odd = sorted(
         name
-        for name in wanted.keys() | network.weights.keys()
-        if name not in wanted or name not in network.weights or wanted[name].shape != network.weights[name].shape
+        for name in tensors.keys() | network.weights.keys()
+        if name not in tensors or name not in network.weights or tensors[name].shape != network.weights[name].shape
     )
     if odd:
         raise NasError(

@@ -24,7 +24,7 @@ def test_what_was_written_is_recognised(layout: dict[str, object]) -> None:
 )
 def test_a_change_is_noticed(change: dict[str, object]) -> None:
     """Of a digit, of an order, of the hash itself."""
-    with pytest.raises(NasError, match="must be what was written, but its sha256 is of something else"):
+    with pytest.raises(NasError, match="must be as it was written, but its sha256 is of something else"):
         check_seal({**json.loads(json.dumps(sealed(FACTS))), **change})
 
 

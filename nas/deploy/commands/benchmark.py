@@ -1,18 +1,21 @@
-"""python -m nas.deploy benchmark: how fast models are on this machine, side by side."""
+"""python -m nas.deploy benchmark: time models on this machine, side by side."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from nas import console
+from nas.config import Settings
+from nas.deploy.help import PICK_HELP
 from nas.errors import NasError
+from nas.options import checked_options
 
 if TYPE_CHECKING:
     from nas.deploy.inference.benchmark import Benchmark, Contender
@@ -20,19 +23,29 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  python -m nas.deploy benchmark exported/knee.onnx --target-fps 30 --profile
+  python -m nas.deploy benchmark exported/my_run-knee.onnx --target-fps 30 --profile
   python -m nas.deploy benchmark mobilenet_v3_small --resolutions 160,192,224 --batches 1,8
-  python -m nas.deploy compare exported/knee.onnx exported/knee-int8-static.onnx exported/knee.tflite
-  python -m nas.deploy compare exported/knee.onnx mobilenet_v3_large --device my_phone
+  python -m nas.deploy compare exported/my_run-knee.onnx exported/my_run-knee-int8-static.onnx
+  python -m nas.deploy compare exported/my_run-knee.onnx mobilenet_v3_large --device my_phone
 
 All are timed in the same rounds, so that their ratios hold even where the machine's own speed wanders. Times are of
 this machine; --device adds what a latency table says of another.
 """
 
-
-# What tables call the precision of an exported file; int8-dynamic, whose convolutions are in float, is none of theirs.
-# assumption: a table that does not state its precision is of float32.
+# What latency tables call the precision of an exported file. They have none like int8-dynamic, whose convolutions are
+# in float. assumption: a table that does not state its precision is of float32.
 _TABLE_PRECISIONS = {"float32": "float32", "float16": "float16", "int8-static": "int8", "int8-qat": "int8"}
+
+
+class BenchmarkOptions(Settings):
+    """The options of `benchmark` and `compare` that are numbers."""
+
+    runs: int = Field(default=100, ge=1)
+    threads: int = Field(default=1, ge=1)
+    target_fps: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
+_DEFAULTS = BenchmarkOptions()
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,18 +61,27 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `benchmark` and `compare` have in common."""
+    """Add the options that `benchmark` and `compare` have in common."""
     parser.add_argument("models", metavar="MODEL", nargs="+", help="an exported file, or a NETWORK")
+    parser.add_argument("--pick", metavar="PICK", help=PICK_HELP)
     parser.add_argument(
-        "--pick", metavar="PICK", help="of a run: knee (default), 30ms, a pick's name, a trial's number"
+        "--resolutions", metavar="N,N", help="image sizes that networks are timed at, in pixels (default: their own)"
     )
-    parser.add_argument("--resolutions", metavar="N,N", help="of networks, in pixels (default: their own)")
-    parser.add_argument("--batches", metavar="N,N", default="1", help="images at once (default: %(default)s)")
-    parser.add_argument("--runs", metavar="N", type=int, default=100, help="of each (default: %(default)s)")
-    parser.add_argument("--threads", metavar="N", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--target-fps", metavar="F", type=float, help="say which runs are fast enough for it")
-    parser.add_argument("--device", metavar="TABLE", help="also say what this latency table predicts")
-    parser.add_argument("--profile", action="store_true", help="also the time of each block, of ONNX files")
+    parser.add_argument(
+        "--batches", metavar="N,N", default="1", help="batch sizes that models are timed at (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--runs", metavar="N", type=int, help=f"number of timed runs of each model (default: {_DEFAULTS.runs})"
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=int, help=f"number of threads that a model uses (default: {_DEFAULTS.threads})"
+    )
+    parser.add_argument(
+        "--target-fps", metavar="F", type=float, help="frame rate; say what share of the runs keeps up with it"
+    )
+    parser.add_argument("--device", metavar="TABLE", help="latency table whose prediction is printed, too")
+    parser.add_argument("--profile", action="store_true", help="print the time of each block of ONNX files, too")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -67,13 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     resolutions = _numbers("--resolutions", arguments.resolutions) if arguments.resolutions else ()
     batches = _numbers("--batches", arguments.batches)
-    for name in ("runs", "threads", "target_fps"):
-        value = getattr(arguments, name)
-        if value is not None and not 0 < value < math.inf:
-            raise NasError(f"--{name.replace('_', '-')} must be above 0 and finite, but is {value:g}")
+    options = checked_options(BenchmarkOptions, arguments)
 
     from nas.deploy.inference.benchmark import contenders_of, measure
     from nas.deploy.inference.model import is_exported, refuse_pick
+    from nas.deploy.progress import WorkProgress
     from nas.latency.table import load_table
 
     if all(map(is_exported, arguments.models)):
@@ -87,21 +107,21 @@ def run(arguments: argparse.Namespace) -> int:
                 text, Path(folder), resolutions=resolutions, batches=batches, pick=arguments.pick
             )
         ]
-        predicted = [_predicted(contender, table) for contender in contenders]
-        progress = _progress if sys.stderr.isatty() else None
-        found = measure(contenders, runs=arguments.runs, threads=arguments.threads, on_round=progress)
-        profiles = [_profile(contender, arguments.threads) for contender in contenders] if arguments.profile else []
+        predictions = [_prediction(contender, table) for contender in contenders]
+        with WorkProgress("rounds", quiet=arguments.quiet) as progress:
+            benchmarks = measure(contenders, runs=options.runs, threads=options.threads, on_round=progress.count)
+        profiles = [_profile(contender, options.threads) for contender in contenders] if arguments.profile else []
     if arguments.json:
-        _print_json(found, predicted, profiles, arguments)
+        _print_json(benchmarks, predictions, profiles, options)
     else:
-        _print(found, predicted, profiles, arguments)
+        _print(benchmarks, predictions, profiles, options, arguments.device)
     return 0
 
 
-def _predicted(contender: Contender, table: LatencyTable | None) -> dict[str, Any]:
-    """What a table says of a network: latency for one image, and, where it knows the power, energy.
+def _prediction(contender: Contender, table: LatencyTable | None) -> dict[str, Any]:
+    """What a table predicts for a network: the latency of one image, and its energy where the table has the power.
 
-    A table of another precision says nothing; why, stands under "not_predicted".
+    A table of another precision predicts nothing; "not_predicted" then says why.
     """
     if table is None:
         return {}
@@ -131,16 +151,16 @@ def _profile(contender: Contender, threads: int) -> list[dict[str, Any]]:
 
 
 def _print_json(
-    found: Sequence[Benchmark],
-    predicted: Sequence[dict[str, Any]],
+    benchmarks: Sequence[Benchmark],
+    predictions: Sequence[dict[str, Any]],
     profiles: Sequence[list[dict[str, Any]]],
-    arguments: argparse.Namespace,
+    options: BenchmarkOptions,
 ) -> None:
     rows = []
-    for index, one in enumerate(found):
-        row = {**one.to_json(), **predicted[index], "threads": arguments.threads}
-        if arguments.target_fps:
-            row["in_time"] = one.in_time(arguments.target_fps)
+    for index, benchmark in enumerate(benchmarks):
+        row = {**benchmark.to_json(), **predictions[index], "threads": options.threads}
+        if options.target_fps:
+            row["in_time"] = benchmark.in_time(options.target_fps)
         if profiles:
             row["profile"] = profiles[index]
         rows.append(row)
@@ -148,39 +168,43 @@ def _print_json(
 
 
 def _print(
-    found: Sequence[Benchmark],
-    predicted: Sequence[dict[str, Any]],
+    benchmarks: Sequence[Benchmark],
+    predictions: Sequence[dict[str, Any]],
     profiles: Sequence[list[dict[str, Any]]],
-    arguments: argparse.Namespace,
+    options: BenchmarkOptions,
+    device: str | None,
 ) -> None:
     columns = ["model", "precision", "pixels", "batch", "mean ms", "p50", "p90", "p99", "min", "max", "fps", "ratio"]
     columns += ["MB", "memory MB", "load ms"]
-    columns += [f"in time for {arguments.target_fps:g} fps"] if arguments.target_fps else []
-    extra = {"predicted_ms": f"ms on {arguments.device}", "energy_mj": "mJ", "inferences_per_charge": "per charge"}
-    shown = [name for name in extra if any(name in said for said in predicted)]
-    columns += [extra[name] for name in shown]
+    columns += [f"in time for {options.target_fps:g} fps"] if options.target_fps else []
+    titles = {"predicted_ms": f"ms on {device}", "energy_mj": "mJ", "inferences_per_charge": "per charge"}
+    predicted = [name for name in titles if any(name in prediction for prediction in predictions)]
+    columns += [titles[name] for name in predicted]
     rows = []
-    for one, said in zip(found, predicted, strict=True):
-        row = _cells(one)
-        row += [f"{one.in_time(arguments.target_fps):.0%}"] if arguments.target_fps else []
-        rows.append([*row, *(f"{said[name]:,.4g}" if name in said else "" for name in shown)])
+    for benchmark, prediction in zip(benchmarks, predictions, strict=True):
+        row = _cells(benchmark)
+        row += [f"{benchmark.in_time(options.target_fps):.0%}"] if options.target_fps else []
+        rows.append([*row, *(f"{prediction[name]:,.4g}" if name in prediction else "" for name in predicted)])
     console.print_table(columns, rows, numbers=columns[2:])
-    runs, threads = _count(arguments.runs, "run"), _count(arguments.threads, "thread")
+    runs, threads = _count(options.runs, "run"), _count(options.threads, "thread")
     print(f"\n{runs} of each, side by side, {threads}; ratio: to the first, in the same rounds")
-    labels = [one.contender.label for one in found]
-    notes = [f"weights of {label}: {one.contender.manifest.weights}" for label, one in zip(labels, found, strict=True)]
+    labels = [benchmark.contender.label for benchmark in benchmarks]
+    notes = [
+        f"weights of {label}: {benchmark.contender.manifest.weights}"
+        for label, benchmark in zip(labels, benchmarks, strict=True)
+    ]
     notes += [
-        f"no time of {label} on {arguments.device}: {said['not_predicted']}"
-        for label, said in zip(labels, predicted, strict=True)
-        if "not_predicted" in said
+        f"no time of {label} on {device}: {prediction['not_predicted']}"
+        for label, prediction in zip(labels, predictions, strict=True)
+        if "not_predicted" in prediction
     ]
     print("\n".join(dict.fromkeys(notes)))  # once for a model of many resolutions and batch sizes
-    for one, layers in zip(found, profiles, strict=False):
-        _print_profile(one, layers)
+    for benchmark, layers in zip(benchmarks, profiles, strict=False):
+        _print_profile(benchmark, layers)
 
 
-def _cells(one: Benchmark) -> list[str]:
-    times, footprint, contender = one.times, one.footprint, one.contender
+def _cells(benchmark: Benchmark) -> list[str]:
+    times, footprint, contender = benchmark.times, benchmark.footprint, benchmark.contender
     milliseconds = (times.mean, times.median, times.percentile(90), times.percentile(99), times.least, times.most)
     memory = f"{footprint.added_bytes / 1e6:.1f}" if footprint and footprint.added_bytes is not None else "unknown"
     return [
@@ -189,16 +213,16 @@ def _cells(one: Benchmark) -> list[str]:
         str(contender.resolution),
         str(contender.batch),
         *(f"{value:.3f}" for value in milliseconds),
-        f"{one.frames_per_second:.1f}",
-        f"{one.ratio:.3f}",
-        f"{one.size_bytes / 1e6:.2f}",
+        f"{benchmark.frames_per_second:.1f}",
+        f"{benchmark.ratio:.3f}",
+        f"{benchmark.size_bytes / 1e6:.2f}",
         memory,
         f"{footprint.load_ms:.0f}" if footprint else "unknown",
     ]
 
 
-def _print_profile(one: Benchmark, layers: Sequence[dict[str, Any]]) -> None:
-    contender = one.contender
+def _print_profile(benchmark: Benchmark, layers: Sequence[dict[str, Any]]) -> None:
+    contender = benchmark.contender
     print(f"\n{contender.label}, {contender.resolution} pixels, batch {contender.batch}: time by block")
     if not layers:
         print("only ONNX files have a profile")
@@ -229,7 +253,3 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     if min(numbers) < 1:
         raise NasError(f"{option} must be at least 1, but got {text!r}")
     return numbers
-
-
-def _progress(done: int, total: int) -> None:
-    print(f"\r{done} of {total} rounds", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""python -m nas.deploy compare: several models side by side, as ratios to the first."""
+"""python -m nas.deploy compare: time several models side by side, as ratios to the first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""python -m nas.deploy compress: a trained network in int8 or float16."""
+"""python -m nas.deploy compress: turn a trained network into int8 or float16."""
 
 from __future__ import annotations
 
@@ -6,38 +6,67 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from nas import console
+from nas.config import Settings
+from nas.deploy.help import DATA_HELP, PICK_HELP
 from nas.errors import NasError
+from nas.options import Seed, checked_options, refuse_without_effect
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
     from nas.deploy.export.manifest import Manifest
-    from nas.deploy.inference.images import Images
+    from nas.deploy.inference.images import LabelledImages
     from nas.deploy.quantisation.compress import Compressed, Quality
 
-    # The images that were used, what was made, and what a method alone records.
-    Made = tuple[Images, Compressed, Mapping[str, Any]]
+    # The images, the model that came of them, and what only one method records.
+    Made = tuple[LabelledImages, Compressed, Mapping[str, Any]]
 
 EXAMPLES = """\
 examples:
-  python -m nas.deploy compress finished/knee --method int8-static --data folder:flowers
-  python -m nas.deploy compress finished/knee --method int8-qat --data folder:flowers --epochs 3
-  python -m nas.deploy compress exported/knee.onnx --method float16 --data digits
+  python -m nas.deploy compress trained/my_run-knee --method int8-static --data folder:flowers
+  python -m nas.deploy compress trained/my_run-knee --method int8-qat --data folder:flowers --epochs 3
+  python -m nas.deploy compress exported/my_run-knee.onnx --method float16 --data digits
 """
 
 METHODS = ("int8-static", "int8-qat", "int8-dynamic", "float16")
-# Of the options of int8-qat, where they are not given.
-_EPOCHS, _BATCH_SIZE, _LEARNING_RATE, _SEED = 1, 64, 0.01, 0
 _CALIBRATED = ("int8-static", "int8-qat")
-# Of their options, likewise.
-_CALIBRATION, _PERCENTILE, _IMAGES = "minmax", 99.99, 256
+_CALIBRATION_OPTIONS = ("calibration", "percentile", "images", "exclude")
+_TRAINING_OPTIONS = ("epochs", "steps", "batch_size", "learning_rate", "train_images", "seed")
+
+
+class CompressOptions(Settings):
+    """The options of `compress`, with their defaults; the command line shows what each of them means."""
+
+    calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
+    percentile: float = Field(default=99.99, gt=50, le=100)
+    images: int = Field(default=256, ge=1)
+    exclude: str = ""
+    epochs: int = Field(default=1, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=64, ge=2, le=65_536)
+    learning_rate: float = Field(default=0.01, gt=0, le=100)
+    train_images: int | None = Field(default=None, ge=1)
+    seed: Seed = 0
+    most_drop: float = Field(default=1.0, ge=0, le=100, json_schema_extra={"unit": "points"})
+    runs: int = Field(default=100, ge=1)
+    threads: int = Field(default=1, ge=1)
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The names of the nodes that stay in float."""
+        return tuple(name for name in self.exclude.split(",") if name)
+
+
+_DEFAULTS = CompressOptions()
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,64 +81,86 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("network", metavar="NETWORK", help="a trained network's folder, or an exported .onnx file")
+    parser.add_argument("--pick", metavar="PICK", help=PICK_HELP)
     parser.add_argument(
-        "--pick", metavar="PICK", help="of a run: knee (default), 30ms, a pick's name, a trial's number"
+        "--method",
+        choices=METHODS,
+        default="int8-static",
+        help="precision, and how it is reached (default: %(default)s)",
     )
-    parser.add_argument("--method", choices=METHODS, default="int8-static", help="default: %(default)s")
     parser.add_argument(
         "--data",
         metavar="SOURCE",
         required=True,
-        help="digits, folder:PATH, cifar10[:PATH]: training images set the ranges, validation images give the scores",
+        help=f"{DATA_HELP}; training images set the ranges, validation images give the scores",
     )
     parser.add_argument(
         "--calibration",
         choices=("minmax", "entropy", "percentile"),
-        help=f"int8-static: how an activation's range is chosen; int8-qat: at the start (default: {_CALIBRATION})",
+        help="how an activation's range is chosen in int8-static, and its first range in int8-qat "
+        f"(default: {_DEFAULTS.calibration})",
     )
     parser.add_argument(
         "--percentile",
         metavar="P",
         type=float,
-        help=f"of --calibration percentile (default: {_PERCENTILE})",
+        help=f"share of values, in percent, that --calibration percentile keeps (default: {_DEFAULTS.percentile})",
     )
     parser.add_argument(
         "--images",
         metavar="N",
         type=int,
-        help=f"int8-static, int8-qat: calibration images (default: {_IMAGES})",
+        help=f"number of calibration images, in int8-static and int8-qat (default: {_DEFAULTS.images})",
     )
-    parser.add_argument("--exclude", metavar="NODE,NODE", help="int8-static, int8-qat: nodes that stay in float")
+    parser.add_argument(
+        "--exclude", metavar="NODE,NODE", help="nodes of the graph that stay in float, in int8-static and int8-qat"
+    )
     _add_training(parser.add_argument_group("int8-qat"))
     parser.add_argument(
         "--most-drop",
         metavar="POINTS",
         type=float,
-        default=1.0,
+        default=_DEFAULTS.most_drop,
         help="most that top-1 may fall, in percentage points (default: %(default)s)",
     )
     parser.add_argument("--allow", action="store_true", help="keep a network that loses more")
-    parser.add_argument("--runs", metavar="N", type=int, default=100, help="that are timed (default: %(default)s)")
-    parser.add_argument("--threads", metavar="N", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("exported"), help="default: %(default)s")
+    parser.add_argument(
+        "--runs", metavar="N", type=int, default=_DEFAULTS.runs, help="number of timed runs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=int,
+        default=_DEFAULTS.threads,
+        help="threads that the timed runs use (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("exported"), help="folder of the file (default: %(default)s)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_training(group: argparse._ArgumentGroup) -> None:
     length = group.add_mutually_exclusive_group()
-    length.add_argument("--epochs", metavar="N", type=int, help=f"to train (default: {_EPOCHS})")
-    length.add_argument("--steps", metavar="N", type=int, help="to train, instead of whole epochs")
-    group.add_argument("--batch-size", metavar="N", type=int, help=f"default: {_BATCH_SIZE}")
+    length.add_argument("--epochs", metavar="N", type=int, help=f"epochs to train (default: {_DEFAULTS.epochs})")
+    length.add_argument("--steps", metavar="N", type=int, help="steps to train, instead of whole epochs")
     group.add_argument(
-        "--learning-rate", metavar="RATE", type=float, help=f"for 256 images, at the start (default: {_LEARNING_RATE})"
+        "--batch-size", metavar="N", type=int, help=f"training images of a step (default: {_DEFAULTS.batch_size})"
     )
-    group.add_argument("--train-images", metavar="N", type=int, help="that are trained on (default: all)")
-    group.add_argument("--seed", metavar="N", type=int, help=f"default: {_SEED}")
+    group.add_argument(
+        "--learning-rate",
+        metavar="RATE",
+        type=float,
+        help=f"learning rate of the first step, for 256 images (default: {_DEFAULTS.learning_rate})",
+    )
+    group.add_argument("--train-images", metavar="N", type=int, help="number of training images (default: all)")
+    group.add_argument("--seed", metavar="N", type=int, help=f"seed of the training (default: {_DEFAULTS.seed})")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
-    _check_options(arguments)
+    options = _checked_options(arguments)
 
     from nas.deploy.quantisation.compress import check_drop
     from nas.deploy.quantisation.onnx import check_excluded
@@ -117,12 +168,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_writable(arguments.out)
     model, manifest = _float_model(arguments.network, arguments.pick)
-    check_excluded(model, _excluded(arguments))
+    check_excluded(model, options.excluded)
     make = _trained if arguments.method == "int8-qat" else _quantised
-    images, compressed, record = make(arguments, model, manifest)
+    images, compressed, record = make(arguments, options, model, manifest)
     if not arguments.allow:
-        check_drop(compressed, arguments.most_drop)
-    path = _save(compressed, manifest, images, arguments, record)
+        check_drop(compressed, options.most_drop)
+    path = _save(compressed, manifest, images, arguments, options, record)
     if arguments.json:
         print(json.dumps({"file": str(path), **compressed.to_json()}, indent=2))
     else:
@@ -130,34 +181,41 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _quantised(arguments: argparse.Namespace, model: ModelProto, manifest: Manifest) -> Made:
+def _quantised(arguments: argparse.Namespace, options: CompressOptions, model: ModelProto, manifest: Manifest) -> Made:
     """The model by a method that does not train."""
-    from nas.deploy.inference.images import check_labels, load_images
+    from nas.deploy.inference.images import check_labels, load_labelled_images
+    from nas.deploy.progress import WorkProgress
     from nas.deploy.quantisation.compress import compress
 
-    images = load_images(
-        arguments.data, manifest.architecture, preprocessing=manifest.preprocessing, calibration=arguments.images
+    images = load_labelled_images(
+        arguments.data,
+        manifest.architecture,
+        preprocessing=manifest.preprocessing,
+        calibration=options.images,
+        progress=_is_live(arguments),
     )
     check_labels(images, manifest.labels, manifest.architecture.classes)
-    compressed = compress(
-        model,
-        images,
-        arguments.method,
-        calibration=arguments.calibration,
-        percentile=arguments.percentile,
-        exclude=_excluded(arguments),
-        runs=arguments.runs,
-        threads=arguments.threads,
-        progress=_progress("calibration images"),
-    )
+    with WorkProgress("calibration images", quiet=arguments.quiet) as progress:
+        compressed = compress(
+            model,
+            images,
+            arguments.method,
+            calibration=options.calibration,
+            percentile=options.percentile,
+            exclude=options.excluded,
+            runs=options.runs,
+            threads=options.threads,
+            progress=progress.count,
+        )
     return images, compressed, {}
 
 
-def _trained(arguments: argparse.Namespace, model: ModelProto, manifest: Manifest) -> Made:
+def _trained(arguments: argparse.Namespace, options: CompressOptions, model: ModelProto, manifest: Manifest) -> Made:
     """The model by quantisation-aware training."""
     from nas.accuracy.training.settings import TrainingSettings
     from nas.deploy.inference.images import check_labels
-    from nas.deploy.quantisation.compress import compared
+    from nas.deploy.progress import WorkProgress
+    from nas.deploy.quantisation.compress import compare_models
     from nas.deploy.quantisation.fake_quantised import check_torchao
     from nas.deploy.quantisation.training import load_training_images, steps_of, trained_for_int8
 
@@ -166,105 +224,62 @@ def _trained(arguments: argparse.Namespace, model: ModelProto, manifest: Manifes
         arguments.data,
         manifest.architecture,
         preprocessing=manifest.preprocessing,
-        calibration=arguments.images,
-        max_images=arguments.train_images,
-        seed=arguments.seed,
+        calibration=options.images,
+        max_images=options.train_images,
+        seed=options.seed,
+        progress=_is_live(arguments),
     )
     check_labels(images, manifest.labels, manifest.architecture.classes)
-    training = TrainingSettings(
-        batch_size=arguments.batch_size, learning_rate=arguments.learning_rate, weight_decay=0.0
-    )
-    steps = arguments.steps or steps_of(arguments.epochs, dataset, training)
-    made = trained_for_int8(
-        model,
-        images.calibration_inputs(),
-        dataset,
-        training,
-        steps=steps,
-        seed=arguments.seed,
-        calibration=arguments.calibration,
-        percentile=arguments.percentile,
-        exclude=_excluded(arguments),
-        progress=_progress("training steps"),
-    )
+    training = TrainingSettings(batch_size=options.batch_size, learning_rate=options.learning_rate, weight_decay=0.0)
+    steps = options.steps or steps_of(options.epochs, dataset, training)
+    with WorkProgress("training steps", quiet=arguments.quiet) as progress:
+        int8_model = trained_for_int8(
+            model,
+            images.calibration_inputs(),
+            dataset,
+            training,
+            steps=steps,
+            seed=options.seed,
+            calibration=options.calibration,
+            percentile=options.percentile,
+            exclude=options.excluded,
+            progress=progress.count,
+        )
     facts = {
         "images": len(dataset.train),
         "steps": steps,
         "batch_size": training.batch_size,
         "learning_rate": training.learning_rate,
-        "seed": arguments.seed,
+        "seed": options.seed,
         "torchao": version("torchao"),
     }
-    compressed = compared(model, made, images, runs=arguments.runs, threads=arguments.threads)
+    compressed = compare_models(model, int8_model, images, runs=options.runs, threads=options.threads)
     return images, compressed, {"training": facts}
 
 
-def _excluded(arguments: argparse.Namespace) -> tuple[str, ...]:
-    return tuple(name for name in arguments.exclude.split(",") if name)
+def _checked_options(arguments: argparse.Namespace) -> CompressOptions:
+    """Raise NasError for options that have no effect, and for values that are out of range."""
+    if arguments.method != "int8-qat":
+        refuse_without_effect(arguments, _TRAINING_OPTIONS, "--method int8-qat")
+    if arguments.method not in _CALIBRATED:
+        refuse_without_effect(arguments, _CALIBRATION_OPTIONS, f"--method {' or '.join(_CALIBRATED)}")
+    if arguments.calibration != "percentile":
+        refuse_without_effect(arguments, ("percentile",), "--calibration percentile")
+    return checked_options(CompressOptions, arguments)
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
-    _check_training_options(arguments)
-    _check_calibration_options(arguments)
-    for name in ("images", "runs", "threads"):
-        if getattr(arguments, name) < 1:
-            raise NasError(f"--{name} must be at least 1, but is {getattr(arguments, name)}")
-    if not 50 < arguments.percentile <= 100:
-        raise NasError(f"--percentile must be above 50 and at most 100, but is {arguments.percentile:g}")
-    if not 0 <= arguments.most_drop <= 100:
-        raise NasError(f"--most-drop must be 0 to 100 points, but is {arguments.most_drop:g}")
-
-
-def _check_training_options(arguments: argparse.Namespace) -> None:
-    """Fill in what was not given; raise NasError for options that have no effect and for values out of range."""
-    defaults = {
-        "epochs": _EPOCHS,
-        "steps": None,
-        "batch_size": _BATCH_SIZE,
-        "learning_rate": _LEARNING_RATE,
-        "train_images": None,
-        "seed": _SEED,
-    }
-    given = [name for name in defaults if getattr(arguments, name) is not None]
-    if given and arguments.method != "int8-qat":
-        raise NasError(f"{', '.join(map(_option, given))}: only with --method int8-qat")
-    for name in ("epochs", "steps", "train_images"):
-        if name in given and getattr(arguments, name) < 1:
-            raise NasError(f"{_option(name)} must be at least 1, but is {getattr(arguments, name)}")
-    for name in defaults.keys() - set(given):
-        setattr(arguments, name, defaults[name])
-    if not 2 <= arguments.batch_size <= 65_536:
-        raise NasError(f"--batch-size must be 2 to 65536, but is {arguments.batch_size}")
-    if not 0 < arguments.learning_rate <= 100:
-        raise NasError(f"--learning-rate must be above 0 and at most 100, but is {arguments.learning_rate:g}")
-    if not 0 <= arguments.seed < 2**31:
-        raise NasError(f"--seed must be a whole number from 0 to {2**31 - 1}, but is {arguments.seed}")
-
-
-def _check_calibration_options(arguments: argparse.Namespace) -> None:
-    """Fill in what was not given; raise NasError for options that have no effect."""
-    defaults = {"calibration": _CALIBRATION, "percentile": _PERCENTILE, "images": _IMAGES, "exclude": ""}
-    given = [name for name in defaults if getattr(arguments, name) is not None]
-    if given and arguments.method not in _CALIBRATED:
-        raise NasError(f"{', '.join(map(_option, given))}: only with --method {' or '.join(_CALIBRATED)}")
-    if "percentile" in given and arguments.calibration != "percentile":
-        raise NasError("--percentile: only with --calibration percentile")
-    for name in defaults.keys() - set(given):
-        setattr(arguments, name, defaults[name])
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _is_live(arguments: argparse.Namespace) -> bool:
+    """Whether reading images shows its bar."""
+    return sys.stderr.isatty() and not arguments.quiet
 
 
 def _float_model(text: str, pick: str | None) -> tuple[ModelProto, Manifest]:
-    """The network that `text` means as an ONNX model of float32, and what is known of it."""
+    """The network that `text` means as an ONNX model of float32, with its manifest."""
     from nas.deploy.export.export import export_file
-    from nas.deploy.export.manifest import Manifest, load_manifest
+    from nas.deploy.export.manifest import load_manifest
     from nas.deploy.find import find_network
     from nas.deploy.inference.model import is_exported, refuse_pick
     from nas.deploy.quantisation.compress import load_onnx
-    from nas.networks.deployed import deployed
 
     if is_exported(text):
         refuse_pick(text, pick)
@@ -276,29 +291,22 @@ def _float_model(text: str, pick: str | None) -> tuple[ModelProto, Manifest]:
                 "Compress the network that it was made of."
             )
         return load_onnx(path.read_bytes(), text), manifest
-    found = find_network(text, pick=pick)
-    if found.weights is None:
-        raise NasError(f"{found.name} has no trained weights, so that nothing can be said of what it loses: train it")
-    network, weights = found.deployed()
-    facts = Manifest(
-        name=found.name,
-        format="onnx",
-        precision="float32",
-        any_batch=True,
-        architecture=deployed(found.architecture),
-        weights=weights,
-        labels=found.labels,
-        preprocessing=found.preprocessing,
-        versions={},
-        check={},
-    )
+    source = find_network(text, pick=pick)
+    if source.weights is None:
+        raise NasError(f"{source.name} has no trained weights, whose accuracy could be compared: train it first")
+    network, weights = source.deployed()
     with tempfile.TemporaryDirectory() as folder:
-        path, manifest = export_file(network, facts, Path(folder))
+        path, manifest = export_file(network, source.float_manifest("onnx", weights), Path(folder))
         return load_onnx(path.read_bytes(), text), manifest
 
 
 def _save(
-    compressed: Compressed, manifest: Manifest, images: Images, arguments: argparse.Namespace, record: Mapping[str, Any]
+    compressed: Compressed,
+    manifest: Manifest,
+    images: LabelledImages,
+    arguments: argparse.Namespace,
+    options: CompressOptions,
+    record: Mapping[str, Any],
 ) -> Path:
     from nas.deploy.export.manifest import save_with_manifest
 
@@ -314,10 +322,10 @@ def _save(
             **manifest.history,
             "compress": {
                 "method": method,
-                "calibration": arguments.calibration if method in _CALIBRATED else None,
+                "calibration": options.calibration if method in _CALIBRATED else None,
                 "calibration_images": len(images.calibration) if method in _CALIBRATED else None,
-                "percentile": arguments.percentile if arguments.calibration == "percentile" else None,
-                "exclude": list(_excluded(arguments)),
+                "percentile": options.percentile if options.calibration == "percentile" else None,
+                "exclude": list(options.excluded),
                 "data": images.source,
                 **record,
                 **compressed.to_json(),
@@ -361,14 +369,3 @@ def _cells(quality: Quality) -> tuple[str, ...]:
         f"{times.median:.3f}",
         f"{times.percentile(90):.3f}",
     )
-
-
-def _progress(what: str) -> Callable[[int, int], None] | None:
-    """What shows on a terminal how many are done."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        print(f"\r{done} of {total} {what}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-    return show

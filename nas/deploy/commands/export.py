@@ -1,4 +1,4 @@
-"""python -m nas.deploy export: a network as files that devices run."""
+"""python -m nas.deploy export: write a network as files that devices run."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import json
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import console
+from nas.deploy.help import DATA_HELP, NETWORK_HELP, PICK_HELP
 from nas.errors import NasError
 
 if TYPE_CHECKING:
@@ -19,19 +21,18 @@ if TYPE_CHECKING:
     from nas.deploy.export.manifest import Manifest
     from nas.deploy.find import FoundNetwork
     from nas.deploy.trained import Preprocessing
-    from nas.networks.architecture import Block
 
 EXAMPLES = """\
 examples:
   python -m nas.deploy export runs/mbv3-pixel_lut-digits --pick knee --format onnx,openvino --data digits
-  python -m nas.deploy export finished/knee --format all --out files
+  python -m nas.deploy export trained/my_run-knee --format all --out files
   python -m nas.deploy export mobilenet_v3_small --format litert --trial
 
 Each file is run in its own runtime, where that runs here, and must give torch's logits. FILE.json beside it has the
-hashes, labels, preprocessing and what was found. TensorRT takes the ONNX file: trtexec --onnx=FILE, or ONNX Runtime's
-TensorrtExecutionProvider.
+hashes, labels, preprocessing and the result of that check. TensorRT takes the ONNX file: trtexec --onnx=FILE, or ONNX
+Runtime's TensorrtExecutionProvider.
 """
-# How many real images a file is compared on, in batches of so many.
+# A file is compared with torch on so many real images, in batches of _BATCH.
 _IMAGES = 64
 _BATCH = 16
 
@@ -48,26 +49,28 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "network",
         metavar="NETWORK",
-        help="a trained network's folder, a run's directory, an architecture's .json, or a published network's name "
-        "(the last two: with fresh weights)",
+        help=f"{NETWORK_HELP}; the last two have fresh weights",
     )
-    parser.add_argument(
-        "--pick", metavar="PICK", help="of a run: knee (default), 30ms, a pick's name, a trial's number"
-    )
+    parser.add_argument("--pick", metavar="PICK", help=PICK_HELP)
     parser.add_argument(
         "--format",
         metavar="F,F",
         default="onnx",
-        help="onnx, litert, coreml, executorch, openvino, or all (default: %(default)s)",
+        help="formats to write: onnx, litert, coreml, executorch, openvino, or all (default: %(default)s)",
     )
     parser.add_argument(
-        "--data", metavar="SOURCE", help="images to compare on: digits, folder:PATH, cifar10[:PATH] (default: drawn)"
+        "--data", metavar="SOURCE", help=f"compare each file with torch on these {DATA_HELP} (default: random images)"
     )
-    parser.add_argument("--name", metavar="NAME", help="of the files (default: the network's)")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("exported"), help="default: %(default)s")
+    parser.add_argument("--name", metavar="NAME", help="name of the files, without ending (default: the network's)")
     parser.add_argument(
-        "--trial", action="store_true", help="only say what the formats cannot express: one block of each kind is tried"
+        "--out", metavar="DIR", type=Path, default=Path("exported"), help="folder of the files (default: %(default)s)"
     )
+    parser.add_argument(
+        "--trial",
+        action="store_true",
+        help="write nothing; try one block of each kind, and say which of them the formats cannot express",
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -84,37 +87,44 @@ def run(arguments: argparse.Namespace) -> int:
         )
     formats = formats_in(arguments.format)
     check_installed(formats)
-    found = find_network(arguments.network, pick=arguments.pick)
+    source = find_network(arguments.network, pick=arguments.pick)
     if arguments.trial:
-        return _trial(found, formats, as_json=arguments.json)
+        return _trial(source, formats, arguments)
     check_writable(arguments.out)
-    return _export(found, formats, arguments)
+    return _export(source, formats, arguments)
 
 
-def _trial(found: FoundNetwork, formats: tuple[str, ...], *, as_json: bool) -> int:
+def _trial(source: FoundNetwork, formats: tuple[str, ...], arguments: argparse.Namespace) -> int:
+    """Try each kind of block in each format, and print what cannot be expressed; returns the exit code."""
     from nas.deploy.export.expressible import refusals
+    from nas.deploy.progress import WorkProgress
 
-    found_refusals = refusals(found.architecture, formats, on_trial=_announce)
-    if as_json:
-        data = [{"format": r.format, "op": r.block.op, "blocks": r.blocks, "reason": r.reason} for r in found_refusals]
+    with WorkProgress("blocks", quiet=arguments.quiet) as progress:
+        refused = refusals(
+            source.architecture, formats, on_trial=lambda name, block: progress.say(f"trying {block.op} in {name}")
+        )
+    if arguments.json:
+        data = [{"format": r.format, "op": r.block.op, "blocks": r.blocks, "reason": r.reason} for r in refused]
         print(json.dumps(data, indent=2))
     else:
-        lines = [str(refusal) for refusal in found_refusals]
-        print("\n".join(lines) or f"{', '.join(formats)}: every kind of block of {found.name} can be expressed")
-    return 1 if found_refusals else 0
+        lines = [str(refusal) for refusal in refused]
+        print("\n".join(lines) or f"{', '.join(formats)}: every kind of block of {source.name} can be expressed")
+    return 1 if refused else 0
 
 
-def _export(found: FoundNetwork, formats: tuple[str, ...], arguments: argparse.Namespace) -> int:
-    network, weights = found.deployed()
-    labels, preprocessing, batches, of = _images(found, arguments.data)
+def _export(source: FoundNetwork, formats: tuple[str, ...], arguments: argparse.Namespace) -> int:
+    """Write a file in each format, and print how they agree with torch; returns the exit code."""
+    network, weights = source.deployed()
+    live = sys.stderr.isatty() and not arguments.quiet
+    labels, preprocessing, batches, of = _images(source, arguments.data, progress=live)
     results, failed = [], False
     for name in formats:
         began = time.perf_counter()
         try:
-            path, manifest = _one(found, network, name, arguments, (weights, labels, preprocessing, batches, of))
+            path, manifest = _one(source, network, name, arguments, (weights, labels, preprocessing, batches, of))
         except NasError as error:
-            # The other formats have no part in it.
-            print(f"error: {_with_culprits(found, name, error)}", file=sys.stderr)
+            # The other formats are written all the same.
+            print(f"error: {_with_culprits(source, name, error)}", file=sys.stderr)
             failed = True
             continue
         results.append(_row(path, manifest, time.perf_counter() - began))
@@ -123,57 +133,46 @@ def _export(found: FoundNetwork, formats: tuple[str, ...], arguments: argparse.N
 
 
 def _one(
-    found: FoundNetwork,
+    source: FoundNetwork,
     network: nn.Module,
     name: str,
     arguments: argparse.Namespace,
     facts: tuple[str, tuple[str, ...] | None, Preprocessing | None, list[Tensor], str],
 ) -> tuple[Path, Manifest]:
+    """Write the file of the format `name`; returns its path and its manifest."""
     from nas.deploy.export.export import export_file
-    from nas.deploy.export.manifest import Manifest
-    from nas.networks.deployed import deployed
 
     weights, labels, preprocessing, batches, of = facts
-    manifest = Manifest(
-        name=arguments.name or found.name,
-        format=name,
-        precision="float32",
-        any_batch=True,
-        architecture=deployed(found.architecture),
-        weights=weights,
-        labels=labels,
-        preprocessing=preprocessing,
-        versions={},
-        check={},
-    )
+    manifest = source.float_manifest(name, weights)
+    manifest = replace(manifest, name=arguments.name or source.name, labels=labels, preprocessing=preprocessing)
     return export_file(network, manifest, arguments.out, batches=batches, of=of)
 
 
 def _images(
-    found: FoundNetwork, source: str | None
+    source: FoundNetwork, data: str | None, *, progress: bool
 ) -> tuple[tuple[str, ...] | None, Preprocessing | None, list[Tensor], str]:
-    """The labels and the preprocessing as far as they are known, and the images to compare on (none: drawn ones)."""
-    if source is None:
-        return found.labels, found.preprocessing, [], "random images"
-    from nas.deploy.inference.images import load_images
+    """What is recorded of labels and preprocessing; the images to compare on (none: random ones), and their name."""
+    if data is None:
+        return source.labels, source.preprocessing, [], "random images"
+    from nas.deploy.inference.images import load_labelled_images
 
-    images = load_images(source, found.architecture, preprocessing=found.preprocessing)
-    fits = len(images.labels) == found.architecture.classes
-    labels = found.labels or (images.labels if fits else None)
-    return labels, images.preprocessing, _in_batches(images.some(_IMAGES)), f"validation images of {source}"
+    images = load_labelled_images(data, source.architecture, preprocessing=source.preprocessing, progress=progress)
+    fits = len(images.labels) == source.architecture.classes
+    labels = source.labels or (images.labels if fits else None)
+    return labels, images.preprocessing, _in_batches(images.some(_IMAGES)), f"validation images of {data}"
 
 
 def _in_batches(images: Tensor) -> list[Tensor]:
     return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
 
-def _with_culprits(found: FoundNetwork, name: str, error: NasError) -> str:
-    """The error, and which kinds of block the format refuses, each tried by itself."""
+def _with_culprits(source: FoundNetwork, name: str, error: NasError) -> str:
+    """The error, and the kinds of block that the format refuses when each is tried by itself."""
     from nas.deploy.export.expressible import refusals
 
     if "cannot express" not in str(error) and "cannot export" not in str(error):
         return str(error)
-    lines = [str(refusal) for refusal in refusals(found.architecture, [name])]
+    lines = [str(refusal) for refusal in refusals(source.architecture, [name])]
     return "\n       ".join([str(error), *lines])
 
 
@@ -227,7 +226,3 @@ def _check_words(check: dict[str, Any]) -> str:
         f"within {check['relative_difference']:.1e} of the largest logit (limit {check['tolerance']:.1e}), "
         f"same class in {check['top1_agreement']:.1%} of {check['images']} {check['of']}"
     )
-
-
-def _announce(name: str, block: Block) -> None:
-    print(f"trying {block.op} in {name}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""python -m nas.deploy finish: what does it take, and what does it print?"""
+"""python -m nas.deploy finish: train a network to the end, and test it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
+from nas.config import Settings
+from nas.deploy.help import DATA_HELP, NETWORK_HELP, PICK_HELP
 from nas.errors import NasError
+from nas.options import Seed, checked_options, refuse_without_effect
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from nas.accuracy.training.processes import Processes
     from nas.deploy.find import FoundNetwork
     from nas.deploy.finish.finish import Finished
+    from nas.deploy.progress import WorkProgress
     from nas.networks.architecture import Architecture
 
 EXAMPLES = """\
@@ -32,6 +38,20 @@ examples:
   python -m nas.deploy finish runs/my_run --data cifar10 --teacher trained/large --temperature 4 --alpha 0.9
   torchrun --nproc-per-node 4 -m nas.deploy finish runs/my_run --data folder:imagenet --batch-size 1024
 """
+
+
+class FinishOptions(Settings):
+    """The options of `finish` that are numbers; the recipe checks those that are its own."""
+
+    resolution: int | None = Field(default=None, ge=8, json_schema_extra={"unit": "pixels"})
+    max_stride: int | None = Field(default=None, ge=1, le=64)
+    seed: Seed = 0
+    layer_decay: float = 1.0
+    temperature: float = 4.0
+    alpha: float = 0.9
+
+
+_DEFAULTS = FinishOptions()
 
 
 def add_command(commands: Any) -> None:
@@ -48,19 +68,29 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "network",
         metavar="NETWORK",
-        help="a run's directory (--pick), a trained network's folder, an architecture's .json, or a published name",
+        help=NETWORK_HELP,
     )
-    parser.add_argument("--pick", metavar="NAME", help="of a run: knee, 30ms, a pick's name, or a trial's number")
-    parser.add_argument("--data", metavar="SOURCE", required=True, help="digits, folder:PATH, cifar10[:PATH]")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="default: trained/NAME")
-    parser.add_argument("--resolution", metavar="N", type=int, help="pixels of the images (default: the network's)")
+    parser.add_argument("--pick", metavar="NAME", help=PICK_HELP)
+    parser.add_argument("--data", metavar="SOURCE", required=True, help=DATA_HELP)
     parser.add_argument(
-        "--max-stride", metavar="N", type=int, help="small images: earliest strides become 1, to shrink by N at most"
+        "--out", metavar="DIR", type=Path, help="folder of the trained network (default: trained/NAME, the network's)"
+    )
+    parser.add_argument(
+        "--resolution", metavar="N", type=int, help="size of the images, in pixels (default: the network's)"
+    )
+    parser.add_argument(
+        "--max-stride",
+        metavar="N",
+        type=int,
+        help="for small images: make the earliest strides 1, so that the network shrinks images by N at most",
     )
     _add_training(parser.add_argument_group("training"))
     _add_start(parser.add_argument_group("what to start from"))
     _add_teacher(parser.add_argument_group("distillation"))
-    parser.add_argument("--tensorboard", action="store_true", help="write event files, too (needs tensorboard)")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard's event files, too (needs tensorboard)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -69,96 +99,119 @@ def _add_training(group: Any) -> None:
         "--recipe",
         metavar="NAME",
         default="modern",
-        help="mobilenet, efficientnet, modern, modern_adamw or plain (default: %(default)s)",
+        help="recipe to train by: mobilenet, efficientnet, modern, modern_adamw or plain (default: %(default)s)",
     )
-    group.add_argument("--epochs", metavar="N", type=int, help="default: the recipe's")
-    group.add_argument("--batch-size", metavar="N", type=int, help="images of a step, over all processes")
-    group.add_argument("--accumulate", metavar="N", type=int, help="compute a step in N parts, to save memory")
+    group.add_argument("--epochs", metavar="N", type=int, help="epochs to train (default: the recipe's)")
     group.add_argument(
-        "--set", metavar="NAME=VALUE", nargs="+", default=[], dest="changes", help="settings of the recipe"
+        "--batch-size", metavar="N", type=int, help="images of a step, over all processes (default: the recipe's)"
     )
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="default: %(default)s")
+    group.add_argument("--accumulate", metavar="N", type=int, help="compute each step in N parts, to save memory")
+    group.add_argument(
+        "--set", metavar="NAME=VALUE", nargs="+", default=[], dest="changes", help="settings of the recipe to change"
+    )
+    group.add_argument("--seed", metavar="N", type=int, help=f"seed of the training (default: {_DEFAULTS.seed})")
 
 
 def _add_start(group: Any) -> None:
     group.add_argument(
         "--weights",
         metavar="WHICH",
-        help="fresh, own (a trained folder's, or those that the search trained for a short while), or a file of "
-        "torchvision's or timm's weights (default: own of a trained folder, else fresh)",
+        help="weights to start from: fresh, own (those of the trained folder, or those that the search trained for a "
+        "short while), or a file of torchvision's or timm's weights (default: own for a trained folder, else fresh)",
     )
-    group.add_argument("--new-classes", action="store_true", help="a new classifier, for other classes")
+    group.add_argument("--new-classes", action="store_true", help="start with a new classifier, for other classes")
     group.add_argument("--freeze-features", action="store_true", help="train the classifier alone")
     group.add_argument(
-        "--layer-decay", metavar="SHARE", type=float, default=1.0, help="rate of a block, of the next one's (e.g. 0.8)"
+        "--layer-decay",
+        metavar="SHARE",
+        type=float,
+        help="learning rate of each block, as a share of that of the block after it, such as 0.8 "
+        f"(default: {_DEFAULTS.layer_decay:g})",
     )
 
 
 def _add_teacher(group: Any) -> None:
-    group.add_argument("--teacher", metavar="PATH", type=Path, help="a trained network's folder, or an .onnx file")
-    group.add_argument("--temperature", metavar="T", type=float, help="of both's probabilities (default: 4)")
-    group.add_argument("--alpha", metavar="SHARE", type=float, help="the teacher's part of the loss (default: 0.9)")
+    group.add_argument(
+        "--teacher", metavar="PATH", type=Path, help="teacher: a trained network's folder, or an .onnx file"
+    )
+    group.add_argument(
+        "--temperature",
+        metavar="T",
+        type=float,
+        help=f"temperature that softens the probabilities of teacher and student (default: {_DEFAULTS.temperature:g})",
+    )
+    group.add_argument(
+        "--alpha", metavar="SHARE", type=float, help=f"share of the teacher in the loss (default: {_DEFAULTS.alpha})"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand."""
-    _check_options(arguments)
+    if arguments.teacher is None:
+        refuse_without_effect(arguments, ("temperature", "alpha"), "--teacher")
+    options = checked_options(FinishOptions, arguments)
 
     from nas.accuracy.full_training.recipes import find_recipe, parse_changes
     from nas.accuracy.training.devices import resolve_device
     from nas.accuracy.training.processes import joined_processes
 
-    given = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "accumulate")}
-    changes = parse_changes(arguments.changes) | {name: value for name, value in given.items() if value is not None}
+    of_recipe = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "accumulate")}
+    changes = parse_changes(arguments.changes) | {name: value for name, value in of_recipe.items() if value is not None}
     recipe = find_recipe(arguments.recipe, changes)
     with joined_processes(resolve_device(recipe.device)) as processes:
-        return _finish(arguments, recipe, processes)
+        return _finish(arguments, options, recipe, processes)
 
 
-def _finish(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -> int:
+def _finish(arguments: argparse.Namespace, options: FinishOptions, recipe: Recipe, processes: Processes) -> int:
+    """Train, test and write the network; returns the exit code."""
     from nas.accuracy.full_training.fine_tuning import Tuning
     from nas.deploy.find import find_network
-    from nas.deploy.finish.finish import check_classes, check_folder, finish, finished_architecture, load_images
+    from nas.deploy.finish.finish import check_classes, check_folder, finish, finished_architecture, load_training_data
+    from nas.deploy.progress import WorkProgress
 
-    found = find_network(arguments.network, pick=arguments.pick)
-    out = arguments.out or Path("trained") / found.name
+    source = find_network(arguments.network, pick=arguments.pick)
+    out = arguments.out or Path("trained") / source.name
     check_folder(out)
-    resolution = arguments.resolution or found.architecture.resolution
-    images = load_images(arguments.data, resolution, progress=processes.first and sys.stderr.isatty())
-    check_classes(found, images.dataset, new_classes=arguments.new_classes)
+    resolution = options.resolution or source.architecture.resolution
+    quiet = arguments.quiet or not processes.first
+    images = load_training_data(arguments.data, resolution, progress=sys.stderr.isatty() and not quiet)
+    check_classes(source, images.dataset, new_classes=arguments.new_classes)
     architecture = finished_architecture(
-        found.architecture, len(images.dataset.classes), resolution=resolution, max_stride=arguments.max_stride
+        source.architecture, len(images.dataset.classes), resolution=resolution, max_stride=options.max_stride
     )
-    network, start = _start(arguments, found, architecture)
-    finished = finish(
-        network,
-        architecture,
-        images,
-        recipe,
-        out,
-        seed=arguments.seed,
-        tuning=Tuning(arguments.freeze_features, arguments.layer_decay),
-        teacher=_teacher(arguments, images.dataset, recipe),
-        processes=processes,
-        record={"network": found.name, "recipe_name": arguments.recipe, "start": start},
-        on_epoch=_reporter(recipe, out / "events" if arguments.tensorboard else None),
-    )
+    network, start = _start(arguments, options, source, architecture)
+    with WorkProgress("epochs", quiet=quiet) as progress:
+        finished = finish(
+            network,
+            architecture,
+            images,
+            recipe,
+            out,
+            seed=options.seed,
+            tuning=Tuning(arguments.freeze_features, options.layer_decay),
+            teacher=_teacher(arguments, options, images.dataset, recipe),
+            processes=processes,
+            record={"network": source.name, "recipe_name": arguments.recipe, "start": start},
+            on_epoch=_reporter(progress, recipe, out / "events" if arguments.tensorboard else None),
+        )
     if processes.first:
         _print(finished, out, arguments.json)
     return 0
 
 
-def _start(arguments: argparse.Namespace, found: FoundNetwork, architecture: Architecture) -> tuple[nn.Sequential, str]:
+def _start(
+    arguments: argparse.Namespace, options: FinishOptions, source: FoundNetwork, architecture: Architecture
+) -> tuple[nn.Sequential, str]:
     """The network to train, with its first weights, and a sentence about them."""
     from nas.deploy.finish.finish import start_network
 
-    which = arguments.weights or ("own" if found.fully_trained else "fresh")
-    if which == "own" and found.weights is None:
-        raise NasError(f"--weights own: there are no weights of {found.name}. Choices: fresh, or a file.")
-    weights = found.weights if which == "own" else None
-    network = start_network(architecture, weights, new_classifier=arguments.new_classes, seed=arguments.seed)
+    which = arguments.weights or ("own" if source.fully_trained else "fresh")
+    if which == "own" and source.weights is None:
+        raise NasError(f"--weights own: there are no weights of {source.name}. Choices: fresh, or a file.")
+    weights = source.weights if which == "own" else None
+    network = start_network(architecture, weights, new_classifier=arguments.new_classes, seed=options.seed)
     if which in ("own", "fresh"):
-        return network, f"trained on {found.trained_on}" if weights is not None else "fresh weights"
+        return network, f"trained on {source.trained_on}" if weights is not None else "fresh weights"
     if not Path(which).is_file():
         raise NasError(f"--weights must be fresh, own, or a file of weights, but got {which!r}")
 
@@ -167,7 +220,8 @@ def _start(arguments: argparse.Namespace, found: FoundNetwork, architecture: Arc
     return network, str(load_pretrained(network, architecture, which))
 
 
-def _teacher(arguments: argparse.Namespace, dataset: Dataset, recipe: Recipe) -> Teacher | None:
+def _teacher(arguments: argparse.Namespace, options: FinishOptions, dataset: Dataset, recipe: Recipe) -> Teacher | None:
+    """The teacher, where one is given."""
     if arguments.teacher is None:
         return None
     from nas.deploy.finish.teachers import load_teacher
@@ -175,37 +229,24 @@ def _teacher(arguments: argparse.Namespace, dataset: Dataset, recipe: Recipe) ->
     return load_teacher(
         arguments.teacher,
         dataset,
-        temperature=4.0 if arguments.temperature is None else arguments.temperature,
-        alpha=0.9 if arguments.alpha is None else arguments.alpha,
+        temperature=options.temperature,
+        alpha=options.alpha,
         device=recipe.device,
     )
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
-    """Raise NasError for options that would have no effect, and for those that torch would choke on."""
-    if arguments.teacher is None and (arguments.temperature is not None or arguments.alpha is not None):
-        raise NasError("--temperature and --alpha: only with --teacher")
-    if arguments.resolution is not None and arguments.resolution < 8:
-        raise NasError(f"--resolution must be at least 8 pixels, but got {arguments.resolution}")
-    if arguments.max_stride is not None and not 1 <= arguments.max_stride <= 64:
-        raise NasError(f"--max-stride must be 1 to 64, but got {arguments.max_stride}")
-    if not 0 <= arguments.seed < 2**31:
-        raise NasError(f"--seed must be a whole number from 0 to {2**31 - 1}, but got {arguments.seed}")
-
-
-def _reporter(recipe: Recipe, events: Path | None) -> Callable[[FinalTraining], None]:
-    """What tells of each epoch: a line on stderr, and event files where they are asked for."""
+def _reporter(progress: WorkProgress, recipe: Recipe, events: Path | None) -> Callable[[FinalTraining], None]:
+    """What reports each epoch: on stderr, and in event files where their folder is given."""
     write = _event_writer(events) if events else None
 
     def report(state: FinalTraining) -> None:
         done, epoch = len(state.history), state.history[-1]
         best = " *" if state.best_epoch == done else ""
-        print(
+        facts = (
             f"epoch {done}/{recipe.epochs}: loss {epoch.train_loss:.4f}, val loss {epoch.val_loss:.4f}, "
-            f"top-1 {epoch.top1:.2f} %{best}, {epoch.images_per_second:.0f} images/s",
-            file=sys.stderr,
-            flush=True,
+            f"top-1 {epoch.top1:.2f} %{best}, {epoch.images_per_second:.0f} images/s"
         )
+        progress.step(done, recipe.epochs, facts)
         if write is not None:
             write(state)
 
@@ -221,7 +262,7 @@ def _event_writer(folder: Path) -> Callable[[FinalTraining], None]:
     writers: list[SummaryWriter] = []
 
     def write(state: FinalTraining) -> None:
-        if not writers:  # not before the folder is known to be this training's
+        if not writers:  # not before `finish` has checked that the folder is this training's
             writers.append(SummaryWriter(folder))
         for name, value in vars(state.history[-1]).items():
             writers[0].add_scalar(name, value, len(state.history))

@@ -1,4 +1,4 @@
-"""python -m nas.deploy prune: what does it take, and what does it print?"""
+"""python -m nas.deploy prune: take channels, or single weights, out of a trained network."""
 
 from __future__ import annotations
 
@@ -8,25 +8,40 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from nas import console
-from nas.deploy.commands.refine import add_start_options, check_start_options, training_settings
+from nas.deploy.commands.narrowing import NarrowingOptions, add_narrowing_options, training_settings
 from nas.errors import NasError
+from nas.options import checked_options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nas.accuracy.training.settings import TrainingSettings
-    from nas.deploy.pruning.narrowing import Start
-    from nas.deploy.pruning.prune import Facts
-    from nas.deploy.pruning.table_latency import TableLatency
+    from nas.deploy.pruning.narrowing import NarrowingStart
+    from nas.deploy.pruning.prune import Cost, NetworkFacts
     from nas.networks.architecture import Architecture
 
 EXAMPLES = """\
 examples:
-  python -m nas.deploy prune trained/knee --share 0.7 --data folder:flowers --out pruned/knee
-  python -m nas.deploy prune trained/knee --share 0.5 --of macs --data cifar10 --epochs 10 --out pruned/knee
-  python -m nas.deploy prune trained/knee --sparsity 0.8 --data cifar10 --epochs 10 --out sparse/knee
+  python -m nas.deploy prune trained/my_run-knee --share 0.7 --data folder:flowers --out pruned/knee
+  python -m nas.deploy prune trained/my_run-knee --share 0.5 --of macs --data cifar10 --epochs 10 --out pruned/knee
+  python -m nas.deploy prune trained/my_run-knee --sparsity 0.8 --data cifar10 --epochs 10 --out sparse/knee
 """
+
+
+class PruneOptions(NarrowingOptions):
+    """The options of `prune` that are numbers."""
+
+    share: float | None = Field(default=None, gt=0, lt=1)
+    sparsity: float | None = Field(default=None, gt=0, lt=1)
+    most_drop: float = Field(default=1.0, ge=0, le=100, json_schema_extra={"unit": "points"})
+    runs: int = Field(default=100, ge=0)
+    threads: int = Field(default=1, ge=1)
+
+
+_DEFAULTS = PruneOptions()
 
 
 def add_command(commands: Any) -> None:
@@ -41,33 +56,37 @@ def add_command(commands: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_start_options(parser)
+    add_narrowing_options(parser)
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--share", metavar="SHARE", type=float, help="of the latency or MACs that is to be left")
-    how.add_argument("--sparsity", metavar="SHARE", type=float, help="of single weights that become 0")
-    parser.add_argument("--of", choices=("latency", "macs"), default="latency", help="with --share (default: latency)")
+    how.add_argument("--share", metavar="SHARE", type=float, help="share of the latency, or of the MACs, to leave")
+    how.add_argument("--sparsity", metavar="SHARE", type=float, help="share of the single weights that become 0")
+    parser.add_argument(
+        "--of", choices=("latency", "macs"), default="latency", help="what --share is a share of (default: %(default)s)"
+    )
     parser.add_argument(
         "--most-drop",
         metavar="POINTS",
         type=float,
-        default=1.0,
-        help="most that top-1 may fall on the validation images, in percentage points (default: %(default)s)",
+        help="most that top-1 may fall on the validation images, in percentage points "
+        f"(default: {_DEFAULTS.most_drop})",
     )
     parser.add_argument("--allow", action="store_true", help="keep a network that loses more")
-    parser.add_argument("--runs", metavar="N", type=int, default=100, help="timed here; 0: none (default: %(default)s)")
-    parser.add_argument("--threads", metavar="N", type=int, default=1, help="default: %(default)s")
+    parser.add_argument(
+        "--runs", metavar="N", type=int, help=f"number of runs timed here, 0 for none (default: {_DEFAULTS.runs})"
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=int, help=f"threads that the timed runs use (default: {_DEFAULTS.threads})"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand."""
-    check_start_options(arguments)
-    _check_options(arguments)
-    training = training_settings(arguments)
+    options, training = checked_options(PruneOptions, arguments), training_settings(arguments)
 
     from nas.deploy.find import find_network
     from nas.deploy.pruning.narrowing import load_start, narrowed_network
-    from nas.deploy.pruning.prune import check_drop, compared
+    from nas.deploy.pruning.prune import check_drop, compare_networks, count_macs
     from nas.deploy.pruning.table_latency import TableLatency
     from nas.deploy.trained import save_trained
     from nas.files import check_writable, write_files
@@ -80,20 +99,21 @@ def run(arguments: argparse.Namespace) -> int:
     start = load_start(
         find_network(arguments.network, pick=arguments.pick),
         arguments.data,
-        resolution=arguments.resolution,
-        max_stride=arguments.max_stride,
-        progress=sys.stderr.isatty(),
+        resolution=options.resolution,
+        max_stride=options.max_stride,
+        progress=sys.stderr.isatty() and not arguments.quiet,
     )
-    architecture, weights = _pruned(arguments, start, latency_ms, training)
+    cost = latency_ms if arguments.of == "latency" else count_macs
+    architecture, weights = _pruned(options, start, cost, training)
     was, now = start.top1(start.architecture, start.weights), start.top1(architecture, weights)
     top1 = {split: {"before": was[split], "after": now[split]} for split in start.splits}
     # By the validation images: whoever tries until it passes must not have chosen by the test images.
-    before, after, ratio = compared(
+    before, after, ratio = compare_networks(
         (start.architecture, start.weights, was["validation"]),
         (architecture, weights, now["validation"]),
         latency_ms,
-        runs=arguments.runs,
-        threads=arguments.threads,
+        runs=options.runs,
+        threads=options.threads,
     )
     result = {
         "split": "validation",
@@ -105,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         "table_ratio": after.table_ms / before.table_ms,
     }
     if not arguments.allow:
-        check_drop(before, after, arguments.most_drop)
+        check_drop(before, after, options.most_drop)
     save_trained(arguments.out, narrowed_network(start, architecture, weights, {"pruned": result}))
     write_files(arguments.out, {"pruned.json": json.dumps(result, indent=1) + "\n"})
     if arguments.json:
@@ -115,38 +135,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
-    for name in ("share", "sparsity"):
-        value = getattr(arguments, name)
-        if value is not None and not 0 < value < 1:
-            raise NasError(f"--{name} must be between 0 and 1, but got {value:g}")
-    if not 0 <= arguments.most_drop <= 100:
-        raise NasError(f"--most-drop must be 0 to 100 points, but is {arguments.most_drop:g}")
-    if arguments.runs < 0 or arguments.threads < 1:
-        raise NasError("--runs must be at least 0 and --threads at least 1")
-
-
 def _pruned(
-    arguments: argparse.Namespace, start: Start, latency_ms: TableLatency, training: TrainingSettings
+    options: PruneOptions, start: NarrowingStart, cost: Cost, training: TrainingSettings
 ) -> tuple[Architecture, Mapping[str, Tensor]]:
-    """The pruned network, trained for so many epochs."""
-    from nas.deploy.pruning.narrowing import trained_on
-    from nas.deploy.pruning.prune import count_macs, pruned_architecture, sparse_weights
+    """The network with channels or weights taken out, trained on, and its weights."""
+    from nas.deploy.pruning.narrowing import train_longer
+    from nas.deploy.pruning.prune import pruned_architecture, sparse_weights
     from nas.networks.channels import carried_weights
 
-    if arguments.sparsity is not None:
-        architecture, weights = start.architecture, sparse_weights(start.weights, arguments.sparsity)
+    if options.sparsity is not None:
+        architecture, weights = start.architecture, sparse_weights(start.weights, options.sparsity)
     else:
-        cost = latency_ms if arguments.of == "latency" else count_macs
-        target = arguments.share * cost(start.architecture)
+        assert options.share is not None  # argparse demands the one or the other
+        target = options.share * cost(start.architecture)
         architecture = pruned_architecture(start.architecture, start.weights, cost, target, proxy=start.proxy)
         weights = carried_weights(start.weights, start.proxy(start.architecture), start.proxy(architecture))
-    sparse = arguments.sparsity is not None
-    return architecture, trained_on(start, architecture, weights, training, seed=arguments.seed, hold_zeros=sparse)
+    sparse = options.sparsity is not None
+    return architecture, train_longer(start, architecture, weights, training, seed=options.seed, hold_zeros=sparse)
 
 
 def _print(
-    arguments: argparse.Namespace, before: Facts, after: Facts, ratio: float | None, test: Mapping[str, float] | None
+    arguments: argparse.Namespace,
+    before: NetworkFacts,
+    after: NetworkFacts,
+    ratio: float | None,
+    test: Mapping[str, float] | None,
 ) -> None:
     columns = ("", "top-1 %", "params", "MACs", "bytes", "packed", "zeros", "table ms", "measured ms")
     rows = [(name, *_row(facts)) for name, facts in (("before", before), ("after", after))]
@@ -155,12 +168,12 @@ def _print(
         print(f"measured latency: {ratio:.1%} of before; by the table: {after.table_ms / before.table_ms:.1%}")
     if arguments.sparsity is not None:
         print(f"{after.sparsity:.1%} of the weights are 0: the file packs better, but runs no faster here")
-    told = f"; on the test images it is {test['before']:.2f} and {test['after']:.2f} %" if test else ""
-    print(f"top-1 is on the validation images{told}")
+    on_test = f"; on the test images it is {test['before']:.2f} and {test['after']:.2f} %" if test else ""
+    print(f"top-1 is on the validation images{on_test}")
     print(f"wrote {arguments.out}")
 
 
-def _row(facts: Facts) -> tuple[str, ...]:
+def _row(facts: NetworkFacts) -> tuple[str, ...]:
     return (
         f"{facts.top1:.2f}",
         f"{facts.params:,}",

@@ -1,16 +1,19 @@
-"""python -m nas.deploy recommend: which network to take for a device and a use."""
+"""python -m nas.deploy recommend: name the networks that meet a use's limits on a device."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from nas import console
+from nas.config import Settings
 from nas.errors import NasError, unknown_name
+from nas.options import checked_options
 
 if TYPE_CHECKING:
     from nas.deploy.recommend import Candidate, Recommendation, Use
@@ -25,7 +28,14 @@ uses: real-time (30 frames a second), general (0.1 s), edge (15 frames a second,
 1 MB of flash and 320 kB of memory). --latency replaces a use's own limit.
 """
 
-_SHOWN = 3
+# How many of the networks that were left out are named in the table's note.
+_NAMED = 3
+
+
+class RecommendOptions(Settings):
+    """The options of `recommend` that are numbers."""
+
+    latency: float | None = Field(default=None, gt=0, allow_inf_nan=False, json_schema_extra={"unit": "ms"})
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,42 +49,41 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("--device", metavar="TABLE", default="pixel_lut", help="latency table (default: %(default)s)")
     parser.add_argument("--use", default="general", help="real-time, general, edge or embedded (default: %(default)s)")
-    parser.add_argument("--latency", metavar="MS", type=float, help="instead of the use's own limit")
-    parser.add_argument("--run", metavar="DIR", type=Path, help="a run, for networks whose accuracy is known")
+    parser.add_argument("--latency", metavar="MS", type=float, help="limit on latency, instead of the use's own")
+    parser.add_argument("--run", metavar="DIR", type=Path, help="choose among a run's networks, by their accuracy")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code: 1 where no network meets the limits."""
-    if arguments.latency is not None and not 0 < arguments.latency < math.inf:
-        raise NasError(f"--latency must be above 0 ms and finite, but is {arguments.latency:g}")
+    options = checked_options(RecommendOptions, arguments)
 
     from nas.deploy.recommend import USES, nearest_misses, recommend, with_latency
     from nas.latency.table import load_table
 
     if arguments.use not in USES:
         raise NasError(unknown_name("use", arguments.use, USES))
-    use = with_latency(USES[arguments.use], arguments.latency)
+    use = with_latency(USES[arguments.use], options.latency)
     table = load_table(arguments.device)
     candidates, left_out = _candidates(arguments.run, table)
-    found = recommend(candidates, use)
-    misses = [] if found else nearest_misses(candidates, use)
+    recommendations = recommend(candidates, use)
+    misses = [] if recommendations else nearest_misses(candidates, use)
     if arguments.json:
-        rows = [{"why": one.why, **_facts(one.candidate)} for one in found]
-        near = [{"breaks": one.broken(use), **_facts(one)} for one in misses]
+        rows = [{"why": one.why, **_facts(one.candidate)} for one in recommendations]
+        near = [{"breaks": candidate.broken(use), **_facts(candidate)} for candidate in misses]
         print(json.dumps({"use": vars(use), "recommended": rows, "nearest": near, "left_out": left_out}, indent=2))
     else:
-        _print(found, misses, use, table, len(candidates))
+        _print(recommendations, misses, use, table, len(candidates))
         if left_out:
             print(
                 f"{len(left_out)} published networks were left out, as {table.name} cannot tell their latency "
-                f"({', '.join(left_out[:_SHOWN])}{', ...' * (len(left_out) > _SHOWN)}; --json names all)"
+                f"({', '.join(left_out[:_NAMED])}{', ...' * (len(left_out) > _NAMED)}; --json names all)"
             )
-    return 0 if found else 1
+    return 0 if recommendations else 1
 
 
 def _candidates(run: Path | None, table: LatencyTable) -> tuple[list[Candidate], list[str]]:
-    """What there is to choose from, and the published networks whose latency the table cannot tell."""
+    """The networks to choose from, and the names of published ones whose latency the table cannot tell."""
     from nas.deploy.recommend import candidates_of_run, latency_on, published_candidates
 
     latency_ms = latency_on(table)
@@ -87,14 +96,14 @@ def _candidates(run: Path | None, table: LatencyTable) -> tuple[list[Candidate],
         return candidates_of_run(result, latency_ms), []
     from nas.networks.references import REFERENCES
 
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     left_out = []
     for name, build in REFERENCES.items():
         try:
-            found += published_candidates({name: build()}, latency_ms)
+            candidates += published_candidates({name: build()}, latency_ms)
         except NasError:
             left_out.append(name)
-    return found, left_out
+    return candidates, left_out
 
 
 def _facts(candidate: Candidate) -> dict[str, Any]:
@@ -103,17 +112,17 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
 
 
 def _print(
-    found: Sequence[Recommendation], misses: Sequence[Candidate], use: Use, table: LatencyTable, count: int
+    recommendations: Sequence[Recommendation], misses: Sequence[Candidate], use: Use, table: LatencyTable, count: int
 ) -> None:
     print(f"{use.name} on {table.name} ({table.conditions.device}): {use.why}; {count} networks looked at\n")
     columns = ("network", "of", "top-1 %", "ms", "params", "MACs", "peak kB", "why")
-    if not found:
+    if not recommendations:
         print("no network meets the limits; the nearest:")
-    rows = [_cells(one.candidate, one.why) for one in found]
-    rows += [_cells(one, "; ".join(one.broken(use))) for one in misses]
+    rows = [_cells(one.candidate, one.why) for one in recommendations]
+    rows += [_cells(candidate, "; ".join(candidate.broken(use))) for candidate in misses]
     console.print_table(columns, rows, numbers=columns[2:-1])
-    if found and found[0].candidate.top1 is None:
-        print("\nno accuracy is known of published networks here: a run (--run) trains and compares them")
+    if recommendations and recommendations[0].candidate.top1 is None:
+        print("\nthe accuracy of published networks is not known here: a run (--run) trains and compares them")
 
 
 def _cells(candidate: Candidate, why: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""python -m nas.deploy scale: what does it take, and what does it print?"""
+"""python -m nas.deploy scale: scale a network to a family of smaller and larger ones, by latency."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from nas import console
+from nas.config import Settings
+from nas.deploy.help import DATA_HELP
 from nas.errors import NasError
+from nas.options import Seed, checked_options, refuse_without_effect
 
 if TYPE_CHECKING:
     from nas.accuracy.evaluators.short_training import ShortTraining
@@ -26,8 +31,21 @@ examples:
   python -m nas.deploy scale mobilenet_v3_large --device pixel_lut --data digits --candidates 4 --out family
   python -m nas.deploy scale runs/mbv3-pixel_lut-digits/picks/knee.json --scaling 1.2,1.1,1.1
 """
-# What is about choosing by training, and has no effect without it.
+# Options of choosing by training, which have no effect without it.
 _TRAINING_OPTIONS = ("epochs", "seed", "candidates", "tolerance")
+
+
+class ScaleOptions(Settings):
+    """The options of `scale` that are numbers; the grid and the scaling check those that are theirs."""
+
+    epochs: int = Field(default=3, ge=1)
+    seed: Seed = 0
+    candidates: int = 6
+    tolerance: float = 0.1
+    divisor: int = 8
+
+
+_DEFAULTS = ScaleOptions()
 
 
 def add_command(commands: Any) -> None:
@@ -45,37 +63,49 @@ def add_command(commands: Any) -> None:
     scale.add_argument("network", metavar="NETWORK", help="a published network, or an architecture's .json file")
     scale.add_argument("--device", metavar="NAME", default="pixel_lut", help="latency table (default: pixel_lut)")
     scale.add_argument(
-        "--multiples", metavar="M,M", default="1,2,4", help="of the network's latency (default: %(default)s)"
+        "--multiples",
+        metavar="M,M",
+        default="1,2,4",
+        help="latencies of the family's members, as multiples of the network's (default: %(default)s)",
     )
     scale.add_argument("--scaling", metavar="A,B,G", help="alpha, beta and gamma, instead of searching for them")
-    scale.add_argument("--data", metavar="SOURCE", help="images to choose by: digits, folder:PATH, cifar10[:PATH]")
+    scale.add_argument("--data", metavar="SOURCE", help=f"train candidates to choose the scaling by; {DATA_HELP}")
     scale.add_argument(
-        "--epochs", metavar="N", type=int, help="with --data: epochs that each candidate is trained (default: 3)"
+        "--epochs",
+        metavar="N",
+        type=int,
+        help=f"with --data: epochs that each candidate is trained (default: {_DEFAULTS.epochs})",
     )
-    scale.add_argument("--seed", metavar="N", type=int, help="with --data: of training (default: 0)")
     scale.add_argument(
-        "--candidates", metavar="N", type=int, help="with --data: scalings of the grid to train (default: 6)"
+        "--seed", metavar="N", type=int, help=f"with --data: seed of the training (default: {_DEFAULTS.seed})"
+    )
+    scale.add_argument(
+        "--candidates",
+        metavar="N",
+        type=int,
+        help=f"with --data: number of scalings of the grid to train (default: {_DEFAULTS.candidates})",
     )
     scale.add_argument(
         "--tolerance",
         metavar="SHARE",
         type=float,
-        help="with --data: how far from twice the latency a candidate may be (default: 0.1)",
+        help="with --data: how far from twice the latency a candidate may be, as a share of it "
+        f"(default: {_DEFAULTS.tolerance})",
     )
     scale.add_argument(
         "--divisor",
         metavar="N",
         type=int,
-        default=8,
-        help="channels are rounded to multiples of it: 4 in GhostNet (default: %(default)s)",
+        help=f"round channels to multiples of N, such as 4 in GhostNet (default: {_DEFAULTS.divisor})",
     )
     scale.add_argument(
         "--head",
         choices=("scale", "widen", "keep"),
         default="scale",
-        help="what becomes of the layer before the classifier: scaled as all others (default), never below its "
-        "width (MobileNetV2), or kept",
+        help="how the layer before the classifier is scaled: as all others (scale, the default), never below its "
+        "width (widen, as in MobileNetV2), or not at all (keep)",
     )
+    scale.add_argument("--quiet", action="store_true", help="show no progress")
     scale.add_argument("--json", action="store_true", help="print JSON")
     scale.add_argument("--out", metavar="DIR", type=Path, help="write the family's architectures there")
 
@@ -84,8 +114,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand."""
     multiples = _numbers("--multiples", arguments.multiples)
     scaling = _scaling(arguments.scaling)
-    _check_options(arguments)
+    if arguments.data is None:
+        refuse_without_effect(arguments, _TRAINING_OPTIONS, "--data, without which nothing is trained")
+    elif scaling is not None:
+        raise NasError("--scaling and --data exclude one another: the scaling is either given or chosen by training")
+    options = checked_options(ScaleOptions, arguments)
 
+    from nas.deploy.progress import WorkProgress
     from nas.deploy.scaling.family import build_family, family_json, save_family
     from nas.files import check_writable
     from nas.latency.table import load_table
@@ -94,21 +129,26 @@ def run(arguments: argparse.Namespace) -> int:
     base, table = _network(arguments.network), load_table(arguments.device)
     if arguments.out:
         check_writable(arguments.out)
-    evaluator, epochs, trained = _evaluator(arguments)
-    family = build_family(
-        Path(arguments.network).stem,
-        base,
-        table,
-        multiples,
-        scale=partial(compound_scale, divisor=arguments.divisor, head=arguments.head),
-        scaling=scaling,
-        evaluator=evaluator,
-        epochs=epochs,
-        seed=0 if arguments.seed is None else arguments.seed,
-        most=6 if arguments.candidates is None else arguments.candidates,
-        tolerance=0.1 if arguments.tolerance is None else arguments.tolerance,
-        on_training=_announce,
-    )
+    evaluator, trained = _evaluator(arguments, options)
+    with WorkProgress("candidates", quiet=arguments.quiet) as progress:
+
+        def announce(number: int, total: int, network: ScaledNetwork) -> None:
+            progress.step(number - 1, total, f"training {number} of {total}: {network.scaling}")
+
+        family = build_family(
+            Path(arguments.network).stem,
+            base,
+            table,
+            multiples,
+            scale=partial(compound_scale, divisor=options.divisor, head=arguments.head),
+            scaling=scaling,
+            evaluator=evaluator,
+            epochs=options.epochs,
+            seed=options.seed,
+            most=options.candidates,
+            tolerance=options.tolerance,
+            on_training=announce,
+        )
     paths = save_family(family, arguments.out) if arguments.out else []
     if arguments.json:
         print(json.dumps({**family_json(family), "trained": trained or None}, indent=2))
@@ -119,29 +159,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
-    """Raise NasError for options that would have no effect, and for those that only training would choke on."""
-    if arguments.data is None:
-        given = [f"--{name}" for name in _TRAINING_OPTIONS if getattr(arguments, name) is not None]
-        if given:
-            raise NasError(f"{', '.join(given)}: only with --data, without which nothing is trained")
-    elif arguments.scaling is not None:
-        raise NasError("--scaling and --data exclude one another: the scaling is either given or chosen by training")
-    if arguments.epochs is not None and arguments.epochs < 1:
-        raise NasError(f"--epochs must be at least 1, but got {arguments.epochs}")
-    if arguments.seed is not None and not 0 <= arguments.seed < 2**31:
-        raise NasError(f"--seed must be a whole number from 0 to {2**31 - 1}, but got {arguments.seed}")
-
-
 def _network(name: str) -> Architecture:
-    """The network called so. Raises NasError for other names, and for spaces, of which a network is to be picked."""
+    """The network called `name`. Raises NasError for other names, and for a search space, which is many networks."""
     from nas.files import known_names
     from nas.networks.references import REFERENCES, find_network
 
     if name not in REFERENCES and (name in known_names("search_spaces") or name.endswith((".yaml", ".yml"))):
         raise NasError(
             f"{name} is a search space, not a network: search it (python -m nas.search), and give the .json file of "
-            "one of the networks that are found"
+            "one of the run's picks"
         )
     if Path(name).is_dir():
         file = Path(name) / "network.json"
@@ -152,27 +178,30 @@ def _network(name: str) -> Architecture:
     return find_network(name)
 
 
-def _evaluator(arguments: argparse.Namespace) -> tuple[Callable[[int], ShortTraining] | None, int, str]:
-    """What scores candidates, given their largest resolution; for how many epochs; and a sentence about it."""
+def _evaluator(
+    arguments: argparse.Namespace, options: ScaleOptions
+) -> tuple[Callable[[int], ShortTraining] | None, str]:
+    """What makes the evaluator of candidates from their largest resolution, and a sentence about its scores."""
     if arguments.data is None:
-        return None, 1, ""
+        return None, ""
     from nas.accuracy.data.load import load_dataset
     from nas.accuracy.evaluators.short_training import ShortTraining
     from nas.accuracy.training.settings import TrainingSettings
     from nas.networks.proxy import ProxySettings
 
     training, proxy = TrainingSettings(), ProxySettings()
-    epochs = training.epochs if arguments.epochs is None else arguments.epochs
-    dataset = load_dataset(arguments.data, image_size=proxy.resolution, progress=sys.stderr.isatty())
+    live = sys.stderr.isatty() and not arguments.quiet
+    dataset = load_dataset(arguments.data, image_size=proxy.resolution, progress=live)
     trained = (
-        f"top-1 after {epochs} epochs on {len(dataset.train):,} images of {dataset.name}, at {proxy.resolution} pixels "
-        f"for the largest resolution (a higher gamma is also trained on larger images), one seed: small differences "
-        f"mean nothing"
+        f"top-1 after {options.epochs} epochs on {len(dataset.train):,} images of {dataset.name}, "
+        f"at {proxy.resolution} pixels for the largest resolution (a higher gamma is also trained on larger images), "
+        "one seed: small differences mean nothing"
     )
-    return (lambda largest: ShortTraining(dataset, training, proxy, largest)), epochs, trained
+    return (lambda largest: ShortTraining(dataset, training, proxy, largest)), trained
 
 
 def _scaling(text: str | None) -> CompoundScaling | None:
+    """The scaling that --scaling gives, if any."""
     if text is None:
         return None
     from nas.networks.scaling import CompoundScaling
@@ -188,10 +217,6 @@ def _numbers(option: str, text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise NasError(f"{option} must be numbers with commas between them, but got {text!r}") from error
-
-
-def _announce(number: int, total: int, network: ScaledNetwork) -> None:
-    print(f"training {number} of {total}: {network.scaling}", file=sys.stderr)
 
 
 def _print_family(family: Family, trained: str) -> None:

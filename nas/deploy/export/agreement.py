@@ -1,6 +1,6 @@
-"""Does a file compute what torch computes?
+"""Compare the logits of an exported file with torch's, on the user's images or random ones.
 
-Logits are compared on images: the user's, or drawn ones. How far apart they may be is stated with every result.
+Every result states how far apart they are, and how far apart they may be.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from nas.errors import RunFailedError
 
 # The largest difference from torch that is accepted, relative to the largest logit. Over 14 members of mbv3, fresh ones
 # and ones with spread-out normalisation, the worst difference was 1.9e-5, while the logits of different images differed
-# by 3.4e-2 to 1.1e-1: this lies well apart from both.
+# by 3.4e-2 to 1.1e-1: the tolerance lies well apart from both.
 TOLERANCE = 5e-4
-# A network that was trained for a few steps only can amplify rounding beyond that. So as many times the error that
-# float32 itself makes on the same images, in torch, against float64, is accepted too.
+# A network that was trained for a few steps only can amplify rounding beyond that. So the tolerance is at least so many
+# times the error of float32 in torch, against float64, on the same images.
 ROUNDING_TIMES = 10
-# However large that error: a network whose float32 logits are off by a hundredth is no use to compare with.
+# The tolerance is at most this: with float32 logits that are off by a hundredth, nothing can be compared.
 MOST_TOLERANCE = 1e-2
 
-# Float64 takes several times as long as float32, so a few images show what float32 loses.
+# Float64 takes several times as long as float32, so its error is estimated on a few images.
 _EXACT_IMAGES = 8
 
 Logits = NDArray[np.float32]
@@ -36,11 +36,11 @@ Runner = Callable[[NDArray[np.float32]], Logits]
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How far a file's logits are from torch's over some images.
+class LogitsAgreement:
+    """How far a file's logits are from torch's on some images, which `of` describes.
 
-    `difference` is the largest absolute one and `relative_difference` that over the largest absolute logit, which
-    `tolerance` was the limit of. `top1_agreement` is the part, 0 to 1, of the images that both put in the same class.
+    `difference` is the largest absolute difference; `relative_difference` is `difference` / largest absolute logit, and
+    `tolerance` was its limit. `top1_agreement` is the share, 0 to 1, of the images that both put in the same class.
     """
 
     images: int
@@ -55,7 +55,7 @@ class Agreement:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Agreement:
+    def from_json(cls, data: Mapping[str, Any]) -> LogitsAgreement:
         """The inverse of `to_json`."""
         return cls(**data)
 
@@ -63,8 +63,8 @@ class Agreement:
 @torch.no_grad()
 def check_agreement(
     run: Runner, network: nn.Module, batches: Sequence[Tensor], *, name: str, of: str = "random images"
-) -> Agreement:
-    """Compare what `run` gives for `batches`, each float32 (n, 3, h, w), with `network` in evaluation mode.
+) -> LogitsAgreement:
+    """Compare the logits of `run` for `batches`, each float32 (n, 3, h, w), with those of `network` in evaluation mode.
 
     Raises RunFailedError, calling the file `name`, where it does not run, or differs by more than the tolerance.
     """
@@ -74,11 +74,11 @@ def check_agreement(
         theirs.append(run_checked(run, images.numpy(), ours[-1].shape, name))
     first = torch.cat(list(batches))[:_EXACT_IMAGES]
     exact = copy.deepcopy(network).double()(first.double()).numpy()
-    return compared(np.concatenate(ours), np.concatenate(theirs), exact, name=name, of=of)
+    return logits_agreement(np.concatenate(ours), np.concatenate(theirs), exact, name=name, of=of)
 
 
 def run_checked(run: Runner, images: NDArray[np.float32], shape: tuple[int, ...], name: str) -> Logits:
-    """What `run` gives for `images`. Raises RunFailedError where it fails, and for logits of another shape."""
+    """The logits of `run` for `images`. Raises RunFailedError where it fails, and for logits of another shape."""
     try:
         logits = run(images)
     # The runtimes' exceptions have no other common base.
@@ -89,10 +89,12 @@ def run_checked(run: Runner, images: NDArray[np.float32], shape: tuple[int, ...]
     return logits
 
 
-def compared(ours: Logits, theirs: Logits, exact: NDArray[np.float64], *, name: str, of: str) -> Agreement:
+def logits_agreement(
+    ours: Logits, theirs: Logits, exact: NDArray[np.float64], *, name: str, of: str
+) -> LogitsAgreement:
     """The agreement of two arrays (images, classes). Raises RunFailedError where they differ too much.
 
-    `exact` are torch's logits in float64, of the first few images: their distance from `ours` is what float32 loses.
+    `exact` are torch's logits of the first few images in float64: their distance from `ours` is float32's error.
     """
     difference = float(np.abs(ours - theirs).max())
     scale = float(np.abs(ours).max())
@@ -106,7 +108,7 @@ def compared(ours: Logits, theirs: Logits, exact: NDArray[np.float64], *, name: 
             f"differs by {relative:.3g} ({difference:.3g} of {scale:.3g}): do not deploy it. "
             "The network's weights may have diverged, or the exporter misread an operator."
         )
-    return Agreement(
+    return LogitsAgreement(
         images=len(ours),
         of=of,
         difference=difference,

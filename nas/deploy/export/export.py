@@ -1,4 +1,4 @@
-"""How does a network become a file that a device can run, and is that file the same network?"""
+"""Write a network as a file that a device can run, and check that the file computes what torch does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from nas.deploy.export.agreement import check_agreement, random_images
 from nas.deploy.export.formats import cannot_run, check_installed, format_called, open_file, versions, write_file
 from nas.deploy.export.manifest import Manifest, save_with_manifest
-from nas.errors import NasError, RunFailedError
+from nas.deploy.weights import load_fitting_weights
+from nas.errors import RunFailedError
 from nas.files import atomic_file
 from nas.networks.architecture import Architecture
 from nas.networks.build import build_network
@@ -31,10 +32,9 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class OnnxCheck:
-    """How far the file's logits in ONNX Runtime (CPU) are from torch's, over random images in several batch sizes.
+    """How far the file's logits in ONNX Runtime (CPU) are from torch's, on random images in several batch sizes.
 
-    `difference` is the largest absolute one and `relative_difference` that over the largest absolute logit, which
-    `tolerance` was the limit of. `top1_agreement` is the part, 0 to 1, of the images that both put in the same class.
+    The figures are those of `LogitsAgreement`.
     """
 
     opset: int
@@ -62,12 +62,11 @@ def deployed_network(
     seed: int = 0,
     trained_on: str = "small images",
 ) -> tuple[nn.Module, str]:
-    """The network that will be deployed, and a sentence that says which of its weights are trained.
+    """The network as it is deployed, and a sentence that says which of its weights are trained.
 
-    `weights` is the state_dict of the proxy that was trained in its place. Strides have no weights, so all of it fits
-    but, for another number of classes, the classifier (the last block); what does not fit is fresh from `seed`.
-    Branches have become one convolution each. Raises NasError when anything else does not fit: then the weights are of
-    another network.
+    `weights` is the state_dict of the network, or of the proxy that was trained in its place: strides have no weights,
+    so that only a classifier (the last block) for another number of classes does not fit, and is fresh from `seed`.
+    Branches are fused into one convolution each. Raises NasError where anything else does not fit.
     """
     network = build_network(architecture, seed=seed)
     sentence = _load(network, architecture, weights, trained_on)
@@ -78,21 +77,10 @@ def _load(network: nn.Module, architecture: Architecture, weights: Mapping[str, 
     """Put what fits of `weights` into `network`; returns a sentence that says which of its weights are trained."""
     if weights is None:
         return "no trained weights were kept: all weights are fresh from initialisation"
-    wanted = network.state_dict()
-    fitting = {name: weight for name, weight in weights.items() if _fits(weight, wanted.get(name))}
-    classifier = f"{len(architecture.blocks) - 1}."
-    may_differ = {name for name in wanted.keys() & weights.keys() if name.startswith(classifier)}
-    odd = sorted((wanted.keys() | weights.keys()) - fitting.keys() - may_differ)
-    if odd:
-        raise NasError(
-            f"the weights must be of the network {architecture.fingerprint} but for its classifier, "
-            f"but {len(odd)} tensors differ, such as {', '.join(odd[:3])}. Give the weights of this network's proxy."
-        )
-    network.load_state_dict(fitting, strict=False)
-    fresh = [name for name in wanted if name not in fitting]
+    fresh = load_fitting_weights(network, architecture, weights)
     if not fresh:
         return f"all weights short-trained on {trained_on}"
-    classes = next(len(weight) for name, weight in weights.items() if name.startswith(classifier))
+    classes = len(weights[fresh[0]])
     return (
         f"features short-trained on {trained_on}; "
         f"the classifier is untrained: {architecture.classes} classes instead of {classes}"
@@ -103,8 +91,8 @@ def export_onnx(network: nn.Module, architecture: Architecture, path: Path) -> O
     """Write `network`, in evaluation mode, as an ONNX file for any batch size, and check it in ONNX Runtime.
 
     In: `image` (batch, 3, resolution, resolution); out: `logits` (batch, classes). The network keeps its own mode.
-    Raises RunFailedError, and leaves `path` as it was, when the network cannot be exported or loaded, and when the
-    file's logits are not torch's within the tolerance above.
+    Raises RunFailedError, and leaves `path` as it was, where the network cannot be exported or loaded, and where the
+    file's logits are not torch's within the tolerance of nas/deploy/export/agreement.py.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     was_training = network.training
@@ -126,15 +114,15 @@ def check_onnx(path: Path, network: nn.Module, architecture: Architecture) -> On
         logits: NDArray[np.float32] = session.run([OUTPUT_NAME], {INPUT_NAME: images})[0]
         return logits
 
-    found = check_agreement(run, network, _random_batches(architecture.resolution), name=_file_name(path))
+    agreement = check_agreement(run, network, _random_batches(architecture.resolution), name=_file_name(path))
     return OnnxCheck(
         opset=OPSET,
         runtime=f"onnxruntime {onnxruntime.__version__} CPU",
         batch_sizes=_BATCH_SIZES,
-        difference=found.difference,
-        relative_difference=found.relative_difference,
-        tolerance=found.tolerance,
-        top1_agreement=found.top1_agreement,
+        difference=agreement.difference,
+        relative_difference=agreement.relative_difference,
+        tolerance=agreement.tolerance,
+        top1_agreement=agreement.top1_agreement,
     )
 
 
@@ -143,10 +131,10 @@ def export_file(
 ) -> tuple[Path, Manifest]:
     """Write `network`, in evaluation mode on the CPU, into `folder` as the file that `manifest` describes.
 
-    The file is run in its own runtime, where that runs here, on `batches` of images as the network takes them (drawn
-    ones by default), and its logits must be torch's. The manifest is completed with what was found, and written beside
-    the file. Raises RunFailedError, and leaves what was there as it was, where the network cannot be converted or the
-    logits differ; NasError where the format's packages are missing.
+    The file is run in its own runtime, where that runs here, on `batches` of images as the network takes them (random
+    ones by default), and its logits must be torch's. The manifest, completed with versions, check and hashes, is
+    written beside the file. Raises RunFailedError, and leaves what was there as it was, where the network cannot be
+    converted or the logits differ; NasError where the format's packages are missing.
     """
     kind = format_called(manifest.format)
     check_installed([manifest.format])
@@ -157,14 +145,14 @@ def export_file(
         path = Path(place) / target.name
         write_file(manifest.format, network, torch.zeros(1, 3, resolution, resolution), path)
         check = _checked(path, network, manifest, batches or _random_batches(resolution), of)
-        done = replace(manifest, any_batch=kind.ANY_BATCH, versions=versions(manifest.format), check=check)
-        return target, save_with_manifest(Path(place), target, done)
+        complete = replace(manifest, any_batch=kind.ANY_BATCH, versions=versions(manifest.format), check=check)
+        return target, save_with_manifest(Path(place), target, complete)
 
 
 def _checked(
     path: Path, network: nn.Module, manifest: Manifest, batches: Sequence[Tensor], of: str
 ) -> Mapping[str, Any]:
-    """The agreement of the file at `path` with `network`, or why it could not be run."""
+    """The agreement of the file at `path` with `network` as JSON, or why it could not be run."""
     why_not = cannot_run(manifest.format)
     if why_not:
         return {"not_run": why_not}
@@ -175,10 +163,6 @@ def _checked(
 def _random_batches(resolution: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(_SEED)
     return [random_images(size, resolution, generator) for size in _BATCH_SIZES]
-
-
-def _fits(weight: Tensor, wanted: Tensor | None) -> bool:
-    return wanted is not None and weight.shape == wanted.shape
 
 
 def _onnx_bytes(network: nn.Module, resolution: int, name: str) -> bytes:
@@ -199,5 +183,5 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def _file_name(path: Path) -> str:
-    """What the file will be called when it is whole."""
+    """The name that the file gets once it is whole."""
     return path.name.removesuffix(".part")

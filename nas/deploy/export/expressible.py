@@ -1,7 +1,6 @@
-"""Which operators of a network can a format not express?
+"""Find the blocks of a network that a format cannot express, before hours go into training it.
 
-One block of each kind is converted, on few pixels, and run: that takes seconds, and is asked before a network is
-trained for hours only to find that its file cannot be written.
+One block of each kind is converted, on few pixels, and run. That takes seconds.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from nas.networks.blocks import build_block
 from nas.networks.deployed import deployed
 from nas.networks.operators import Unit, units
 
-# Of a block's input in a trial, in pixels: a multiple of what transformers cut images into.
+# Side of a block's input in a trial, in pixels: a multiple of the patches that transformers cut images into.
 _SIDE = 16
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a format cannot express: blocks of one kind, by their numbers in the network, and the converter's words."""
+    """Blocks of one kind that a format cannot express, by their numbers in the network, and the converter's words."""
 
     format: str
     block: Block
@@ -47,30 +46,31 @@ def refusals(
     *,
     on_trial: Callable[[str, Block], None] | None = None,
 ) -> list[Refusal]:
-    """What of `architecture`, as it is deployed, each of some formats cannot express; nothing is left on disk.
+    """The kinds of block of `architecture`, as it is deployed, that any of `formats` cannot express.
 
-    A block that is converted must also agree with torch, where its format runs here. `on_trial` is called before each.
+    A block that is converted must also agree with torch, where its format runs here. `on_trial` is called before each
+    trial with the format and the block. Nothing is left on disk.
     """
-    found = []
+    refused = []
     for name in formats:
         for unit, numbers in _kinds(architecture).items():
             if on_trial is not None:
                 on_trial(name, unit.block)
             reason = _reason(unit, name)
             if reason:
-                found.append(Refusal(name, unit.block, numbers, reason))
-    return found
+                refused.append(Refusal(name, unit.block, numbers, reason))
+    return refused
 
 
 def check_expressible(architecture: Architecture, formats: Sequence[str]) -> None:
     """Raise NasError that names every operator of `architecture` that one of `formats` cannot express."""
-    found = refusals(architecture, formats)
-    if found:
-        raise NasError("\n".join(map(str, found)))
+    refused = refusals(architecture, formats)
+    if refused:
+        raise NasError("\n".join(map(str, refused)))
 
 
 def _kinds(architecture: Architecture) -> Mapping[Unit, tuple[int, ...]]:
-    """One block of each kind as a small unit, with the numbers of all blocks of that kind."""
+    """One block of each kind, on few pixels, with the numbers of all blocks of that kind."""
     examples: dict[tuple[object, ...], Unit] = {}
     numbers: dict[tuple[object, ...], list[int]] = {}
     for index, unit in enumerate(units(deployed(architecture))):
@@ -81,7 +81,7 @@ def _kinds(architecture: Architecture) -> Mapping[Unit, tuple[int, ...]]:
 
 
 def _kind(unit: Unit) -> tuple[object, ...]:
-    """What decides which operators a unit is made of: all but how many channels and pixels there are."""
+    """All that decides which operators a unit is made of, which is all but its channels and pixels."""
     block = unit.block
     return (
         *(block.op, block.stride, block.activation, block.norm, block.bias, block.heads, block.transformer_depth),
@@ -91,7 +91,7 @@ def _kind(unit: Unit) -> tuple[object, ...]:
 
 
 def _small(unit: Unit) -> Unit:
-    """The unit on few pixels; one that sees a single pixel keeps it."""
+    """The unit on fewer pixels, where it has more."""
     return replace(unit, height=min(unit.height, _SIDE), width=min(unit.width, _SIDE))
 
 

@@ -1,7 +1,7 @@
-"""What is known of an exported file?
+"""The manifest of an exported file: FILE.json beside FILE, such as knee.onnx.json beside knee.onnx.
 
-FILE.json stands beside FILE (knee.onnx.json beside knee.onnx): which network it is, the hash of every file and its own,
-what images go through before it, the name of each class, what made it, and how it was checked.
+It records the network, the hash of every file and its own, the preprocessing of images, the name of each class, what
+wrote the file, and how that was checked.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Manifest:
     """The facts of one exported file.
 
     `files` has the hash (SHA-256) of each file that belongs to it, by its path from the manifest's folder. `weights`
-    says in words how it was trained. `labels` and `preprocessing` are None where nobody recorded them. `check` is an
-    `Agreement` as plain data, or says under "not_run" why there is none. `history` holds what was done to it, such as
-    quantisation, as free JSON.
+    says in words which weights are trained. `labels` and `preprocessing` are None where they were not recorded. `check`
+    is a `LogitsAgreement` as plain data, or says under "not_run" why there is none. `history` holds what was done to
+    the file, such as quantisation, as free JSON.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Manifest:
     history: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Files are named after it, and must not lie in another folder than is meant.
+        # Files are named after it: a path would lead into another folder.
         if self.name in ("", ".", "..") or "/" in self.name or "\\" in self.name:
             raise NasError(f"the name of an exported network must be that of a file in a folder, but is {self.name!r}")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, with what feeds the file spelled out for other programs."""
+        """Plain data, with input and output spelled out for other programs."""
         return {
             "manifest": VERSION,
             "name": self.name,
@@ -107,9 +107,9 @@ def manifest_path(model: Path) -> Path:
 
 
 def load_manifest(model: Path) -> Manifest:
-    """The manifest of the exported file `model`, whose files are all there and as they were written.
+    """The manifest of the exported file `model`, after checking that its files are there and as they were written.
 
-    Raises NasError where there is none, where it is damaged, and where a file is another one.
+    Raises NasError where there is no manifest, where it is damaged, and where a file is missing or another one.
     """
     path = manifest_path(model)
     try:
@@ -120,7 +120,7 @@ def load_manifest(model: Path) -> Manifest:
         if not model.exists():
             raise NasError(f"there is no file {shown(model)}") from error
         raise NasError(
-            f"{shown(model)} must have its manifest {path.name} beside it, which says what feeds it and what its "
+            f"{shown(model)} must have its manifest {path.name} beside it, which says what goes into it and what its "
             "outputs mean. Files that python -m nas.deploy export and compress write have one."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -132,10 +132,10 @@ def load_manifest(model: Path) -> Manifest:
 
 
 def save_with_manifest(written: Path, model: Path, manifest: Manifest) -> Manifest:
-    """Move what lies in the folder `written` to where `model` will be, and write the manifest; returns it with hashes.
+    """Move the files in the folder `written` beside `model`, and write the manifest; returns it with their hashes.
 
-    `written` is a folder beside `model` that holds it, and what else belongs to it, under their final names; it is
-    empty afterwards. Raises RunFailedError where that cannot be.
+    `written` is a folder beside `model` that holds its files under their final names; it is empty afterwards. Raises
+    RunFailedError where a file cannot be written.
     """
     whole = replace(manifest, files=file_hashes(written))
     text = json.dumps(sealed(whole.to_json()), indent=1, ensure_ascii=False) + "\n"
@@ -164,11 +164,12 @@ def sha256_of(path: Path) -> str:
 
 
 def size_of(model: Path, manifest: Manifest) -> int:
-    """The bytes of all files that belong to `model`."""
+    """The size of all files that belong to `model`, in bytes."""
     return sum((model.parent / name).stat().st_size for name in manifest.files)
 
 
 def _check_files(model: Path, manifest: Manifest) -> None:
+    """Raise NasError unless every file of `manifest` is there, in its folder, with its hash."""
     folder = model.parent.resolve()
     own = [name for name in manifest.files if name == model.name or name.startswith(f"{model.name}/")]
     if not own:

@@ -1,11 +1,10 @@
-"""Which files does a pick come with?
+"""Write the files of a run's picks.
 
-picks/NAME.json says which network it is, how it scored and how its export was checked; picks/NAME.onnx is the network.
+picks/NAME.onnx is the network; picks/NAME.json says which one it is, how it scored and how its export was checked.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from nas.deploy.export.export import OnnxCheck, deployed_network, export_onnx
+from nas.deploy.export.manifest import sha256_of
 from nas.errors import NasError
 from nas.files import atomic_file, write_json, writing
 from nas.networks.architecture import Architecture
@@ -35,8 +35,8 @@ WeightsOf = Callable[[Trial], Mapping[str, Tensor] | None]
 
 
 @dataclass(frozen=True)
-class Export:
-    """One ONNX file: which of its weights are trained, in a sentence, and what the check found."""
+class OnnxExport:
+    """One ONNX file: which of its weights are trained, in a sentence, and how it was checked."""
 
     file: str
     sha256: str
@@ -55,17 +55,17 @@ class Export:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Export:
+    def from_json(cls, data: Mapping[str, Any]) -> OnnxExport:
         """The inverse of `to_json`."""
         return cls(**{**data, "check": OnnxCheck.from_json(data["check"])})
 
 
 @dataclass(frozen=True)
 class ExportedPick:
-    """A pick and its ONNX file; without one, `problem` says why."""
+    """A pick and its ONNX file; where there is none, `problem` says why."""
 
     pick: Pick
-    export: Export | None
+    export: OnnxExport | None
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -86,15 +86,15 @@ class ExportedPick:
         """The inverse of `to_json`."""
         better = tuple(data.get("better_references", ()))
         pick = Pick(data["reason"], data["slug"], Trial.from_json(data["trial"]), better)
-        return cls(pick, Export.from_json(data["onnx"]) if data["onnx"] else None, data["onnx_problem"])
+        return cls(pick, OnnxExport.from_json(data["onnx"]) if data["onnx"] else None, data["onnx_problem"])
 
 
 def write_picks(result: SearchResult, folder: Path, weights: WeightsOf) -> list[ExportedPick]:
-    """Write each pick's files into `folder` and remove those of earlier picks that are none any more.
+    """Write each pick's files into `folder`, and remove those of networks that are no longer picked.
 
-    An export that fails is recorded and does not stop the others. Where `weights` has none for a trial, the export of
-    the same network that an earlier call left is kept: it may have been made when there were some. Raises
-    RunFailedError where files cannot be written.
+    An export that fails is recorded and does not stop the others. Where `weights` has none for a trial, an earlier
+    export of the same network is kept: it may have been made when there were some. Raises RunFailedError where files
+    cannot be written.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,14 +104,14 @@ def write_picks(result: SearchResult, folder: Path, weights: WeightsOf) -> list[
         twin = written.get(pick.trial.number)
         exported.append(_copied(twin, pick, folder) if twin else _exported(pick, folder, weights))
         written.setdefault(pick.trial.number, exported[-1])
-    for done in exported:
-        write_json(folder / f"{done.pick.slug}.json", done.to_json())
-    _remove_others(folder, {done.pick.slug: done.export is not None for done in exported})
+    for one in exported:
+        write_json(folder / f"{one.pick.slug}.json", one.to_json())
+    _remove_others(folder, {one.pick.slug: one.export is not None for one in exported})
     return exported
 
 
 def _input(architecture: Architecture) -> dict[str, Any]:
-    """What the ONNX file must be given. The mean and deviation are the data set's; a result does not hold them."""
+    """What goes into the ONNX file. Mean and deviation are those of the data set, which a result does not hold."""
     return {
         "name": INPUT_NAME,
         "type": "float32",
@@ -124,11 +124,12 @@ def _input(architecture: Architecture) -> dict[str, Any]:
 
 
 def _exported(pick: Pick, folder: Path, weights_of: WeightsOf) -> ExportedPick:
+    """Write the pick's ONNX file, or keep the earlier one."""
     network = pick.trial.network
     weights = weights_of(pick.trial)
-    kept = None if weights else _kept(pick, folder)
-    if kept:
-        return ExportedPick(pick, kept)
+    earlier = None if weights else _earlier_export(pick, folder)
+    if earlier:
+        return ExportedPick(pick, earlier)
     score = network.score
     trained_on = f"{score.dataset} at {score.resolution} pixels for {count(score.epochs, 'epoch')}" if score else ""
     path = folder / f"{pick.slug}.onnx"
@@ -140,7 +141,7 @@ def _exported(pick: Pick, folder: Path, weights_of: WeightsOf) -> ExportedPick:
             check = export_onnx(module, network.architecture, path)
     except NasError as error:
         return ExportedPick(pick, None, str(error))
-    return ExportedPick(pick, Export(path.name, _sha256(path), path.stat().st_size, sentence, check))
+    return ExportedPick(pick, OnnxExport(path.name, sha256_of(path), path.stat().st_size, sentence, check))
 
 
 def _copied(twin: ExportedPick, pick: Pick, folder: Path) -> ExportedPick:
@@ -150,30 +151,25 @@ def _copied(twin: ExportedPick, pick: Pick, folder: Path) -> ExportedPick:
     path = folder / f"{pick.slug}.onnx"
     with writing(path), atomic_file(path) as file:
         file.write((folder / twin.export.file).read_bytes())
-    return ExportedPick(pick, Export(**{**vars(twin.export), "file": path.name}))
+    return ExportedPick(pick, OnnxExport(**{**vars(twin.export), "file": path.name}))
 
 
-def _kept(pick: Pick, folder: Path) -> Export | None:
-    """The export that lies in `folder` already, if it is of this trial's network and whole."""
+def _earlier_export(pick: Pick, folder: Path) -> OnnxExport | None:
+    """The export that is already in `folder`, where it is whole and of this trial's network."""
     try:
         before = ExportedPick.from_json(json.loads((folder / f"{pick.slug}.json").read_text(encoding="utf-8")))
         if before.pick.trial.network != pick.trial.network or before.export is None:
             return None
-        return before.export if _sha256(folder / before.export.file) == before.export.sha256 else None
+        return before.export if sha256_of(folder / before.export.file) == before.export.sha256 else None
     except (OSError, ValueError, KeyError, TypeError, NasError):
-        # Nothing there, or nothing that can be relied on: it is made again.
+        # Nothing is there, or nothing that can be relied on: it is written again.
         return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_others(folder: Path, current: Mapping[str, bool]) -> None:
     """Delete the files of picks that are not in `current` (whose values say whether there is an ONNX file)."""
-    wanted = {f"{slug}.json" for slug in current} | {f"{slug}.onnx" for slug, onnx in current.items() if onnx}
+    names = {f"{slug}.json" for slug in current} | {f"{slug}.onnx" for slug, onnx in current.items() if onnx}
     for path in folder.iterdir():
-        if path.suffix in (".json", ".onnx") and _A_PICK.fullmatch(path.stem) and path.name not in wanted:
+        if path.suffix in (".json", ".onnx") and _A_PICK.fullmatch(path.stem) and path.name not in names:
             with writing(path):
                 path.unlink()

@@ -1,8 +1,8 @@
-"""How does a network that was chosen become one that is trained to the end, and how good is it?
+"""Train a network to the end, test it, and write everything into a folder.
 
-A folder holds all of it: the best weights as a trained network (network.json, weights.safetensors), the last ones in
-last/, the checkpoint that the same command goes on from, history.csv and history.json, curves.png, and, on test images
-that neither the search nor this training saw, test.json, confusion.csv and confusion.png.
+The folder holds the best weights as a trained network (network.json, weights.safetensors), the last ones in last/, the
+checkpoint that the same command resumes from, history.csv, history.json and curves.png. test.json, confusion.csv and
+confusion.png are of test images that neither the search nor this training saw.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from nas.accuracy.training.processes import Processes
 from nas.accuracy.training.scores import Scores, score
 from nas.deploy.find import FoundNetwork
 from nas.deploy.trained import Preprocessing, TrainedNetwork, is_trained, save_trained
+from nas.deploy.weights import load_fitting_weights
 from nas.errors import NasError
 from nas.files import check_writable, shown, write_files
 from nas.networks.architecture import Architecture
@@ -39,8 +40,8 @@ LAST = "last"
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """What a network is trained, chosen and tested on; `test` is None where the source has no test images."""
+class TrainingData:
+    """Images to train, choose and test a network on; `test` is None where the source has no test images."""
 
     source: str
     dataset: Dataset
@@ -61,43 +62,43 @@ class Finished:
     tested: bool
 
 
-def load_images(source: str, resolution: int, *, progress: bool = False) -> Images:
-    """The images of `source` at `resolution` pixels: read before anything is trained, so that none are found missing
-    after.
-    """
+def load_training_data(source: str, resolution: int, *, progress: bool = False) -> TrainingData:
+    """The images of `source` at `resolution` pixels, with its test images, so that missing ones are noticed at once."""
     dataset = load_dataset(source, image_size=resolution, progress=progress).at(resolution)
     kind, _, place = source.partition(":")
     if kind == "folder" and not (Path(place) / "test").is_dir():
-        return Images(source, dataset, None)
-    return Images(source, dataset, load_test_split(source, image_size=resolution, progress=progress).at(resolution))
+        return TrainingData(source, dataset, None)
+    return TrainingData(
+        source, dataset, load_test_split(source, image_size=resolution, progress=progress).at(resolution)
+    )
 
 
 def finished_architecture(
     architecture: Architecture, classes: int, *, resolution: int | None = None, max_stride: int | None = None
 ) -> Architecture:
-    """`architecture` for so many classes, for images of another `resolution` where that is given.
+    """`architecture` for `classes` classes, and for images of another `resolution` where that is given.
 
-    With `max_stride` its earliest strides become 1, as in a search for small images (`nas.networks.proxy`); the network
-    stays so.
+    With `max_stride` its earliest strides become 1, as in a search for small images (`nas.networks.proxy`), and they
+    stay 1 in the network that is deployed.
     """
     blocks = (*architecture.blocks[:-1], replace(architecture.blocks[-1], out_channels=classes))
-    wanted = Architecture(resolution or architecture.resolution, classes, blocks)
+    adapted = Architecture(resolution or architecture.resolution, classes, blocks)
     if max_stride is None:
-        return wanted
-    settings = ProxySettings(resolution=wanted.resolution, max_stride=max_stride)
-    return proxy_architecture(wanted, settings, largest_resolution=wanted.resolution, classes=classes)
+        return adapted
+    settings = ProxySettings(resolution=adapted.resolution, max_stride=max_stride)
+    return proxy_architecture(adapted, settings, largest_resolution=adapted.resolution, classes=classes)
 
 
-def check_classes(found: FoundNetwork, dataset: Dataset, *, new_classes: bool) -> None:
-    """Raise NasError where `found` was trained for other classes, unless its classifier is to be replaced."""
-    if found.labels is None or found.labels == dataset.classes or new_classes:
+def check_classes(source: FoundNetwork, dataset: Dataset, *, new_classes: bool) -> None:
+    """Raise NasError where `source` was trained for other classes, unless its classifier is to be replaced."""
+    if source.labels is None or source.labels == dataset.classes or new_classes:
         return
-    missing = sorted(set(found.labels) - set(dataset.classes))
-    extra = sorted(set(dataset.classes) - set(found.labels))
+    missing = sorted(set(source.labels) - set(dataset.classes))
+    extra = sorted(set(dataset.classes) - set(source.labels))
     detail = f"without {_few(missing)}" * bool(missing) + " and " * bool(missing and extra)
     detail += f"with {_few(extra)} besides" * bool(extra) or "in another order"
     raise NasError(
-        f"{dataset.name} must have the {len(found.labels)} classes that {found.name} was trained for, but has "
+        f"{dataset.name} must have the {len(source.labels)} classes that {source.name} was trained for, but has "
         f"{len(dataset.classes)}, {detail}. Give --new-classes to train a new classifier for them."
     )
 
@@ -105,37 +106,21 @@ def check_classes(found: FoundNetwork, dataset: Dataset, *, new_classes: bool) -
 def start_network(
     architecture: Architecture, weights: Mapping[str, Tensor] | None, *, new_classifier: bool, seed: int
 ) -> nn.Sequential:
-    """The network with `weights` (fresh ones from `seed` where there are none).
+    """The network with `weights`, or with fresh ones from `seed` where there are none.
 
-    The classifier is fresh where it was for another number of classes, or with `new_classifier`. Raises NasError where
-    anything else does not fit.
+    The classifier is fresh where `weights` are for another number of classes, and with `new_classifier`. Raises
+    NasError where anything else does not fit.
     """
     network = build_network(architecture, seed=seed)
-    if weights is None:
-        return network
-    wanted = network.state_dict()
-    classifier = f"{len(architecture.blocks) - 1}."
-    fitting = {
-        name: weight
-        for name, weight in weights.items()
-        if name in wanted
-        and weight.shape == wanted[name].shape
-        and not (new_classifier and name.startswith(classifier))
-    }
-    odd = sorted(name for name in (wanted.keys() | weights.keys()) - fitting.keys() if not name.startswith(classifier))
-    if odd:
-        raise NasError(
-            f"the weights to start from must be of the network {architecture.fingerprint}, but {len(odd)} tensors "
-            f"differ, such as {', '.join(odd[:3])}"
-        )
-    network.load_state_dict(fitting, strict=False)
+    if weights is not None:
+        load_fitting_weights(network, architecture, weights, new_classifier=new_classifier)
     return network
 
 
 def finish(
     network: nn.Sequential,
     architecture: Architecture,
-    images: Images,
+    images: TrainingData,
     recipe: Recipe,
     out: Path,
     *,
@@ -146,10 +131,10 @@ def finish(
     record: Mapping[str, Any] | None = None,
     on_epoch: Callable[[FinalTraining], None] = lambda _: None,
 ) -> Finished:
-    """Train `network` to the end and write everything into `out`; called again, goes on where it was.
+    """Train `network` to the end and write everything into `out`; called again, it resumes from the checkpoint there.
 
-    `record` is kept with the network. Files are written by the first of `processes`. Raises NasError for a folder of
-    something else and as `train_to_the_end` does; nothing is then overwritten.
+    `record` is kept with the network. The first of `processes` writes the files. Raises NasError for a folder that
+    holds anything else, and as `train_to_the_end` does; nothing is then overwritten.
     """
     processes = processes or Processes()
     check_folder(out)
@@ -183,7 +168,9 @@ def finish(
 
 
 def check_folder(out: Path, checkpoint: str = CHECKPOINT) -> None:
-    """Raise NasError unless `out` is new, empty, or has a file `checkpoint` to go on from, and can be written into."""
+    """Raise NasError unless `out` is new, empty, or has the file `checkpoint` to resume from; RunFailedError unless it
+    can be written into.
+    """
     check_writable(out)
     if out.is_dir() and not (out / checkpoint).exists() and any(out.iterdir()):
         what = "a trained network without its checkpoint" if is_trained(out) else "something else"
@@ -201,14 +188,14 @@ def _trained(
 
 def _facts(
     state: FinalTraining,
-    images: Images,
+    images: TrainingData,
     recipe: Recipe,
     seed: int,
     tuning: Tuning | None,
     teacher: Teacher | None,
     scores: Scores,
 ) -> dict[str, Any]:
-    """How the network was trained, as JSON."""
+    """The record of how the network was trained, as JSON."""
     return {
         "trained_on": f"{images.dataset.name} at {images.dataset.resolution} pixels for {recipe.epochs} epochs",
         "data": images.source,
@@ -229,7 +216,8 @@ def _scores_json(scores: Scores) -> dict[str, Any]:
 
 
 def _save(finished: Finished, out: Path) -> None:
-    # Imported here: drawing takes a second to start, and most processes of a training never do.
+    """Write the trained network, its history, scores and pictures."""
+    # Imported here: matplotlib takes a second to import, and all but one process of a training never draw.
     from nas.deploy.finish.training_pictures import save_confusion, save_curves
 
     labels = finished.network.labels

@@ -1,7 +1,7 @@
-"""Which networks can be teachers, and what do they have to be given?
+"""Load a teacher for distillation: a trained network's folder, or an ONNX file.
 
-A trained network's folder, or an ONNX file: one of ours with its manifest beside it, or any other one that takes images
-(n, 3, h, w) and returns logits. The student's images are brought to what the teacher was trained on.
+An ONNX file is one of ours, with its manifest beside it, or any other one that takes images (n, 3, h, w) and returns
+logits. The student's images are normalised and resized as the teacher's were.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from nas.deploy.export.manifest import load_manifest, manifest_path, sha256_of
 from nas.deploy.trained import Preprocessing, load_trained
 from nas.errors import NasError, RunFailedError
 
-# An ONNX file runs this many images at a time where it takes any number.
+# An ONNX file that takes any number of images runs so many at a time.
 _AT_ONCE = 256
 
 
 def load_teacher(path: Path, dataset: Dataset, *, temperature: float, alpha: float, device: Device) -> Teacher:
     """The teacher at `path`, for a student that is trained on `dataset` on `device`.
 
-    An ONNX file without a manifest is taken to be trained on images that are normalised as the data set's are, and for
-    its classes in their order. Raises NasError for other classes and other files, RunFailedError for a file that does
-    not load.
+    assumption: an ONNX file without a manifest was trained for the data set's classes, in their order, on images
+    normalised as the data set's are. Raises NasError for other classes and other files, RunFailedError for a file that
+    does not load.
     """
     if path.suffix == ".onnx":
         logits = _onnx_teacher(path, dataset)
@@ -66,43 +66,43 @@ def _onnx_teacher(path: Path, dataset: Dataset) -> TeacherLogits:
         if manifest.labels is not None:
             _check_labels(str(path), manifest.labels, dataset)
     session = _session(path)
-    given, (answer, *_) = session.get_inputs()[0], session.get_outputs()
-    if len(given.shape) != 4 or given.shape[1] != 3 or given.type != "tensor(float)":
+    source, (answer, *_) = session.get_inputs()[0], session.get_outputs()
+    if len(source.shape) != 4 or source.shape[1] != 3 or source.type != "tensor(float)":
         raise NasError(
             f"a teacher must take images (n, 3, height, width) of float32, "
-            f"but {path} takes {given.shape} of {given.type}"
+            f"but {path} takes {source.shape} of {source.type}"
         )
     if isinstance(answer.shape[-1], int) and answer.shape[-1] != len(dataset.classes):
         raise NasError(f"{path} has {answer.shape[-1]} classes, but {dataset.name} has {len(dataset.classes)}")
     if preprocessing is None:
-        side = given.shape[-1] if isinstance(given.shape[-1], int) else dataset.resolution
+        side = source.shape[-1] if isinstance(source.shape[-1], int) else dataset.resolution
         preprocessing = Preprocessing.of(dataset, side)
     adapted = _adaptation(dataset, preprocessing)
-    at_once = given.shape[0] if isinstance(given.shape[0], int) else _AT_ONCE
+    at_once = source.shape[0] if isinstance(source.shape[0], int) else _AT_ONCE
 
     def logits(images: Tensor) -> Tensor:
         batch = adapted(images).cpu().numpy()
         if len(batch) % at_once and at_once != _AT_ONCE:
             raise NasError(f"{path} takes {at_once} images at a time, which must divide the {len(batch)} of a batch")
         parts = [batch[start : start + at_once] for start in range(0, len(batch), at_once)]
-        answers = [session.run([answer.name], {given.name: np.ascontiguousarray(part)})[0] for part in parts]
+        answers = [session.run([answer.name], {source.name: np.ascontiguousarray(part)})[0] for part in parts]
         return torch.from_numpy(np.concatenate(answers)).to(images.device)
 
     return logits
 
 
-def _adaptation(dataset: Dataset, wanted: Preprocessing) -> TeacherLogits:
-    """From images normalised as `dataset` is to those that another network wants."""
+def _adaptation(dataset: Dataset, theirs: Preprocessing) -> TeacherLogits:
+    """A function from images normalised as those of `dataset` to images prepared as `theirs`."""
     ours = Preprocessing.of(dataset, dataset.resolution)
 
     def adapted(images: Tensor) -> Tensor:
-        if (ours.mean, ours.std) != (wanted.mean, wanted.std):
+        if (ours.mean, ours.std) != (theirs.mean, theirs.std):
             mean, std, their_mean, their_std = (
                 torch.tensor(values, device=images.device).view(1, 3, 1, 1)
-                for values in (ours.mean, ours.std, wanted.mean, wanted.std)
+                for values in (ours.mean, ours.std, theirs.mean, theirs.std)
             )
             images = (images * std + mean - their_mean) / their_std
-        size = (wanted.resolution, wanted.resolution)
+        size = (theirs.resolution, theirs.resolution)
         if images.shape[-2:] != size:
             images = functional.interpolate(images, size, mode="bilinear", antialias=True)
         return images

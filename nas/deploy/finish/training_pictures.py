@@ -1,4 +1,4 @@
-"""How did a training go, and which classes are mistaken for which, at a glance?"""
+"""Draw a training's curves, and its confusion matrix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nas.accuracy.full_training.state import FinalEpoch
 from nas.palette import DOMINATED, FRONT, KNEE, REFERENCE
 
 _DOTS_PER_INCH = 150
-# With more classes, their names and counts could not be read.
+# The names and counts of more classes could not be read.
 _MOST_NAMED = 30
 
 

@@ -1,4 +1,4 @@
-"""How fast is each of some models, at some resolutions and batch sizes, side by side?"""
+"""Time models side by side, at several resolutions and batch sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from nas.deploy.inference.model import is_exported
 from nas.deploy.inference.timing import DEFAULT_RUNS, Times, measure_interleaved, ratio_of
 from nas.errors import NasError
 from nas.files import shown
-from nas.networks.deployed import deployed
 
 _SECOND_MS = 1000
 
@@ -34,18 +33,18 @@ class Contender:
 
     @property
     def resolution(self) -> int:
-        """Of the images, in pixels."""
+        """The size of the images, in pixels."""
         return self.manifest.architecture.resolution
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of the input."""
+        """The shape of the input."""
         return (self.batch, 3, self.resolution, self.resolution)
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured of a contender. `ratio` is its time over the first one's, from the same rounds."""
+    """The measurements of a contender; `ratio` is its time / the first contender's, from the same rounds."""
 
     contender: Contender
     times: Times
@@ -55,11 +54,11 @@ class Benchmark:
 
     @property
     def frames_per_second(self) -> float:
-        """Images in a second, at the mean time of a batch."""
+        """Images in a second: batch / mean time of a batch."""
         return self.contender.batch * _SECOND_MS / self.times.mean
 
     def in_time(self, frame_rate: float) -> float:
-        """The share of runs, 0 to 1, that ended before the next frames at `frame_rate` came."""
+        """The share of the runs, 0 to 1, that ended before the next batch of frames came at `frame_rate`."""
         budget = self.contender.batch * _SECOND_MS / frame_rate
         return float(np.mean(np.array(self.times.samples_ms) <= budget))
 
@@ -87,12 +86,12 @@ def contenders_of(
 ) -> list[Contender]:
     """The files that `text` means: an exported file as it is, or a network as ONNX files that are written to `folder`.
 
-    A network is written once for each of `resolutions` (default: its own); an exported file has the one that it was
-    made for. Raises NasError where a file cannot be run here, or not at these resolutions and batch sizes.
+    A network is written once for each of `resolutions` (default: its own); an exported file has a single one. Raises
+    NasError where a file cannot be run here, or not at these resolutions and batch sizes.
     """
-    found = [_exported(text, resolutions)] if is_exported(text) else _networks(text, folder, resolutions, pick)
+    files = [_exported(text, resolutions)] if is_exported(text) else _networks(text, folder, resolutions, pick)
     contenders = []
-    for path, manifest in found:
+    for path, manifest in files:
         if not manifest.any_batch and any(batch != 1 for batch in batches):
             raise NasError(f"{shown(path)} takes one image at a time: leave out --batches")
         label = path.name if is_exported(text) else manifest.name
@@ -108,7 +107,7 @@ def measure(
     memory: bool = True,
     on_round: Callable[[int, int], None] | None = None,
 ) -> list[Benchmark]:
-    """Time all contenders in the same rounds, on one and the same image, and ask for each one's memory.
+    """Time all contenders in the same rounds, on the same image, and measure each one's memory.
 
     Raises RunFailedError where one does not run.
     """
@@ -127,6 +126,7 @@ def measure(
 
 
 def _exported(text: str, resolutions: Sequence[int]) -> tuple[Path, Manifest]:
+    """The exported file `text` and its manifest, after checking that it can be run at `resolutions`."""
     path = Path(text)
     manifest = load_manifest(path)
     own = manifest.architecture.resolution
@@ -145,23 +145,13 @@ def _networks(text: str, folder: Path, resolutions: Sequence[int], pick: str | N
     from nas.deploy.export.export import export_file
     from nas.deploy.find import find_network
 
-    found = find_network(text, pick=pick)
-    network, weights = found.deployed()
+    source = find_network(text, pick=pick)
+    network, weights = source.deployed()
+    manifest = replace(source.float_manifest("onnx", weights), preprocessing=None)  # that of one resolution alone
     files = []
-    for resolution in resolutions or (found.architecture.resolution,):
-        manifest = Manifest(
-            name=found.name,
-            format="onnx",
-            precision="float32",
-            any_batch=True,
-            architecture=replace(deployed(found.architecture), resolution=resolution),
-            weights=weights,
-            labels=found.labels,
-            preprocessing=None,
-            versions={},
-            check={},
-        )
-        files.append(export_file(network, manifest, folder / found.architecture.fingerprint / str(resolution)))
+    for resolution in resolutions or (source.architecture.resolution,):
+        resized = replace(manifest, architecture=replace(manifest.architecture, resolution=resolution))
+        files.append(export_file(network, resized, folder / source.architecture.fingerprint / str(resolution)))
     return files
 
 

@@ -1,8 +1,7 @@
-"""Which images does a network get, once it is to be checked, calibrated or scored?"""
+"""The labelled images that a network is checked, calibrated and scored on."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,10 +17,10 @@ from nas.networks.architecture import Architecture
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """Labelled images, uint8 at a network's resolution, and what they go through before it.
+class LabelledImages:
+    """Labelled images, uint8 at a network's resolution, and their preprocessing.
 
-    `calibration` are of the training images, `validation` of those that nothing was trained on.
+    `calibration` is a part of the training images; nothing was trained on `validation`.
     """
 
     source: str
@@ -31,7 +30,7 @@ class Images:
     preprocessing: Preprocessing
 
     def calibration_inputs(self) -> NDArray[np.float32]:
-        """float32 (n, 3, h, w), as the network takes them."""
+        """The calibration images, float32 (n, 3, h, w), as the network takes them."""
         inputs: NDArray[np.float32] = self.preprocessing.applied(self.calibration.images).numpy()
         return inputs
 
@@ -41,32 +40,33 @@ class Images:
         return self.preprocessing.applied(self.validation.images[indices])
 
 
-def load_images(
+def load_labelled_images(
     source: str,
     architecture: Architecture,
     *,
     preprocessing: Preprocessing | None = None,
     calibration: int = 512,
     seed: int = 0,
-) -> Images:
+    progress: bool = False,
+) -> LabelledImages:
     """The images of `source` (as in `nas.accuracy.data.load`) at the resolution of `architecture`.
 
-    `calibration` training images are drawn with `seed`. Without a recorded `preprocessing`, the moments of the whole
-    training split are taken. Raises NasError as `load_dataset` does.
+    `calibration` training images are drawn with `seed`. Without a recorded `preprocessing`, mean and deviation are
+    those of the whole training split. Raises NasError as `load_dataset` does.
     """
     from nas.accuracy.data.load import load_dataset
 
-    # Moments are of all training images; without need for them, only those are decoded that are used.
+    # Mean and deviation need all training images; where they are recorded, only the images that are used are decoded.
     most = max(calibration, architecture.classes) if preprocessing else None
     resolution = architecture.resolution
-    dataset = load_dataset(source, image_size=resolution, max_images=most, seed=seed, progress=sys.stderr.isatty())
+    dataset = load_dataset(source, image_size=resolution, max_images=most, seed=seed, progress=progress)
     preprocessing = preprocessing or Preprocessing.of(dataset, resolution)
     order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(seed))
     drawn = dataset.train.pick(order[:calibration]).at(resolution)
-    return Images(source, dataset.classes, drawn, dataset.val.at(resolution), preprocessing)
+    return LabelledImages(source, dataset.classes, drawn, dataset.val.at(resolution), preprocessing)
 
 
-def check_labels(images: Images, labels: Sequence[str] | None, classes: int) -> None:
+def check_labels(images: LabelledImages, labels: Sequence[str] | None, classes: int) -> None:
     """Raise NasError where the images are of other classes than a network's outputs."""
     if len(images.labels) != classes:
         raise NasError(

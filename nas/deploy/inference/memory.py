@@ -1,7 +1,7 @@
-"""How much memory does a model need?
+"""Measure how much memory a model needs.
 
-Asked in a process of its own, which loads the file and runs it a few times: what other models and the converter left
-behind has no part in it.
+A process of its own loads the file and runs it a few times, so that nothing that other models or the converter left
+behind is counted.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _KILO = 1024
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a model adds to a process that has its runtime imported, at its highest, and how long loading it takes.
+    """The peak memory that a model adds to a process that has imported its runtime, and the time that loading takes.
 
-    `added_bytes` is None where the system does not tell (only Linux does).
+    `added_bytes` is None where the system does not report it (only Linux does).
     """
 
     added_bytes: int | None
@@ -54,7 +54,7 @@ def measure_footprint(format_name: str, path: Path, shape: Sequence[int], *, thr
 
 
 def _footprint(format_name: str, path: Path, shape: Sequence[int], threads: int) -> Footprint:
-    """That of this process, which ends afterwards."""
+    """The footprint, measured in this process, which ends afterwards."""
     from nas.deploy.export.formats import check_installed, format_called, open_file
     from nas.deploy.export.formats.quiet import quiet
 
@@ -73,7 +73,7 @@ def _footprint(format_name: str, path: Path, shape: Sequence[int], threads: int)
 
 
 def _forget_peak() -> int | None:
-    """Start the kernel's record of the highest use anew (proc(5), clear_refs); the bytes in use now, or None."""
+    """Reset the kernel's peak of memory use (proc(5), clear_refs); returns the bytes in use now, or None."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -82,12 +82,13 @@ def _forget_peak() -> int | None:
 
 
 def _status(name: str) -> int | None:
+    """The bytes that /proc/PID/status has under `name`; None where there is no such file or line."""
     try:
         lines = Path(f"/proc/{os.getpid()}/status").read_text().splitlines()
     except OSError:
         return None
-    found = [line for line in lines if line.startswith(f"{name}:")]
-    return int(found[0].split()[1]) * _KILO if found else None
+    matching = [line for line in lines if line.startswith(f"{name}:")]
+    return int(matching[0].split()[1]) * _KILO if matching else None
 
 
 def _main(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Which classes does a model put images in?"""
+"""Classify images with a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nas.accuracy.data.folder import SUFFIXES, decode_images, images_below
 from nas.deploy.export.agreement import run_checked
-from nas.deploy.inference.model import Model
+from nas.deploy.inference.model import RunnableModel
 from nas.deploy.trained import Preprocessing
 from nas.errors import NasError, RunFailedError
 
@@ -24,33 +24,33 @@ DEFAULT_BATCH = 32
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one image, best first: each with its label and its probability, 0 to 1."""
+    """The most probable classes of one image, the most probable first, as (label, probability 0 to 1)."""
 
     image: str
     classes: tuple[tuple[str, float], ...]
 
 
 def images_in(paths: Sequence[Path]) -> list[Path]:
-    """Every image among `paths`: files as they are, and those in folders and below, sorted.
+    """Every image among `paths`: files as they are, and all images in and below folders, sorted.
 
-    Raises NasError for what is not there and for folders without images.
+    Raises NasError for a path that is not there and for a folder without images.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = images_below(path)
             if not inside:
                 raise NasError(f"there are no images in {path}. Known endings: {', '.join(SUFFIXES)}.")
-            found += inside
+            images += inside
         elif path.is_file():
-            found.append(path)
+            images.append(path)
         else:
             raise NasError(f"there is no image or folder {path}")
-    return found
+    return images
 
 
 def predict(
-    model: Model,
+    model: RunnableModel,
     images: Sequence[Path],
     *,
     top: int = 1,
@@ -59,7 +59,7 @@ def predict(
 ) -> list[Prediction]:
     """The `top` classes of each image, decoded and normalised as the network's training images were.
 
-    Probabilities are the softmax of the logits. `on_batch` is called with the images that are done and all of them.
+    Probabilities are the softmax of the logits. `on_batch` is called with the number of images done, and of all.
     Raises NasError for a model whose preprocessing is not recorded and for images that cannot be read (those of
     all batches at once), RunFailedError where the model does not run or gives NaN.
     """
@@ -77,8 +77,8 @@ def predict(
     return predictions
 
 
-def required_preprocessing(model: Model) -> Preprocessing:
-    """What images go through before `model`. Raises NasError where it is not recorded."""
+def required_preprocessing(model: RunnableModel) -> Preprocessing:
+    """The preprocessing of images for `model`. Raises NasError where it is not recorded."""
     if model.manifest.preprocessing is None:
         raise NasError(
             f"how images are prepared for {model.manifest.name} is not recorded. "
@@ -95,7 +95,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def as_json(predictions: Sequence[Prediction]) -> str:
-    """A list with an object for each image."""
+    """JSON: a list with an object for each image."""
     data = [
         {"image": one.image, "classes": [{"label": label, "probability": share} for label, share in one.classes]}
         for one in predictions
@@ -104,7 +104,7 @@ def as_json(predictions: Sequence[Prediction]) -> str:
 
 
 def as_csv(predictions: Sequence[Prediction]) -> str:
-    """A line for each image: its path, then a label and a probability for each class."""
+    """CSV: a line for each image, with its path, then a label and a probability for each class."""
     most = max((len(one.classes) for one in predictions), default=1)
     header = ["image", *(f"{what}_{rank}" for rank in range(1, most + 1) for what in ("label", "probability"))]
     text = io.StringIO()
@@ -116,15 +116,15 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
 
 
 def _decoded(batch: Sequence[Path], resolution: int, images: Sequence[Path]) -> Tensor:
-    """The pixels of a `batch` of `images`. Raises NasError that names every one of `images` that cannot be read."""
+    """The pixels of a `batch` of `images`. Raises NasError, which names all `images` that cannot be read."""
     try:
         return decode_images(batch, resolution, progress=False)
     except NasError:
-        decode_images(images, 1, progress=False)  # of one pixel: to find the others, not to look at them
+        decode_images(images, 1, progress=False)  # to one pixel: only to find all that cannot be read
         raise
 
 
-def _best(path: Path, probabilities: NDArray[np.float64], model: Model, top: int) -> Prediction:
+def _best(path: Path, probabilities: NDArray[np.float64], model: RunnableModel, top: int) -> Prediction:
     if not np.isfinite(probabilities).all():
         raise RunFailedError(f"{model.manifest.name} gives NaN for {path}: do not use it")
     order = np.argsort(-probabilities, kind="stable")[:top]

@@ -1,7 +1,7 @@
-"""Where does the time of an ONNX file go?
+"""Measure how much time each block of a network takes in an ONNX file.
 
-ONNX Runtime's profiler times every operator of the graph that it runs. Torch's exporter names a node after the module
-that it comes from ("/3/layers/0/Conv" is of block 3), so that times can be summed for each block of the architecture.
+ONNX Runtime's profiler times every operator of the graph that it runs. Torch's exporter names a node after its module
+("/3/layers/0/Conv" belongs to block 3), so that times can be summed for each block of the architecture.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OTHER = "other"
 
 @dataclass(frozen=True)
 class LayerTime:
-    """The median time of one block, or of what belongs to none, in a run of a network; `share` is 0 to 1."""
+    """The median time of one block, or of all nodes that belong to no block; `share` of the total is 0 to 1."""
 
     block: int | None
     unit: str
@@ -42,8 +42,8 @@ class LayerTime:
 def profile_onnx(path: Path, architecture: Architecture, *, batch: int = 1, threads: int = 1) -> list[LayerTime]:
     """The time of each block of `architecture` in the ONNX file at `path`, in order.
 
-    What stands at the end with `block` None comes of no block: layout changes at the borders, for the most part. Times
-    under the profiler are longer than without. Raises RunFailedError where the file does not run.
+    The last one, with `block` None, is of the nodes of no block, most of which change layouts between blocks. Times
+    are longer with the profiler than without. Raises RunFailedError where the file does not run.
     """
     runs = _events(path, (batch, 3, architecture.resolution, architecture.resolution), threads)
     spent: dict[int | None, list[float]] = defaultdict(lambda: [0.0] * len(runs))
@@ -64,7 +64,7 @@ def profile_onnx(path: Path, architecture: Architecture, *, batch: int = 1, thre
 
 
 def _events(path: Path, shape: tuple[int, ...], threads: int) -> list[list[dict[str, Any]]]:
-    """The profiler's record of every operator, for each run that is warm."""
+    """The profiler's record of every operator, for each run after the warm-up."""
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
@@ -73,16 +73,16 @@ def _events(path: Path, shape: tuple[int, ...], threads: int) -> list[list[dict[
         options.profile_file_prefix = str(Path(folder) / "profile")
         try:
             session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-            given = session.get_inputs()[0]
-            dtype = np.float16 if given.type == "tensor(float16)" else np.float32
+            source = session.get_inputs()[0]
+            dtype = np.float16 if source.type == "tensor(float16)" else np.float32
             image = np.zeros(shape, dtype)
             for _ in range(_WARMUP + _RUNS):
-                session.run(None, {given.name: image})
+                session.run(None, {source.name: image})
         # ONNX Runtime's exceptions have no other common base.
         except Exception as error:
             raise RunFailedError(f"ONNX Runtime cannot profile {path.name}: {error}") from error
         events = json.loads(Path(session.end_profiling()).read_text())
     kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
-    # Every run has as many, in order.
+    # Every run has the same number of events, in order.
     each = len(kernels) // (_WARMUP + _RUNS)
     return [kernels[each * number : each * (number + 1)] for number in range(_WARMUP, _WARMUP + _RUNS)]

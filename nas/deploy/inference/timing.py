@@ -1,7 +1,7 @@
-"""How long do some models take, side by side?
+"""Time models side by side.
 
-Every round runs each of them, in another order, so that a machine that gets warmer or busier does the same to all:
-ratios are good to about a percent where one model after the other would be off by ten.
+Every round runs each of them, in another order, so that a machine that gets warmer or busier slows all of them alike:
+ratios are right to about a percent, where timing one model after the other can be wrong by ten.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Times:
 
     @property
     def median(self) -> float:
-        """Half of the runs took at most this."""
+        """The median of all runs."""
         return self.percentile(50)
 
     @property
@@ -44,11 +44,11 @@ class Times:
         return max(self.samples_ms)
 
     def percentile(self, share: float) -> float:
-        """What `share` percent of the runs took at most."""
+        """The time that `share` percent of the runs kept within."""
         return float(np.percentile(self.samples_ms, share))
 
     def to_json(self) -> dict[str, float | int]:
-        """What the columns of a benchmark show."""
+        """The figures that a benchmark's columns show."""
         return {
             "runs": len(self.samples_ms),
             "mean_ms": self.mean,
@@ -67,10 +67,10 @@ def measure_interleaved(
     seed: int = 0,
     on_round: Callable[[int, int], None] | None = None,
 ) -> dict[str, Times]:
-    """The times of each of some models, which a call runs once; `runs` of each, in rounds.
+    """The times of `runs` runs of each model, in rounds; calling a value of `models` runs it once.
 
-    A round runs a model twice and keeps the second: the first finds the caches as another model left them, which no
-    stream of frames does.
+    A round runs each model twice and keeps the second time: the first run finds the caches as another model left them,
+    which does not happen in a stream of frames.
     """
     for run in models.values():
         for _ in range(_WARMUP):
@@ -84,14 +84,11 @@ def measure_interleaved(
             samples[name].append(_once(models[name]))
         if on_round is not None:
             on_round(number + 1, runs)
-    return {name: Times(tuple(taken)) for name, taken in samples.items()}
+    return {name: Times(tuple(samples_ms)) for name, samples_ms in samples.items()}
 
 
 def ratio_of(times: Times, base: Times) -> float:
-    """How many times as long as `base` a model takes: the median of the ratios of each round.
-
-    Both must come from the same rounds.
-    """
+    """A model's time / that of `base`: the median of the ratios of all rounds, which must be the same for both."""
     pairs = zip(times.samples_ms, base.samples_ms, strict=True)
     return float(np.median([one / other for one, other in pairs]))
 

@@ -1,7 +1,7 @@
-"""What does a command that makes a trained network narrower start from, and what does it leave?
+"""What pruning and NetAdapt start from and leave: a trained network, its proxy, its images, and the narrower network.
 
-Latency is always that of the network that will be deployed. It is trained as it is, or, with a resolution or a largest
-stride, in the form of a proxy for smaller images, which has the same weights (`nas.networks.proxy`).
+Latency is always that of the network that will be deployed. That network is trained itself, or, with a resolution or a
+largest stride, by a proxy for smaller images, which has the same weights (`nas.networks.proxy`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from nas.accuracy.training.scores import score
 from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.tuning import tune
 from nas.deploy.find import FoundNetwork
-from nas.deploy.finish.finish import Images, check_classes, finished_architecture, load_images, start_network
+from nas.deploy.finish.finish import (
+    TrainingData,
+    check_classes,
+    finished_architecture,
+    load_training_data,
+    start_network,
+)
 from nas.deploy.pruning.prune import keep_zeros
 from nas.deploy.trained import Preprocessing, TrainedNetwork
 from nas.errors import NasError
@@ -30,9 +36,9 @@ from nas.networks.proxy import ProxySettings, proxy_architecture
 
 @dataclass(frozen=True)
 class ProxyOf:
-    """The network that is trained in the place of another one: at `resolution` pixels, its early strides made 1.
+    """Makes the proxy that is trained in the place of a network: at `resolution` pixels, with early strides made 1.
 
-    Where both are None it is that network itself.
+    Where both are None, the proxy is the network itself.
     """
 
     resolution: int | None
@@ -51,18 +57,18 @@ class ProxyOf:
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
-    """A trained network to make narrower: as it is deployed, its proxy's weights, and the images."""
+class NarrowingStart:
+    """A trained network to make narrower: its architecture as deployed, its proxy's weights, and the images."""
 
     name: str
     architecture: Architecture
     proxy: ProxyOf
     weights: Mapping[str, Tensor]
-    images: Images
+    images: TrainingData
 
     @property
     def splits(self) -> Mapping[str, Split]:
-        """What accuracy is told on: the validation images, by which alone anything is decided, and test images."""
+        """The images to score on: validation images, which alone decide anything, and test images, if there are any."""
         test = {"test": self.images.test} if self.images.test else {}
         return {"validation": self.images.dataset.val, **test}
 
@@ -73,38 +79,40 @@ class Start:
         return network
 
     def top1(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> dict[str, float]:
-        """Top-1 of such a network, in percent, on each of `splits`."""
+        """Top-1 of the proxy of `architecture` with these weights, in percent, on each of `splits`."""
         network = self.build(architecture, weights)
         return {name: score(network, split, self.images.dataset).top1 for name, split in self.splits.items()}
 
 
 def load_start(
-    found: FoundNetwork, source: str, *, resolution: int | None, max_stride: int | None, progress: bool = False
-) -> Start:
-    """The start from `found`, which must be trained, on the images of `source`.
+    source: FoundNetwork, data: str, *, resolution: int | None, max_stride: int | None, progress: bool = False
+) -> NarrowingStart:
+    """The start from the network `source`, which must be trained, on the images of `data`.
 
     Raises NasError for a network without trained weights, with branches, or trained for other classes.
     """
-    if found.weights is None:
-        raise NasError(f"{found.name} has no trained weights. Train it first: python -m nas.deploy finish.")
-    if has_branches(found.architecture):
-        raise NasError(f"{found.name} is trained with branches side by side, whose channels cannot be taken away alone")
-    if not found.fully_trained and resolution is None:
+    if source.weights is None:
+        raise NasError(f"{source.name} has no trained weights. Train it first: python -m nas.deploy finish.")
+    if has_branches(source.architecture):
         raise NasError(
-            f"the weights of {found.name} are those of the search's proxy ({found.trained_on}), not of the network for "
-            f"{found.architecture.resolution} pixels: finish it first, or give the proxy's --resolution and "
+            f"{source.name} is trained with branches side by side, whose channels cannot be taken away alone"
+        )
+    if not source.fully_trained and resolution is None:
+        raise NasError(
+            f"the weights of {source.name} are those of the search's proxy ({source.trained_on}), not of the network "
+            f"for {source.architecture.resolution} pixels: finish it first, or give the proxy's --resolution and "
             "--max-stride"
         )
     proxy = ProxyOf(resolution, max_stride)
-    images = load_images(source, proxy(found.architecture).resolution, progress=progress)
-    check_classes(found, images.dataset, new_classes=False)
-    architecture = finished_architecture(found.architecture, len(images.dataset.classes))
-    network = start_network(proxy(architecture), found.weights, new_classifier=False, seed=0)
-    return Start(found.name, architecture, proxy, network.state_dict(), images)
+    images = load_training_data(data, proxy(source.architecture).resolution, progress=progress)
+    check_classes(source, images.dataset, new_classes=False)
+    architecture = finished_architecture(source.architecture, len(images.dataset.classes))
+    network = start_network(proxy(architecture), source.weights, new_classifier=False, seed=0)
+    return NarrowingStart(source.name, architecture, proxy, network.state_dict(), images)
 
 
-def trained_on(
-    start: Start,
+def train_longer(
+    start: NarrowingStart,
     architecture: Architecture,
     weights: Mapping[str, Tensor],
     training: TrainingSettings,
@@ -112,9 +120,9 @@ def trained_on(
     seed: int,
     hold_zeros: bool = False,
 ) -> dict[str, Tensor]:
-    """The weights after `training.epochs` more epochs, batch normalisation measured anew.
+    """The weights after `training.epochs` more epochs, with the statistics of batch normalisation measured again.
 
-    Weights that are 0 stay 0 with `hold_zeros`.
+    With `hold_zeros`, weights that are 0 stay 0.
     """
     network, dataset = start.build(architecture, weights), start.images.dataset
     steps = training.epochs * max(1, len(dataset.train) // training.batch_size)
@@ -125,9 +133,9 @@ def trained_on(
 
 
 def narrowed_network(
-    start: Start, architecture: Architecture, weights: Mapping[str, Tensor], record: Mapping[str, Any]
+    start: NarrowingStart, architecture: Architecture, weights: Mapping[str, Tensor], record: Mapping[str, Any]
 ) -> TrainedNetwork:
-    """The trained network that a command leaves; its record says where its weights are a proxy's."""
+    """The trained network that a command writes; its record says so where its weights are those of a proxy."""
     dataset = start.images.dataset
     trained_on = f"{dataset.name} at {dataset.resolution} pixels"
     if start.proxy(architecture) != architecture:

@@ -1,12 +1,13 @@
-"""How is a network narrowed, step by step, until it is fast enough for a device?
+"""NetAdapt: narrow a network step by step until it is fast enough for a device.
 
-NetAdapt (arXiv:1804.03230, algorithm 1), as it made MobileNetV3 (arXiv:1905.02244, section 4.2). Each step has to save
-a share of the latency by the device's table. Every set of channels that hang together (an expansion, or a bottleneck
-with all that is added to it) makes a proposal: the widest width that saves as much. Weights are carried over, proposals
-are trained for a few steps, and the one that loses least accuracy for a millisecond is the next network.
+The algorithm is that of arXiv:1804.03230 (algorithm 1), as it made MobileNetV3 (arXiv:1905.02244, section 4.2). Each
+step has to save a share of the latency by the device's table. Every set of channels that must change together (an
+expansion, or a bottleneck with all that is added to it) makes a proposal: the widest width that saves as much. Weights
+are carried over, proposals are trained for a few steps, and the one that loses least accuracy for each millisecond is
+the next network.
 
 Two departures, for speed: with a `shortlist`, only the proposals that lose least before any training are trained; and
-accuracy is compared by the loss on validation images, which says more than top-1 where these are few.
+accuracy is compared by the loss on validation images, which tells networks apart on fewer images than top-1 does.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.training_identity import data_identity
 from nas.accuracy.training.tuning import tune
 from nas.config import Settings
+from nas.deploy.weights import weights_digest
 from nas.differences import replaced_values
 from nas.errors import NasError, RunFailedError
 from nas.files import shown
@@ -45,7 +47,7 @@ Latency = Callable[[Architecture], float]
 Proxy = Callable[[Architecture], Architecture]
 
 _KIND = "NetAdapt path"
-# Images that proposals are compared by before any training.
+# Proposals are compared on so many images before any training.
 _GLANCE_IMAGES = 256
 
 
@@ -56,9 +58,9 @@ def _itself(architecture: Architecture) -> Architecture:
 class NetAdaptSettings(Settings):
     """How the latency is reduced.
 
-    Each step saves at least `step_share` of the start's latency, to the last one, which goes to the target. Of all
-    proposals the `shortlist` best (0: all) are trained for `short_steps` steps. Widths are multiples of `divisor`.
-    `val_images` are used to compare by.
+    Each step saves at least `step_share` of the start's latency, but for the last one, which only goes to the target.
+    The `shortlist` best of all proposals (0: all) are trained for `short_steps` steps. Widths are multiples of
+    `divisor`. Networks are compared on `val_images` validation images.
     """
 
     step_share: float = Field(strict=True, default=0.05, gt=0, lt=1)
@@ -70,9 +72,9 @@ class NetAdaptSettings(Settings):
 
 @dataclass(frozen=True)
 class Point:
-    """A network on the path: its latency by the table, how it did on the validation images, and what was changed.
+    """A network on the path: its latency by the table, its scores on the validation images, and what was changed.
 
-    `top1` is in percent; `proposals` says how many there were. The start has no change.
+    `top1` is in percent; `proposals` is the number of proposals that it was chosen from. The start has no change.
     """
 
     architecture: Architecture
@@ -101,7 +103,7 @@ class NetAdaptPath:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class WidthProposal:
     """A narrower network, its latency by the table, and what was changed."""
 
     architecture: Architecture
@@ -126,10 +128,10 @@ def netadapt(
 ) -> NetAdaptPath:
     """The path from `architecture`, whose trained `weights` are its proxy's, to at most `target_ms`.
 
-    `dataset` has the proxy's resolution. Goes on from `checkpoint` where that exists, and keeps it up to date; it is
-    refused where anything differs, also `device`, which says what `latency_ms` comes of. `on_point` is told of each
-    point, also of those that the checkpoint had. Raises NasError where the network is fast enough already and for a
-    checkpoint of another path, RunFailedError where nothing is left to narrow.
+    `dataset` has the proxy's resolution. The path resumes from `checkpoint` where that exists, and keeps it up to date.
+    `on_point` is called with each point, those of the checkpoint included. Raises NasError where the network is fast
+    enough already, and for a checkpoint of another path (`device` says which latencies `latency_ms` gives);
+    RunFailedError where nothing is left to narrow.
     """
     if latency_ms(architecture) <= target_ms:
         raise NasError(f"the network takes {latency_ms(architecture):.4g} ms already, which is within {target_ms:g} ms")
@@ -138,7 +140,7 @@ def netadapt(
     identity = _identity(
         architecture, proxy(architecture), weights, device, target_ms, dataset, training, settings, seed
     )
-    path = _restored(checkpoint, identity) if checkpoint and checkpoint.exists() else None
+    path = _restored(checkpoint, identity, weights) if checkpoint and checkpoint.exists() else None
     if path is None:
         first = build_network(proxy(architecture))
         first.load_state_dict(dict(weights))
@@ -159,37 +161,39 @@ def netadapt(
 
 def proposals(
     architecture: Architecture, latency_ms: Latency, aim_ms: float, *, divisor: int = 8, proxy: Proxy = _itself
-) -> list[Proposal]:
-    """For each set of channels the widest network that takes at most `aim_ms`, by narrowing that set alone.
+) -> list[WidthProposal]:
+    """For each set of channels the widest network that takes at most `aim_ms` when that set alone is narrowed.
 
-    Sets that cannot save as much make none.
+    Sets that cannot save as much make no proposal.
     """
     sets = channel_sets(architecture)
-    was = proxy(architecture)
+    trained_form = proxy(architecture)
 
     def candidate(number: int, width: int) -> Architecture | None:
         narrower = with_widths(architecture, sets, {number: width})
-        return narrower if narrower is not None and same_kind(was, proxy(narrower)) else None
+        return narrower if narrower is not None and same_kind(trained_form, proxy(narrower)) else None
 
-    found = (_proposal(number, sets.sets[number], candidate, latency_ms, aim_ms, divisor) for number in sets.free)
-    return [proposal for proposal in found if proposal is not None]
+    by_set = (_proposal(number, sets.sets[number], candidate, latency_ms, aim_ms, divisor) for number in sets.free)
+    return [proposal for proposal in by_set if proposal is not None]
 
 
 def _proposal(
     number: int,
-    one: ChannelSet,
+    channels: ChannelSet,
     candidate: Callable[[int, int], Architecture | None],
     latency_ms: Latency,
     aim_ms: float,
     divisor: int,
-) -> Proposal | None:
-    widths = range((one.channels - 1) // divisor * divisor, 0, -divisor)
+) -> WidthProposal | None:
+    """The proposal of one set of channels; `candidate` gives the network with a set at a width."""
+    widths = range((channels.channels - 1) // divisor * divisor, 0, -divisor)
 
     def fast(width: int) -> Architecture | None:
         narrower = candidate(number, width)
         return narrower if narrower is not None and latency_ms(narrower) <= aim_ms else None
 
-    # Latency falls with width, but for rows of a table that come from different sources: bisection, then a look on.
+    # Latency falls with width, except between rows of a table that come from different sources: so bisection finds
+    # about where to begin, and a linear search goes on from there.
     low, high = 0, len(widths)
     while low < high:
         middle = (low + high) // 2
@@ -197,7 +201,7 @@ def _proposal(
     for width in widths[low:]:
         narrower = fast(width)
         if narrower is not None:
-            return Proposal(narrower, latency_ms(narrower), f"{one}: {one.channels} to {width} channels")
+            return WidthProposal(narrower, latency_ms(narrower), f"{channels}: {channels.channels} to {width} channels")
     return None
 
 
@@ -211,7 +215,7 @@ def _step(
     seed: int,
     proxy: Proxy,
 ) -> NetAdaptPath:
-    """The path with one more point."""
+    """The path with one more point, which takes at most `aim_ms`."""
     before = path.points[-1]
     proposed = proposals(before.architecture, latency_ms, aim_ms, divisor=settings.divisor, proxy=proxy)
     if not proposed:
@@ -219,18 +223,18 @@ def _step(
             f"no set of channels can be narrowed to save {before.latency_ms - aim_ms:.3g} of {before.latency_ms:.4g} "
             f"ms: give a smaller step, or a target that is not below {before.latency_ms:.4g} ms"
         )
-    was = proxy(before.architecture)
+    trained_form = proxy(before.architecture)
 
-    def narrowed(proposal: Proposal) -> nn.Module:
-        shape = proxy(proposal.architecture)
-        network = build_network(shape)
-        network.load_state_dict(carried_weights(path.weights, was, shape))
+    def narrowed(proposal: WidthProposal) -> nn.Module:
+        narrower_form = proxy(proposal.architecture)
+        network = build_network(narrower_form)
+        network.load_state_dict(carried_weights(path.weights, trained_form, narrower_form))
         return network
 
     if settings.shortlist and len(proposed) > settings.shortlist:
-        now = build_network(was)
-        now.load_state_dict(dict(path.weights))
-        loss = _loss_at_a_glance(now, dataset)
+        current = build_network(trained_form)
+        current.load_state_dict(dict(path.weights))
+        loss = _loss_at_a_glance(current, dataset)
         gains = [
             (loss - _loss_at_a_glance(narrowed(proposal), dataset)) / (before.latency_ms - proposal.latency_ms)
             for proposal in proposed
@@ -245,7 +249,9 @@ def _step(
         own_seed = int(np.random.SeedSequence([seed, len(path.points), number]).generate_state(1)[0])
         try:
             tune(network, dataset, training, steps=settings.short_steps, seed=own_seed, decay=False)
-            recalibrate(network, dataset, seed=own_seed)  # a few steps leave statistics of channels that are gone
+            recalibrate(
+                network, dataset, seed=own_seed
+            )  # after a few steps, statistics are still those of the wider network
             point = _point(proposal.architecture, proposal.latency_ms, network, dataset)
         except TrainingFailedError:
             continue
@@ -260,7 +266,7 @@ def _step(
 
 @torch.no_grad()
 def _loss_at_a_glance(network: nn.Module, dataset: Dataset) -> float:
-    """The loss on a few validation images, batch normalisation using the statistics of these: nothing is trained."""
+    """The loss on a few validation images, whose own statistics batch normalisation uses; nothing is trained."""
     network.train()
     images = dataset.val.images[:_GLANCE_IMAGES]
     outputs = network(normalised(images, dataset.mean, dataset.std))
@@ -268,16 +274,17 @@ def _loss_at_a_glance(network: nn.Module, dataset: Dataset) -> float:
 
 
 def _point(architecture: Architecture, latency_ms: float, network: nn.Module, dataset: Dataset) -> Point:
+    """The point of `architecture`, with the scores of its trained form, `network`."""
     scores = score(network, dataset.val, dataset)
     return Point(architecture, latency_ms, scores.top1, scores.loss)
 
 
 def _judged(dataset: Dataset, settings: NetAdaptSettings) -> Dataset:
-    """`dataset` with as many validation images as are compared by, in a random order."""
+    """`dataset` with only those validation images that networks are compared on, in a random order."""
     most = max(settings.val_images, len(dataset.classes))
-    kept = subset(dataset.val.labels, most, len(dataset.classes), seed=0)
-    order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))
-    return replace(dataset, val=dataset.val.pick(kept[order]))
+    indices = subset(dataset.val.labels, most, len(dataset.classes), seed=0)
+    order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))
+    return replace(dataset, val=dataset.val.pick(indices[order]))
 
 
 def _identity(
@@ -291,11 +298,11 @@ def _identity(
     settings: NetAdaptSettings,
     seed: int,
 ) -> str:
-    """All that a path depends on, as JSON whose keys can be told to a user; `trained` is the proxy."""
+    """All that a path depends on, as JSON with keys that a user understands; `trained` is the proxy."""
     facts = {
         "network": architecture.fingerprint,
         "proxy": trained.fingerprint,
-        "weights": float(sum(tensor.double().abs().sum() for tensor in weights.values())),
+        "weights": weights_digest(weights),
         "latency table": device,
         "target": target_ms,
         "data": dataset.name,
@@ -308,9 +315,14 @@ def _identity(
     return json.dumps(facts, sort_keys=True)
 
 
-def _restored(checkpoint: Path, identity: str) -> NetAdaptPath:
+def _restored(checkpoint: Path, identity: str, weights: Mapping[str, Tensor]) -> NetAdaptPath:
+    """The path in `checkpoint`. Raises NasError, which names what differs, where it is another path."""
     content = read_sealed(checkpoint, _KIND)
-    differing = replaced_values(json.loads(content["identity"]), json.loads(identity))
+    before, now = json.loads(content["identity"]), json.loads(identity)
+    if isinstance(before.get("weights"), float):
+        # Checkpoints of earlier versions hold the sum of the weights' magnitudes instead of their hash.
+        now["weights"] = float(sum(tensor.double().abs().sum() for tensor in weights.values()))
+    differing = replaced_values(before, now)
     if differing:
         raise NasError(
             f"{shown(checkpoint)} is of another path: it differs in {', '.join(differing)}. Give another folder."

@@ -1,4 +1,4 @@
-"""Which way did NetAdapt go from a network to a faster one?"""
+"""Draw NetAdapt's path from a network to a faster one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEIGHT_OF_ROW = 0.28
 
 
 def save_path_picture(path: Path, title: str, points: Sequence[Point]) -> None:
-    """Draw top-1 (percent, validation images) over the table's latency (ms), and what each step took away, as a PNG."""
+    """Draw top-1 (percent, validation images) over the table's latency (ms), and what each step changed, as a PNG."""
     rows = len(points) - 1
     figure = Figure(figsize=(9, 4.5 + _HEIGHT_OF_ROW * rows), dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)

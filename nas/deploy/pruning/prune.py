@@ -1,8 +1,8 @@
-"""Which part of a trained network can be left out, and what is left then?
+"""Prune a trained network: take channels out of it, or make single weights 0.
 
-Structured: whole channels go, those that matter least for what they cost, over all layers; the network is smaller and
-faster, and still an `Architecture`. Unstructured: the smallest single weights become 0; every runtime here computes
-with them all the same, so the network is no faster, only its file packs better.
+Structured pruning takes whole channels out, over all layers, beginning with those that matter least for what they cost.
+The network is smaller and faster, and still an `Architecture`. Unstructured pruning makes the smallest single weights
+0. Every runtime here computes with zeros as with other weights, so the network is no faster, but its file packs better.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from nas.networks.channels import channel_sets, importance, same_kind, with_widt
 from nas.networks.onnx_graph import onnx_bytes
 from nas.networks.operators import estimate_costs
 
-# What is to be reduced: a table's milliseconds, or multiply-accumulates.
+# The cost to reduce: a table's milliseconds, or multiply-accumulates.
 Cost = Callable[[Architecture], float]
 Proxy = Callable[[Architecture], Architecture]
 
-# Of each set of channels at least this share stays: with fewer, a single layer could be all but closed.
+# At least this share of each set of channels stays, so that no single layer becomes a bottleneck of a few channels.
 LEAST_SHARE = 0.2
 
 
@@ -50,43 +50,45 @@ def pruned_architecture(
     divisor: int = 8,
     least_share: float = LEAST_SHARE,
 ) -> Architecture:
-    """`architecture` with the channels taken away that matter least for what they cost, until `cost` is at most
-    `target`.
+    """`architecture` without the channels that matter least for what they cost, so that `cost` is at most `target`.
 
-    `weights` are those of its proxy. Channels go in groups of `divisor`, the one first that loses least for what it
-    saves. What is lost is, over all layers that have them, the logarithm of the share of their magnitude that is
-    left (`nas.networks.channels.importance`): a bottleneck of many blocks weighs more than an expansion, and the last
-    channels of a layer more than its first. assumption: that this is comparable between layers. Raises RunFailedError
-    where the target cannot be reached with `least_share` of each set left.
+    `weights` are those of its proxy. Channels go in groups of `divisor`, and the group with the lowest loss / cost that
+    it saves goes first. The loss is −log(share of the magnitude that stays), summed over all layers that have the
+    channels (`nas.networks.channels.importance`): so a bottleneck of many blocks loses more than an expansion, and the
+    last channels of a layer lose more than its first. assumption: this loss is comparable between layers. Raises
+    RunFailedError where the target cannot be reached with `least_share` of each set left.
     """
     sets = channel_sets(architecture)
-    was = proxy(architecture)
-    # Of each set, the share of all importance that the most important channels have: kept[n] of n channels.
-    scores = importance(weights, was, channel_sets(was))
+    trained_form = proxy(architecture)
+    scores = importance(weights, trained_form, channel_sets(trained_form))
     layers = [float(score.mean()) for score in scores]
-    kept = [score.sort(descending=True).values.cumsum(0) / score.sum().clamp(min=1e-30) for score in scores]
+    # The share of a set's importance that its n + 1 most important channels have: cumulative[number][n].
+    cumulative = [score.sort(descending=True).values.cumsum(0) / score.sum().clamp(min=1e-30) for score in scores]
     widths = {number: sets.sets[number].channels for number in sets.free}
-    now = architecture
+    pruned = architecture
 
     def next_group(number: int) -> tuple[float, int, Architecture] | None:
-        """What the next group loses for what it saves, the width that is left, and the network; None: none can go."""
+        """Of the next group of a set: its loss / the cost that it saves, the width that stays, and the network.
+
+        None where no group of the set can go.
+        """
         full = sets.sets[number].channels
         width = (widths[number] - 1) // divisor * divisor
         while width >= max(1, least_share * full):
             candidate = with_widths(architecture, sets, {**widths, number: width})
-            if candidate is not None and cost(candidate) < cost(now) and same_kind(was, proxy(candidate)):
-                lost = layers[number] * math.log(kept[number][widths[number] - 1] / kept[number][width - 1])
-                return lost / (cost(now) - cost(candidate)), width, candidate
+            if candidate is not None and cost(candidate) < cost(pruned) and same_kind(trained_form, proxy(candidate)):
+                loss = layers[number] * math.log(cumulative[number][widths[number] - 1] / cumulative[number][width - 1])
+                return loss / (cost(pruned) - cost(candidate)), width, candidate
             width -= divisor
         return None
 
-    # Lazily greedy: what a group saves changes with its neighbours alone, so that it is looked at when it is due.
+    # Lazily greedy: what a group saves changes only with its neighbours, so it is computed anew when its turn comes.
     queue = [(0.0, number) for number in sets.free]
-    while cost(now) > target:
+    while cost(pruned) > target:
         if not queue:
             raise RunFailedError(
                 f"{target / cost(architecture):.1%} of the cost cannot be reached with a share of {least_share:g} of "
-                f"each set of channels left: the least is {cost(now) / cost(architecture):.1%}"
+                f"each set of channels left: the least is {cost(pruned) / cost(architecture):.1%}"
             )
         _, number = heapq.heappop(queue)
         group = next_group(number)
@@ -94,15 +96,16 @@ def pruned_architecture(
             continue
         ratio, width, candidate = group
         if not queue or ratio <= queue[0][0]:
-            widths[number], now = width, candidate
+            widths[number], pruned = width, candidate
         heapq.heappush(queue, (ratio, number))
-    return now
+    return pruned
 
 
 def sparse_weights(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-    """`weights` with that share of all weights of convolutions and linear layers 0: the smallest in magnitude.
+    """`weights` with the share `sparsity` of the weights of convolutions and linear layers made 0.
 
-    Over all layers together (global magnitude pruning, arXiv:1803.03635, section 2). Biases and normalisations stay.
+    They are the smallest in magnitude over all layers together (global magnitude pruning, arXiv:1803.03635, section 2).
+    Biases and normalisations stay.
     """
     if not 0 < sparsity < 1:
         raise NasError(f"the sparsity must be between 0 and 1, but got {sparsity:g}")
@@ -120,12 +123,12 @@ def sparse_weights(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, 
 
 
 def keep_zeros(network: nn.Module) -> Callable[[], None]:
-    """A function that makes those weights of `network` 0 again that are 0 now."""
+    """A function that sets the weights of `network` that are 0 now to 0 again."""
     masks = [(parameter, parameter.detach() == 0) for parameter in network.parameters() if parameter.ndim >= 2]
 
     @torch.no_grad()
     def restore() -> None:
-        # The parameter itself: moving a network to a device or memory format gives it other numbers to hold.
+        # Through the parameter: moving a network to a device or a memory format replaces the tensor inside it.
         for parameter, zero in masks:
             parameter.masked_fill_(zero.to(parameter.device), 0.0)
 
@@ -139,11 +142,11 @@ def sparsity_of(weights: Mapping[str, Tensor]) -> float:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a network is like before or after pruning.
+class NetworkFacts:
+    """A network's accuracy, size and latency, before or after pruning.
 
-    `top1` in percent, `table_ms` by the table, `measured` in ONNX Runtime here (one image), None where it was not
-    asked for; `packed_bytes` is the ONNX file through zlib.
+    `top1` is in percent, `table_ms` the latency by the table, and `measured` that in ONNX Runtime here (one image),
+    None where it was not measured. `packed_bytes` is the size of the ONNX file compressed by zlib.
     """
 
     top1: float
@@ -160,18 +163,18 @@ class Facts:
         return {**vars(self), "measured": self.measured.to_json() if self.measured else None}
 
 
-def compared(
+def compare_networks(
     before: tuple[Architecture, Mapping[str, Tensor], float],
     after: tuple[Architecture, Mapping[str, Tensor], float],
     latency_ms: Cost,
     *,
     runs: int,
     threads: int,
-) -> tuple[Facts, Facts, float | None]:
-    """Both networks' facts (each given as architecture, weights and top-1), and the ratio of their measured latencies.
+) -> tuple[NetworkFacts, NetworkFacts, float | None]:
+    """The facts of both networks, and the measured latency of `after` / that of `before`.
 
-    Weights may be those of a proxy: strides have none. They are timed in turns, `runs` times (0: not at all), with
-    ONNX Runtime on so many threads.
+    A network is (architecture, weights, top-1); its weights may be those of a proxy, as strides have none. Both are
+    timed in the same rounds, `runs` times (0: not at all), in ONNX Runtime on `threads` threads.
     """
     files = {name: _onnx(one[0], one[1], name) for name, one in (("before", before), ("after", after))}
     times: dict[str, Times] = {}
@@ -182,7 +185,7 @@ def compared(
             calls[name] = partial(session_runner(load_onnx(files[name], name), threads), image)
         times = measure_interleaved(calls, runs=runs)
     facts = [
-        Facts(
+        NetworkFacts(
             top1=top1,
             params=estimate_costs(architecture).params,
             macs=estimate_costs(architecture).macs,
@@ -197,14 +200,14 @@ def compared(
     return facts[0], facts[1], ratio_of(times["after"], times["before"]) if times else None
 
 
-def check_drop(before: Facts, after: Facts, most: float) -> None:
+def check_drop(before: NetworkFacts, after: NetworkFacts, most: float) -> None:
     """Raise RunFailedError where more than `most` percentage points of top-1 are lost."""
     # Written this way round, NaN is refused too.
     if not before.top1 - after.top1 <= most:
         raise RunFailedError(
             f"top-1 fell by {before.top1 - after.top1:.2f} points, from {before.top1:.2f} to {after.top1:.2f} %, but "
-            f"may fall by {most:g} at most; nothing was written. Take away less, train for more --epochs, or keep it "
-            "all the same with --allow."
+            f"may fall by {most:g} at most; nothing was written. Take away less, train for more --epochs, or keep the "
+            "network all the same with --allow."
         )
 
 

@@ -1,4 +1,4 @@
-"""What do many networks that differ in a few blocks cost on a device, quickly?"""
+"""The latency by a table of many networks that differ in a few blocks, quickly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nas.networks.operators import units
 
 
 class TableLatency:
-    """The latency of networks, as they are deployed, by a table; units that it has no rows for are modelled.
+    """The latency of networks, as they are deployed, by a table; units without a row are modelled.
 
     Each unit is looked up or modelled once.
     """
@@ -24,7 +24,7 @@ class TableLatency:
 
     @property
     def identity(self) -> str:
-        """The table's name, and a hash of all that its latencies come of: rows, calibration and cost model."""
+        """The table's name, and a hash of all that its latencies depend on: rows, calibration and cost model."""
         conditions = self.table.conditions
         facts = [
             sorted((key, row.latency_ms) for key, row in self.table.rows.items()),

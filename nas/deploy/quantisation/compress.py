@@ -1,7 +1,7 @@
-"""What does a network lose, and what does it gain, in int8 or float16?
+"""Compress an ONNX model to int8 or float16, and measure what that does to accuracy, size and latency.
 
-Accuracy, size and latency are measured before and after, on the same images and side by side. A network that loses too
-much is not kept.
+Accuracy is measured before and after on the same images, and latency side by side. A model that loses too much accuracy
+is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onnx import ModelProto
 
 from nas.accuracy.data.dataset import Split
 from nas.deploy.export.agreement import Runner
-from nas.deploy.inference.images import Images
+from nas.deploy.inference.images import LabelledImages
 from nas.deploy.inference.timing import DEFAULT_RUNS, Times, measure_interleaved, ratio_of
 from nas.deploy.quantisation.onnx import (
     DEFAULT_PERCENTILE,
@@ -35,7 +35,7 @@ from nas.deploy.trained import Preprocessing
 from nas.errors import RunFailedError
 from nas.networks.onnx_graph import INPUT_NAME, OUTPUT_NAME
 
-# In percentage points: what a network may lose.
+# In percentage points of top-1: the most that a network may lose.
 DEFAULT_MOST_DROP = 1.0
 
 _BATCH = 250
@@ -56,9 +56,9 @@ class Quality:
 
 @dataclass(frozen=True, eq=False)
 class Compressed:
-    """A compressed model, and how it compares with the one that it was made of.
+    """A compressed model, and how it compares with the model before.
 
-    `drop` is in percentage points of top-1, `latency_ratio` the latency over that before; `same_class` the part, 0 to
+    `drop` is in percentage points of top-1; `latency_ratio` is latency after / before; `same_class` is the share, 0 to
     1, of the images that both put in the same class.
     """
 
@@ -73,7 +73,7 @@ class Compressed:
 
     @property
     def drop(self) -> float:
-        """What is lost, in percentage points of top-1."""
+        """Top-1 before − top-1 after, in percentage points."""
         return self.before.top1 - self.after.top1
 
     def to_json(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Compressed:
 
 def compress(
     model: ModelProto,
-    images: Images,
+    images: LabelledImages,
     method: Method,
     *,
     calibration: Calibration = "minmax",
@@ -103,43 +103,51 @@ def compress(
     threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Compressed:
-    """`model` (float32) by `method`, calibrated on the training images and scored on the validation images.
+    """`model` (float32) compressed by `method`, calibrated on training images and scored on validation images.
 
-    Latency is that of one image on so many `threads`. Raises RunFailedError where the result does not run or gives
+    Latency is that of one image on `threads` threads. Raises RunFailedError where the result does not run or gives
     NaN, and as `quantised_static` does.
     """
     if method == "int8-static":
         inputs = images.calibration_inputs()
-        made = quantised_static(
+        compressed_model = quantised_static(
             model, inputs, calibration=calibration, percentile=percentile, exclude=exclude, progress=progress
         )
     else:
-        made = quantised_dynamic(model) if method == "int8-dynamic" else in_float16(model)
-    return compared(model, made, images, runs=runs, threads=threads)
+        compressed_model = quantised_dynamic(model) if method == "int8-dynamic" else in_float16(model)
+    return compare_models(model, compressed_model, images, runs=runs, threads=threads)
 
 
-def compared(
-    model: ModelProto, made: ModelProto, images: Images, *, runs: int = DEFAULT_RUNS, threads: int = 1
+def compare_models(
+    model: ModelProto,
+    compressed_model: ModelProto,
+    images: LabelledImages,
+    *,
+    runs: int = DEFAULT_RUNS,
+    threads: int = 1,
 ) -> Compressed:
-    """How `made` does on the validation images beside `model` (float32). Raises as `compress` does."""
-    both = {"before": session_runner(model, threads), "after": session_runner(made, threads)}
+    """`compressed_model` with its scores on the validation images, size and latency beside those of `model` (float32).
+
+    Raises as `compress` does.
+    """
+    both = {"before": session_runner(model, threads), "after": session_runner(compressed_model, threads)}
     classes = {name: _classes(run, images, f"the model {name}") for name, run in both.items()}
-    one = images.some(1).numpy()
-    times = measure_interleaved({name: partial(run, one) for name, run in both.items()}, runs=runs)
+    one_image = images.some(1).numpy()
+    times = measure_interleaved({name: partial(run, one_image) for name, run in both.items()}, runs=runs)
     labels = images.validation.labels.numpy()
     qualities = {
-        name: Quality(100 * float((classes[name] == labels).mean()), len(kept.SerializeToString()), times[name])
-        for name, kept in (("before", model), ("after", made))
+        name: Quality(100 * float((classes[name] == labels).mean()), len(one.SerializeToString()), times[name])
+        for name, one in (("before", model), ("after", compressed_model))
     }
     return Compressed(
-        model=made,
+        model=compressed_model,
         before=qualities["before"],
         after=qualities["after"],
         images=len(labels),
         same_class=float((classes["before"] == classes["after"]).mean()),
         latency_ratio=ratio_of(times["after"], times["before"]),
         threads=threads,
-        runs_as=runs_as(made),
+        runs_as=runs_as(compressed_model),
     )
 
 
@@ -150,18 +158,18 @@ def check_drop(compressed: Compressed, most: float) -> None:
         raise RunFailedError(
             f"top-1 fell by {compressed.drop:.2f} points, from {compressed.before.top1:.2f} to "
             f"{compressed.after.top1:.2f} %, but may fall by {most:g} at most; nothing was written. Try another "
-            "--calibration, more --images, or training for it (--method int8-qat, more --epochs); --allow keeps it all "
-            "the same."
+            "--calibration, more --images, or training for it (--method int8-qat, more --epochs); --allow keeps the "
+            "network all the same."
         )
 
 
 def top1_of(run: Runner, split: Split, preprocessing: Preprocessing, name: str) -> float:
-    """The share of `split` that a model puts into the right class, in percent."""
+    """Top-1 of a model on `split`, in percent."""
     return 100 * float((_classes_of(run, split, preprocessing, name) == split.labels.numpy()).mean())
 
 
 def session_runner(model: ModelProto, threads: int = 1) -> Runner:
-    """What runs `model` in ONNX Runtime on the CPU. Raises RunFailedError where it cannot be loaded."""
+    """A function that runs `model` in ONNX Runtime on the CPU. Raises RunFailedError where it cannot be loaded."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
@@ -174,23 +182,23 @@ def session_runner(model: ModelProto, threads: int = 1) -> Runner:
 
 
 def load_onnx(content: bytes, name: str) -> ModelProto:
-    """The model in `content`. Raises RunFailedError, calling it `name`, where it is none, or not all of it."""
+    """The model in `content`. Raises RunFailedError, calling it `name`, where it is no model or lacks its weights."""
     try:
         model = onnx.load_from_string(content)
-    except Exception as error:  # protobuf's own, which has no public name
+    except Exception as error:  # protobuf's own exception, which has no public name
         raise RunFailedError(f"{name} is not an ONNX file: {error}") from error
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
         raise RunFailedError(f"{name} must hold its weights itself, but has them in another file: save both as one")
     return model
 
 
-def _classes(run: Runner, images: Images, name: str) -> NDArray[np.int64]:
+def _classes(run: Runner, images: LabelledImages, name: str) -> NDArray[np.int64]:
     return _classes_of(run, images.validation, images.preprocessing, name)
 
 
 def _classes_of(run: Runner, split: Split, preprocessing: Preprocessing, name: str) -> NDArray[np.int64]:
     """The class that a model puts each image of `split` in, int64 (n,)."""
-    found = []
+    classes = []
     for start in range(0, len(split), _BATCH):
         inputs = preprocessing.applied(split.images[start : start + _BATCH]).numpy()
         try:
@@ -200,5 +208,5 @@ def _classes_of(run: Runner, split: Split, preprocessing: Preprocessing, name: s
             raise RunFailedError(f"{name} does not run on a batch of {len(inputs)}: {error}") from error
         if not np.isfinite(logits).all():
             raise RunFailedError(f"{name} gives NaN or infinite logits: its activations do not fit this precision")
-        found.append(logits.argmax(axis=1))
-    return np.concatenate(found)
+        classes.append(logits.argmax(axis=1))
+    return np.concatenate(classes)

@@ -1,8 +1,8 @@
-"""What does an int8 model round, and how does torch round the same while a network is trained?
+"""Train a network in torch with the rounding that its int8 model will have in ONNX Runtime.
 
 Which tensors ONNX Runtime holds in int8 is read off the graph that its quantiser makes. The rounding is torchao's
-(arXiv:1712.05877, section 3): forwards to the 256 levels that a tensor will have, backwards as if there were none, but
-for values beyond its range.
+(arXiv:1712.05877, section 3): the forward pass rounds to the 256 levels of a tensor; the backward pass lets gradients
+through unchanged, but for values beyond the tensor's range, which get none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nas.deploy.quantisation.onnx import Ranges, limits
 from nas.deploy.quantisation.onnx_network import OnnxNetwork, with_tensors
 from nas.errors import NasError
 
-# How far a range moves to that of a batch.
+# The share by which a range moves towards that of each batch.
 _RANGE_STEP = 0.01
 
 _LEVELS = 255
@@ -34,11 +34,11 @@ _LARGEST_WEIGHT = 127
 
 @dataclass(frozen=True)
 class FakeQuantised:
-    """What an int8 model rounds, by the names of the float32 model that it was made of.
+    """The tensors that an int8 model rounds, by their names in the float32 model that it was made of.
 
-    `activations` are rounded to the range of another one (most often their own). `weights` are rounded symmetrically,
-    by channel along an axis; `biases` have 32 bits; both are trained. Of other `constants`, such as the scales of a
-    normalisation that stands alone, the rounded values are given.
+    `activations` names the activation whose range each is rounded to, most often its own. `weights` are rounded
+    symmetrically, by channel along an axis; `biases` have 32 bits; both are trained. `constants` has the rounded values
+    of all others, such as the scales of a normalisation that was not folded into a convolution.
     """
 
     activations: Mapping[str, str]
@@ -54,7 +54,7 @@ def check_torchao() -> None:
 
 
 def fake_quantised(quantised: ModelProto) -> FakeQuantised:
-    """What ONNX Runtime's quantiser rounds in a model that it has made."""
+    """The tensors that ONNX Runtime's quantiser rounds, read off a model that it has made."""
     tensors = {tensor.name: tensor for tensor in quantised.graph.initializer}
     activations: dict[str, str] = {}
     weights: dict[str, int] = {}
@@ -62,7 +62,7 @@ def fake_quantised(quantised: ModelProto) -> FakeQuantised:
     constants: dict[str, Tensor] = {}
     for node in quantised.graph.node:
         if node.op_type == "QuantizeLinear":
-            # Tensors that are only moved share the range, and so the scale, of what they were.
+            # A tensor that is only moved has the range, and so the scale, of the tensor that it came from.
             activations[node.input[0].removesuffix("_QuantizeLinear_Input")] = node.input[1].removesuffix("_scale")
         elif node.op_type == "DequantizeLinear" and node.input[0] in tensors:
             name = node.input[0].removesuffix("_quantized")
@@ -78,7 +78,7 @@ def fake_quantised(quantised: ModelProto) -> FakeQuantised:
 
 
 class FakeQuantisedNetwork(nn.Module):
-    """`plain` (from `prepared`) with weights and activations rounded as in int8, which is trained as any network is."""
+    """The model `plain` (from `prepared`) as a module to train, with weights and activations rounded as in int8."""
 
     def __init__(self, plain: ModelProto, places: FakeQuantised, ranges: Ranges) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class FakeQuantisedNetwork(nn.Module):
             for node in plain.graph.node
             if len(node.input) > 2 and node.input[2] in places.biases and node.input[1] in weights
         }
-        # Weights come first: the scales of biases are made of theirs.
+        # Weights come first: the scales of biases depend on theirs.
         trained = [*places.weights, *places.biases]
         plain = with_tensors(plain, places.constants)
         self.graph = OnnxNetwork(plain, trained=trained, after={**after, **weights, **biases})
@@ -109,30 +109,30 @@ class FakeQuantisedNetwork(nn.Module):
         return logits
 
     def fix_ranges(self) -> None:
-        """From now on, ranges of activations stay as they are."""
+        """Keep the ranges of activations as they are from now on."""
         for fake in self._fake.values():
             fake.disable_observer()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The trained weights and biases, not rounded, by their names in the graph."""
+        """The trained weights and biases before rounding, by their names in the graph."""
         return self.graph.tensors()
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """The lowest and the highest level of each activation that has a range of its own."""
-        found = {}
+        ranges = {}
         for name, fake in self._fake.items():
             scale, zero = float(fake.scale), int(fake.zero_point)
-            found[name] = (-zero * scale, (_LEVELS - zero) * scale)
-        return found
+            ranges[name] = (-zero * scale, (_LEVELS - zero) * scale)
+        return ranges
 
 
 def _torchao() -> Any:
-    with quiet():  # it says which of its kernels for GPUs it could not load
+    with quiet():  # torchao prints which of its GPU kernels it could not load
         return importlib.import_module("torchao.quantization.pt2e")
 
 
 def _fake_activation(low: float, high: float) -> Any:
-    """Torchao's rounding of an activation to uint8, from this range on."""
+    """Torchao's rounding of an activation to uint8, which starts with this range."""
     torchao = _torchao()
     fake = torchao.FusedMovingAvgObsFakeQuantize(
         torchao.MovingAverageMinMaxObserver,
@@ -153,7 +153,8 @@ def _fake_activation(low: float, high: float) -> Any:
 def _fake_weight(axis: int) -> Any:
     """Torchao's rounding of a weight to int8, each channel by its own largest value."""
     torchao = _torchao()
-    # Not the fused one of activations: its symmetric range has one level more, and channels of one sign have another.
+    # Not the fused class that activations use: its symmetric range has one level more, and channels of a single sign
+    # get another range.
     return torchao.FakeQuantize(
         torchao.MovingAveragePerChannelMinMaxObserver,
         quant_min=-_LARGEST_WEIGHT,
@@ -161,27 +162,27 @@ def _fake_weight(axis: int) -> Any:
         dtype=torch.qint8,
         qscheme=torch.per_channel_symmetric,
         ch_axis=axis,
-        averaging_constant=1.0,  # that of the weight as it is
+        averaging_constant=1.0,  # the range is always that of the current weight
     )
 
 
 def _rounded_as(fake: Any, x: Tensor) -> Tensor:
-    """`x` on the levels of another activation."""
+    """`x` rounded to the levels of another activation."""
     rounded: Tensor = torch.fake_quantize_per_tensor_affine(x, fake.scale, fake.zero_point, 0, _LEVELS)
     return rounded
 
 
 def _rounded_within(rounded: Callable[[Tensor], Tensor], low: float, high: float, x: Tensor) -> Tensor:
-    """`x` rounded, values beyond these bounds having no say in the range."""
+    """`x` rounded by a range that ignores values beyond these bounds."""
     return rounded(x.clamp(low, high))
 
 
-def _rounded_bias(given: Any, weight: Any, x: Tensor) -> Tensor:
-    """A bias in steps of the product of what a layer is given and its weight, whose sums it is added to.
+def _rounded_bias(activation: Any, weight: Any, x: Tensor) -> Tensor:
+    """A bias rounded to steps of (scale of the layer's input) · (scale of its weight), the unit of the layer's sums.
 
-    The steps are small, and yet: of the logits of a small network for digits, 24 % were a level or two off without
-    this, and 0.1 % are with it.
+    The steps are small, but they matter: 24 % of the logits of a small network for digits were a level or two off
+    without this rounding, and 0.1 % are with it.
     """
-    step = given.scale * weight.scale
+    step = activation.scale * weight.scale
     rounded: Tensor = x + ((x / step).round() * step - x).detach()
     return rounded

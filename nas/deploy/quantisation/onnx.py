@@ -1,7 +1,8 @@
-"""How does a float32 ONNX file become a smaller one: int8, or float16?
+"""Turn a float32 ONNX model into int8 or float16, by ONNX Runtime's quantiser.
 
-Through ONNX Runtime's quantiser, in the QDQ format that it advises for CPUs: activations uint8 by tensor, weights int8
-by channel. What it leaves in float is counted in the graph that ONNX Runtime really runs.
+int8 models have the QDQ format, which ONNX Runtime advises for CPUs: activations are uint8 with a range for each
+tensor, weights are int8 with a range for each channel. Operators that stay in float are counted in the optimised graph
+that ONNX Runtime runs.
 """
 
 from __future__ import annotations
@@ -32,43 +33,44 @@ METHODS: tuple[Method, ...] = get_args(Method)
 CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
 
 DEFAULT_PERCENTILE = 99.99
-# ONNX Runtime's own 128 bins of the entropy method leave it nothing to choose between: as many are quantised.
+# By default ONNX Runtime's entropy method has 128 bins, as many as it quantises to, and so nothing to choose between.
 _BINS = 512
 _QUANTISED_BINS = 256
-# Images that go through the network at once while ranges are collected: every activation of them is in memory.
+# So many images go through the network at once while ranges are collected: all their activations are in memory.
 _CHUNK = 8
 
-# What computes with 8-bit integers in the optimised graph, and the float operators that it stands for.
+# Parts of the names of operators that compute with 8-bit integers in the optimised graph, and the float operators that
+# these replace.
 _INTEGER_KINDS = ("QLinear", "Integer", "QGemm", "DynamicQuantizeMatMul")
 _HEAVY = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
-# What moves numbers, or turns them from one type to the other.
+# Operators that move numbers or convert their type, and those that are counted as heavy.
 _PASSIVE = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape", "Flatten", "Cast", "ReorderInput", "ReorderOutput"}
     | set(_HEAVY)
 )
-# Where an activation is constant: its input need not be told apart beyond.
+# The inputs between which an activation is not constant: no levels are needed beyond them.
 _MATTERS: Mapping[str, tuple[float, float]] = {"HardSwish": (-3.0, math.inf), "HardSigmoid": (-3.0, 3.0)}
 
 
 @dataclass(frozen=True)
 class RunsAs:
-    """What ONNX Runtime makes of a model: operators by type in the graph that it runs, fused and optimised."""
+    """The operators, counted by type, of the fused and optimised graph that ONNX Runtime runs for a model."""
 
     operators: Mapping[str, int]
 
     @property
     def integer(self) -> int:
-        """How many compute with integers."""
+        """The number of operators that compute with integers."""
         return sum(count for name, count in self.operators.items() if any(kind in name for kind in _INTEGER_KINDS))
 
     @property
     def heavy_float(self) -> int:
-        """How many convolutions and matrix products compute with floats."""
+        """The number of convolutions and matrix products that compute with floats."""
         return sum(count for name, count in self.operators.items() if name in _HEAVY)
 
     @property
     def other_float(self) -> Mapping[str, int]:
-        """What else computes with floats, by type; conversions between both are left out."""
+        """The number of other operators that compute with floats, by type; conversions are left out."""
         return {
             name: count
             for name, count in self.operators.items()
@@ -95,9 +97,9 @@ def quantised_static(
 ) -> ModelProto:
     """`model` in int8, with the ranges that its activations have on `images`, (n, 3, h, w) as the network takes them.
 
-    `exclude` names nodes that stay in float. `progress` is called with the images that are done and all of them. Raises
-    NasError for images of another shape and for nodes that are not there, RunFailedError where a convolution would stay
-    in float though it was not excluded.
+    `exclude` names nodes that stay in float. `progress` is called with the number of images done, and of all. Raises
+    NasError for images of another shape and for nodes that are not there, RunFailedError where a convolution stays in
+    float that was not excluded.
     """
     check_excluded(model, exclude)
     plain = prepared(model)
@@ -113,7 +115,7 @@ def calibrated_ranges(
     percentile: float = DEFAULT_PERCENTILE,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """The range of every activation of a model from `prepared` on `images`, cut to where levels matter.
+    """The range of every activation of a model from `prepared` on `images`, cut to its `limits`.
 
     Raises as `quantised_static` does for images of another shape.
     """
@@ -126,7 +128,7 @@ def calibrated_ranges(
 
 
 def quantised_with(plain: ModelProto, ranges: Ranges, *, exclude: Sequence[str] = ()) -> ModelProto:
-    """A model from `prepared` in int8, its activations having these ranges. Raises as `quantised_static` does."""
+    """A model from `prepared` in int8, with these ranges of its activations. Raises as `quantised_static` does."""
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -153,7 +155,7 @@ def quantised_with(plain: ModelProto, ranges: Ranges, *, exclude: Sequence[str] 
 
 
 def quantised_dynamic(model: ModelProto) -> ModelProto:
-    """`model` with its linear layers in int8, their inputs being quantised as they come, by the range of each.
+    """`model` with its linear layers in int8; each input is quantised by its own range while the model runs.
 
     No calibration is needed. Convolutions stay in float: ONNX Runtime's ConvInteger made MobileNetV3-Small 28 times
     slower than float32 (32 pixels, one thread, x86).
@@ -161,17 +163,17 @@ def quantised_dynamic(model: ModelProto) -> ModelProto:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder, quiet():
-        given, result = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        onnx.save(prepared(model), given)
+        source, result = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(prepared(model), source)
         quantize_dynamic(
-            given, result, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"]
+            source, result, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"]
         )
         quantised: ModelProto = onnx.load(result)
     return quantised
 
 
 def in_float16(model: ModelProto) -> ModelProto:
-    """`model` in float16 inside; it takes and gives float32 as before."""
+    """`model` computing in float16; its input and output stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with quiet():
@@ -189,12 +191,12 @@ def check_excluded(model: ModelProto, exclude: Sequence[str]) -> None:
 
 
 def check_images(model: ModelProto, images: NDArray[np.float32]) -> None:
-    """Raise NasError for images that `model` does not take, and for none."""
+    """Raise NasError where there are no images, and for images that `model` does not take."""
     dimensions = model.graph.input[0].type.tensor_type.shape.dim
-    wanted = tuple(dimension.dim_value for dimension in dimensions)[1:]
-    if images.ndim != 4 or images.shape[1:] != wanted or not len(images) or images.dtype != np.float32:
+    shape = tuple(dimension.dim_value for dimension in dimensions)[1:]
+    if images.ndim != 4 or images.shape[1:] != shape or not len(images) or images.dtype != np.float32:
         raise NasError(
-            f"calibration images must be float32 (n, {', '.join(map(str, wanted))}), at least one, "
+            f"calibration images must be float32 (n, {', '.join(map(str, shape))}), at least one, "
             f"but are {images.dtype} {images.shape}. Resize and normalise them as the network's images are."
         )
 
@@ -215,9 +217,9 @@ def runs_as(model: ModelProto) -> RunsAs:
 
 
 def prepared(model: ModelProto) -> ModelProto:
-    """A copy of `model` with shapes, in which every convolution has weights and a bias of its own.
+    """A copy of `model` with inferred shapes, in which every convolution has weights and a bias of its own.
 
-    Torch's exporter writes equal tensors once and hands them on through Identity nodes, and ONNX Runtime leaves the
+    Torch's exporter writes equal tensors once and passes them on through Identity nodes; ONNX Runtime leaves the
     convolutions that have such a bias in float.
     """
     plain = copy.deepcopy(model)
@@ -227,16 +229,16 @@ def prepared(model: ModelProto) -> ModelProto:
     for node in aliases.values():
         graph.node.remove(node)
     sources = {name: node.input[0] for name, node in aliases.items()}
-    taken: set[str] = set()
+    used: set[str] = set()
     for node in graph.node:
         for index, name in enumerate(node.input):
             source = sources.get(name, name)
             if source not in tensors:
                 continue
-            own = f"{source}.{node.name}.{index}" if source in taken else source
+            own = f"{source}.{node.name}.{index}" if source in used else source
             if own != source:
                 graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(tensors[source]), own))
-            taken.add(source)
+            used.add(source)
             node.input[index] = own
     return onnx.shape_inference.infer_shapes(plain)
 
@@ -254,7 +256,7 @@ def _ranges(
     percentile: float,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, tuple[float, float]]:
-    """The range of every activation."""
+    """The range of every activation on `images`, by ONNX Runtime's calibrators."""
     from onnxruntime.quantization import CalibrationMethod
     from onnxruntime.quantization.calibrate import create_calibrator
 
@@ -278,8 +280,8 @@ def _ranges(
             calibrator.collect_data(_Reader(name, images[start : start + _CHUNK]))
             if progress is not None:
                 progress(min(start + _CHUNK, len(images)), len(images))
-        found = calibrator.compute_data()
-    return {key: _as_floats(found[key].range_value) for key in found.keys()}  # noqa: SIM118 (it is no mapping)
+        tensors = calibrator.compute_data()
+    return {key: _as_floats(tensors[key].range_value) for key in tensors.keys()}  # noqa: SIM118 (it is no mapping)
 
 
 def _as_floats(values: Sequence[Any]) -> tuple[float, float]:
@@ -288,7 +290,7 @@ def _as_floats(values: Sequence[Any]) -> tuple[float, float]:
 
 
 class _Reader:
-    """What ONNX Runtime's calibrators ask for images: one batch, once."""
+    """The interface by which ONNX Runtime's calibrators read images: one batch, once."""
 
     def __init__(self, name: str, images: NDArray[np.float32]) -> None:
         self._feeds: Iterator[dict[str, NDArray[np.float32]]] = iter([{name: images}])
@@ -299,9 +301,9 @@ class _Reader:
 
 
 def limits(model: ModelProto) -> dict[str, tuple[float, float]]:
-    """Beyond what no values of an activation need be told apart: of those that go into h-swish or h-sigmoid alone.
+    """Bounds of those activations that only h-swish or h-sigmoid takes, by name; values beyond them need no levels.
 
-    h-swish is 0 for everything below -3, so that no level of 256 need be spent on it.
+    h-swish, for example, is 0 for everything below −3, so none of the 256 levels need lie there.
     """
     readers: dict[str, set[str]] = {}
     for node in model.graph.node:
@@ -312,10 +314,11 @@ def limits(model: ModelProto) -> dict[str, tuple[float, float]]:
 
 
 def _check_complete(quantised: ModelProto, exclude: Sequence[str]) -> None:
-    found = runs_as(quantised)
-    wanted = sum(node.name in exclude and node.op_type in _HEAVY for node in quantised.graph.node)
-    if found.heavy_float > wanted:
+    """Raise RunFailedError where more convolutions or matrix products stayed in float than were excluded."""
+    in_float = runs_as(quantised).heavy_float
+    excluded = sum(node.name in exclude and node.op_type in _HEAVY for node in quantised.graph.node)
+    if in_float > excluded:
         raise RunFailedError(
-            f"{found.heavy_float} convolutions or matrix products stayed in float, and {wanted} were to: "
-            "ONNX Runtime's quantiser could not take them"
+            f"{in_float} convolutions or matrix products stayed in float, but only {excluded} were excluded: ONNX "
+            "Runtime's quantiser could not quantise the others"
         )

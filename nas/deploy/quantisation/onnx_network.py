@@ -1,7 +1,7 @@
-"""How does torch run the ONNX graph of a network, so that what an ONNX file computes can be trained?
+"""Run a network's ONNX graph in torch, so that what an ONNX file computes can be trained.
 
-The graph is that of torch's own exporter, batch normalisation folded into the convolutions. Known are the operators of
-this project's blocks; shapes may depend on the batch size.
+The graph is that of torch's own exporter, with batch normalisation folded into the convolutions. It may have the
+operators of this project's blocks; shapes may depend on the batch size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional
 from nas.errors import NasError
 
 Attributes = Mapping[str, Any]
-# What becomes of a tensor once it is computed, by its name in the graph.
+# Functions that are applied to tensors once they are computed, by the tensor's name in the graph.
 After = Mapping[str, Callable[[Tensor], Tensor]]
 
 _TYPES = {onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.INT64: torch.int64}
@@ -28,9 +28,8 @@ _TYPES = {onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.INT64: torch.i
 class OnnxNetwork(nn.Module):
     """The network of a graph with one input and one output; `trained` names the float tensors that are parameters.
 
-    `after` is applied to float tensors where they come about: constants (parameters in the order of `trained`, then the
-    rest), then the input, then activations. Raises NasError that
-    names the operators that are not known here.
+    `after` is applied to float tensors once they are computed: to constants (parameters in the order of `trained`, then
+    the rest), then to the input, then to activations. Raises NasError, which names the operators that cannot be run.
     """
 
     def __init__(self, model: ModelProto, *, trained: Sequence[str], after: After | None = None) -> None:
@@ -50,15 +49,15 @@ class OnnxNetwork(nn.Module):
             self._keep(name, torch.from_numpy(constants[name].copy()), trained=name in trained)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the graph gives for its input: (n, 3, h, w) to (n, classes)."""
+        """The graph's output: (n, 3, h, w) to (n, classes)."""
         values: dict[str, Tensor] = dict(self._integers)
         for own, name in (*self._parameter_names.items(), *self._buffer_names.items()):
             values[name] = self._passed_on(name, getattr(self, own))
         values[self._input] = self._passed_on(self._input, x)
         for node, attributes, finished in zip(self._nodes, self._attributes, self._finished, strict=True):
-            given = [values[name] if name else None for name in node.input]
-            made = _OPERATORS[node.op_type](attributes, given)
-            for name, value in zip(node.output, made if isinstance(made, tuple) else (made,), strict=True):
+            inputs = [values[name] if name else None for name in node.input]
+            outputs = _OPERATORS[node.op_type](attributes, inputs)
+            for name, value in zip(node.output, outputs if isinstance(outputs, tuple) else (outputs,), strict=True):
                 values[name] = self._passed_on(name, value)
             for name in finished:
                 del values[name]
@@ -87,17 +86,17 @@ class OnnxNetwork(nn.Module):
 
 
 def check_operators(model: ModelProto) -> None:
-    """Raise NasError that names the operators of `model` that torch cannot run here."""
+    """Raise NasError, which names them, where `model` has operators that cannot be run here."""
     unknown = sorted({node.op_type for node in model.graph.node} - _OPERATORS.keys() - {"Constant"})
     if unknown:
         raise NasError(
-            f"a network of these operators cannot be trained for int8: {', '.join(unknown)}. "
+            f"a network with these operators cannot be trained for int8: {', '.join(unknown)}. "
             "Quantise it after training: --method int8-static."
         )
 
 
 def with_tensors(model: ModelProto, tensors: Mapping[str, Tensor]) -> ModelProto:
-    """A copy of `model` whose constants of these names are `tensors`."""
+    """A copy of `model` in which the constants that `tensors` names have its values."""
     changed = ModelProto()
     changed.CopyFrom(model)
     for constant in changed.graph.initializer:
@@ -107,35 +106,35 @@ def with_tensors(model: ModelProto, tensors: Mapping[str, Tensor]) -> ModelProto
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray[Any, Any]]:
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
-            found[node.output[0]] = np.asarray(_attributes(node)["value"])
-    return found
+            constants[node.output[0]] = np.asarray(_attributes(node)["value"])
+    return constants
 
 
 def _finished(nodes: Sequence[NodeProto], output: str) -> list[list[str]]:
-    """By node, the activations that none after it takes."""
-    made = {name for node in nodes for name in node.output} - {output}
+    """For each node, the activations that no later node takes."""
+    computed = {name for node in nodes for name in node.output} - {output}
     seen: set[str] = set()
     finished: list[list[str]] = []
     for node in reversed(nodes):
-        last = {name for name in (*node.input, *node.output) if name in made and name not in seen}
+        last = {name for name in (*node.input, *node.output) if name in computed and name not in seen}
         seen |= last
         finished.append(sorted(last))
     return finished[::-1]
 
 
 def _attributes(node: NodeProto) -> dict[str, Any]:
-    found = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     return {
         name: numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
-        for name, value in found.items()
+        for name, value in values.items()
     }
 
 
-def _conv(attributes: Attributes, given: Sequence[Any]) -> Tensor:
-    x, weight, *bias = given
+def _conv(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    x, weight, *bias = inputs
     x, padding = _padded(x, attributes)
     strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
     return functional.conv2d(
@@ -144,23 +143,23 @@ def _conv(attributes: Attributes, given: Sequence[Any]) -> Tensor:
 
 
 def _padded(x: Tensor, attributes: Attributes, value: float = 0.0) -> tuple[Tensor, list[int]]:
-    """`x`, padded where that is uneven, and what is left for torch to pad."""
+    """`x`, padded here where sides differ, and the padding that is left to torch's operator."""
     top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
     if (top, left) == (bottom, right):
         return x, [top, left]
     return functional.pad(x, (left, right, top, bottom), value=value), [0, 0]
 
 
-def _gemm(attributes: Attributes, given: Sequence[Any]) -> Tensor:
-    x, weight, *bias = given
+def _gemm(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    x, weight, *bias = inputs
     x = x.t() if attributes.get("transA", 0) else x
     weight = weight if attributes.get("transB", 0) else weight.t()
     product = functional.linear(x, weight * attributes.get("alpha", 1.0))
     return product + attributes.get("beta", 1.0) * bias[0] if bias else product
 
 
-def _max_pool(attributes: Attributes, given: Sequence[Any]) -> Tensor:
-    x, padding = _padded(given[0], attributes, -torch.inf)
+def _max_pool(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    x, padding = _padded(inputs[0], attributes, -torch.inf)
     return functional.max_pool2d(
         x,
         attributes["kernel_shape"],
@@ -170,9 +169,9 @@ def _max_pool(attributes: Attributes, given: Sequence[Any]) -> Tensor:
     )
 
 
-def _average_pool(attributes: Attributes, given: Sequence[Any]) -> Tensor:
+def _average_pool(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
     counted = bool(attributes.get("count_include_pad", 0))
-    x, padding = _padded(given[0], attributes)
+    x, padding = _padded(inputs[0], attributes)
     return functional.avg_pool2d(
         x,
         attributes["kernel_shape"],
@@ -183,58 +182,58 @@ def _average_pool(attributes: Attributes, given: Sequence[Any]) -> Tensor:
     )
 
 
-def _hard_sigmoid(attributes: Attributes, given: Sequence[Any]) -> Tensor:
-    line: Tensor = attributes.get("alpha", 0.2) * given[0] + attributes.get("beta", 0.5)
+def _hard_sigmoid(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    line: Tensor = attributes.get("alpha", 0.2) * inputs[0] + attributes.get("beta", 0.5)
     return line.clamp(0, 1)
 
 
-def _clip(_: Attributes, given: Sequence[Any]) -> Tensor:
-    low, high = (*given[1:], None, None)[:2]
-    return torch.clamp(given[0], low, high)
+def _clip(_: Attributes, inputs: Sequence[Any]) -> Tensor:
+    low, high = (*inputs[1:], None, None)[:2]
+    return torch.clamp(inputs[0], low, high)
 
 
-def _divide(_: Attributes, given: Sequence[Any]) -> Tensor:
-    dividend, divisor = given
+def _divide(_: Attributes, inputs: Sequence[Any]) -> Tensor:
+    dividend, divisor = inputs
     return torch.div(dividend, divisor, rounding_mode=None if dividend.is_floating_point() else "trunc")
 
 
-def _reduce_sum(attributes: Attributes, given: Sequence[Any]) -> Tensor:
-    x, axes = given
+def _reduce_sum(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    x, axes = inputs
     return x.sum(axes.tolist(), keepdim=bool(attributes.get("keepdims", 1)))  # type: ignore[no-any-return]
 
 
-def _batch_normalization(attributes: Attributes, given: Sequence[Any]) -> Tensor:
-    x, weight, bias, mean, variance = given
+def _batch_normalization(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    x, weight, bias, mean, variance = inputs
     return functional.batch_norm(x, mean, variance, weight, bias, eps=attributes.get("epsilon", 1e-5))
 
 
-def _layer_normalization(attributes: Attributes, given: Sequence[Any]) -> Tensor:
-    x, weight, *bias = given
+def _layer_normalization(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    x, weight, *bias = inputs
     shape = x.shape[attributes.get("axis", -1) :]
     return functional.layer_norm(x, shape, weight, bias[0] if bias else None, attributes.get("epsilon", 1e-5))
 
 
-def _reshape(_: Attributes, given: Sequence[Any]) -> Tensor:
-    x, shape = given
-    # A 0 keeps the size that stands there.
+def _reshape(_: Attributes, inputs: Sequence[Any]) -> Tensor:
+    x, shape = inputs
+    # A 0 keeps the size of that axis.
     return x.reshape([size or x.shape[axis] for axis, size in enumerate(shape.tolist())])  # type: ignore[no-any-return]
 
 
-def _resize(attributes: Attributes, given: Sequence[Any]) -> Tensor:
-    """Bilinear, as `functional.interpolate` is exported. Raises NasError for any other."""
-    x, *_, sizes = given
+def _resize(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    """A bilinear resize, as `functional.interpolate` is exported. Raises NasError for any other."""
+    x, *_, sizes = inputs
     how = attributes.get("mode"), attributes.get("coordinate_transformation_mode", b"half_pixel")
-    if how not in ((b"linear", b"half_pixel"), (b"linear", b"pytorch_half_pixel")) or len(given) != 4:
+    if how not in ((b"linear", b"half_pixel"), (b"linear", b"pytorch_half_pixel")) or len(inputs) != 4:
         raise NasError(f"a resize must be bilinear, to a size, to be trained for int8, but is {how}")
     return functional.interpolate(x, size=sizes.tolist()[2:], mode="bilinear", align_corners=False)
 
 
-def _split(attributes: Attributes, given: Sequence[Any]) -> tuple[Tensor, ...]:
-    return torch.split(given[0], given[1].tolist(), attributes.get("axis", 0))
+def _split(attributes: Attributes, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
+    return torch.split(inputs[0], inputs[1].tolist(), attributes.get("axis", 0))
 
 
-def _slice(_: Attributes, given: Sequence[Any]) -> Tensor:
-    x, starts, ends, *rest = (part if index == 0 else part.tolist() for index, part in enumerate(given))
+def _slice(_: Attributes, inputs: Sequence[Any]) -> Tensor:
+    x, starts, ends, *rest = (part if index == 0 else part.tolist() for index, part in enumerate(inputs))
     axes = rest[0] if rest else range(len(starts))
     steps = rest[1] if len(rest) > 1 else [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -243,19 +242,19 @@ def _slice(_: Attributes, given: Sequence[Any]) -> Tensor:
     return x  # type: ignore[no-any-return]
 
 
-def _gather(attributes: Attributes, given: Sequence[Any]) -> Tensor:
-    x, indices = given
+def _gather(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    x, indices = inputs
     axis = attributes.get("axis", 0)
     picked = x.index_select(axis, indices.reshape(-1).to(x.device) % x.shape[axis])
     return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])  # type: ignore[no-any-return]
 
 
-def _squeeze(_: Attributes, given: Sequence[Any]) -> Tensor:
-    return given[0].squeeze(given[1].tolist())  # type: ignore[no-any-return]
+def _squeeze(_: Attributes, inputs: Sequence[Any]) -> Tensor:
+    return inputs[0].squeeze(inputs[1].tolist())  # type: ignore[no-any-return]
 
 
-def _unsqueeze(_: Attributes, given: Sequence[Any]) -> Tensor:
-    x, axes = given
+def _unsqueeze(_: Attributes, inputs: Sequence[Any]) -> Tensor:
+    x, axes = inputs
     for axis in sorted(axes.tolist()):
         x = x.unsqueeze(axis)
     return x  # type: ignore[no-any-return]
@@ -264,34 +263,34 @@ def _unsqueeze(_: Attributes, given: Sequence[Any]) -> Tensor:
 _OPERATORS: Mapping[str, Callable[[Attributes, Sequence[Any]], Tensor | tuple[Tensor, ...]]] = {
     "Conv": _conv,
     "Gemm": _gemm,
-    "Relu": lambda _, given: functional.relu(given[0]),
+    "Relu": lambda _, inputs: functional.relu(inputs[0]),
     "Clip": _clip,
-    "HardSwish": lambda _, given: functional.hardswish(given[0]),
+    "HardSwish": lambda _, inputs: functional.hardswish(inputs[0]),
     "HardSigmoid": _hard_sigmoid,
-    "Sigmoid": lambda _, given: torch.sigmoid(given[0]),
-    "Add": lambda _, given: given[0] + given[1],
-    "Mul": lambda _, given: given[0] * given[1],
-    "GlobalAveragePool": lambda _, given: given[0].mean((2, 3), keepdim=True),
+    "Sigmoid": lambda _, inputs: torch.sigmoid(inputs[0]),
+    "Add": lambda _, inputs: inputs[0] + inputs[1],
+    "Mul": lambda _, inputs: inputs[0] * inputs[1],
+    "GlobalAveragePool": lambda _, inputs: inputs[0].mean((2, 3), keepdim=True),
     "Div": _divide,
-    "Sqrt": lambda _, given: torch.sqrt(given[0]),
-    "MatMul": lambda _, given: given[0] @ given[1],
-    "Softmax": lambda attributes, given: torch.softmax(given[0], attributes.get("axis", -1)),
+    "Sqrt": lambda _, inputs: torch.sqrt(inputs[0]),
+    "MatMul": lambda _, inputs: inputs[0] @ inputs[1],
+    "Softmax": lambda attributes, inputs: torch.softmax(inputs[0], attributes.get("axis", -1)),
     "BatchNormalization": _batch_normalization,
     "LayerNormalization": _layer_normalization,
     "ReduceSum": _reduce_sum,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
-    "Concat": lambda attributes, given: torch.cat(list(given), attributes["axis"]),
+    "Concat": lambda attributes, inputs: torch.cat(list(inputs), attributes["axis"]),
     "Split": _split,
     "Slice": _slice,
     "Gather": _gather,
     "Reshape": _reshape,
     "Resize": _resize,
-    "Flatten": lambda attributes, given: given[0].flatten(attributes.get("axis", 1)),
-    "Transpose": lambda attributes, given: given[0].permute(attributes["perm"]),
+    "Flatten": lambda attributes, inputs: inputs[0].flatten(attributes.get("axis", 1)),
+    "Transpose": lambda attributes, inputs: inputs[0].permute(attributes["perm"]),
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
-    "Identity": lambda _, given: given[0],
-    "Shape": lambda _, given: torch.tensor(given[0].shape),
-    "Cast": lambda attributes, given: given[0].to(_TYPES[attributes["to"]]),
+    "Identity": lambda _, inputs: inputs[0],
+    "Shape": lambda _, inputs: torch.tensor(inputs[0].shape),
+    "Cast": lambda attributes, inputs: inputs[0].to(_TYPES[attributes["to"]]),
 }

@@ -1,13 +1,12 @@
-"""How is a network trained on, so that it loses less in int8?
+"""Quantisation-aware training: train a network with the rounding of int8, so that it loses less accuracy in int8.
 
-Quantisation-aware training: torch runs the graph of the float32 ONNX file, batch normalisation folded, and rounds in it
-what ONNX Runtime will round (fake_quantised.py). Weights and ranges are then put into an int8 model.
+Torch runs the graph of the float32 ONNX model, with batch normalisation folded, and rounds in it what ONNX Runtime will
+round (fake_quantised.py). The trained weights and ranges are then put into an int8 model.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -23,7 +22,7 @@ from nas.accuracy.data.load import load_dataset
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.tuning import tune
-from nas.deploy.inference.images import Images
+from nas.deploy.inference.images import LabelledImages
 from nas.deploy.quantisation.fake_quantised import FakeQuantisedNetwork, check_torchao, fake_quantised
 from nas.deploy.quantisation.onnx import DEFAULT_PERCENTILE, Calibration, calibrated_ranges, prepared, quantised_with
 from nas.deploy.quantisation.onnx_network import check_operators, with_tensors
@@ -31,7 +30,7 @@ from nas.deploy.trained import Preprocessing
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
 
-# Ranges stand still for the last part of the steps, so that the weights settle to them.
+# Ranges follow the batches for this share of the steps, and are then fixed, so that the weights can settle to them.
 _RANGES_MOVE = 0.8
 
 _WHITE = 255
@@ -50,11 +49,11 @@ def trained_for_int8(
     exclude: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> ModelProto:
-    """`model` (float32) in int8, after `steps` steps of training on `dataset` in which it was rounded as in int8.
+    """`model` (float32) in int8, after `steps` steps of training on `dataset` with the rounding of int8.
 
     Ranges start as `quantised_static` finds them on `images`, (n, 3, h, w) as the network takes them, and then follow
     those of the batches; `dataset` normalises as the network was trained. Nodes that `exclude` names are neither
-    rounded nor trained. `progress` is called with the steps that are done and all of them. The same seed gives the same
+    rounded nor trained. `progress` is called with the number of steps done, and of all. The same seed gives the same
     model, bit for bit, on the same CPU with as many threads.
 
     Raises NasError where torchao is missing, for operators that cannot be trained, and where there are no images or no
@@ -80,30 +79,33 @@ def load_training_images(
     calibration: int = 256,
     max_images: int | None = None,
     seed: int = 0,
-) -> tuple[Images, Dataset]:
+    progress: bool = False,
+) -> tuple[LabelledImages, Dataset]:
     """The images of `source` to calibrate, score and train on, at the resolution of `architecture`.
 
-    At most `max_images` are trained on; `calibration` of these set the first ranges. Both are drawn with `seed`. Images
-    are normalised by `preprocessing`, where that is recorded. Raises NasError as `load_dataset` does.
+    At most `max_images` are trained on; `calibration` of these set the first ranges; both are drawn with `seed`. Images
+    are normalised by `preprocessing` where that is recorded. Raises NasError as `load_dataset` does.
     """
     resolution = architecture.resolution
-    loaded = load_dataset(source, image_size=resolution, max_images=max_images, seed=seed, progress=sys.stderr.isatty())
+    loaded = load_dataset(source, image_size=resolution, max_images=max_images, seed=seed, progress=progress)
     dataset = loaded.at(resolution)
     preprocessing = preprocessing or Preprocessing.of(dataset, resolution)
     order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(seed))
-    images = Images(source, dataset.classes, dataset.train.pick(order[:calibration]), dataset.val, preprocessing)
+    images = LabelledImages(
+        source, dataset.classes, dataset.train.pick(order[:calibration]), dataset.val, preprocessing
+    )
     parts = {field.name: getattr(dataset, field.name) for field in fields(Dataset)}
     return images, _NormalisedAs(**parts, preprocessing=preprocessing)
 
 
 def steps_of(epochs: int, dataset: Dataset, training: TrainingSettings) -> int:
-    """How many steps of whole batches so many epochs are."""
+    """The number of steps, of whole batches, in so many epochs."""
     return epochs * max(1, len(dataset.train) // training.batch_size)
 
 
 @dataclass(frozen=True, eq=False)
 class _NormalisedAs(Dataset):
-    """Images that are normalised as a network's were, and not by their own mean and deviation."""
+    """A data set that is normalised by a network's preprocessing, not by its own mean and deviation."""
 
     preprocessing: Preprocessing
 
@@ -134,11 +136,11 @@ def _train(
         if progress is not None:
             progress(done, steps)
 
-    # In bfloat16 neighbouring levels would be one.
+    # bfloat16 cannot tell neighbouring levels apart.
     exact = training.model_copy(update={"precision": "float32"})
     try:
         tune(network, dataset, exact, steps=steps, seed=seed, after_step=after_step)
-    except (AssertionError, RuntimeError) as error:  # what torchao and torch make of a range that is NaN
+    except (AssertionError, RuntimeError) as error:  # raised by torchao and torch where a range is NaN
         if _finite(network):
             raise
         raise _diverged(steps, training) from error
@@ -148,7 +150,7 @@ def _train(
 
 
 def _finite(network: FakeQuantisedNetwork) -> bool:
-    """Rounding turns NaN into a number, so that a loss may stay finite when weights do not."""
+    """Whether all weights and ranges are finite. The loss does not show it: rounding turns NaN into a number."""
     ranges = torch.tensor(list(network.ranges().values()))
     return bool(ranges.isfinite().all()) and all(bool(tensor.isfinite().all()) for tensor in network.tensors().values())
 

@@ -1,8 +1,8 @@
-"""How is one network scaled to a family for one device, by latency instead of FLOPs?
+"""Compound scaling of a network to a family for one device, by latency instead of FLOPs.
 
-EfficientNet (arXiv:1905.11946, section 3.3) searches a small grid for the depth, width and resolution that double a
-network's FLOPs best, and scales by their powers. Here the same is done with the device's milliseconds. The latency of a
-network is whatever a function says: a table's sum, a measurement.
+EfficientNet (arXiv:1905.11946, section 3.3) searches a small grid for the best depth, width and resolution among those
+that double a network's FLOPs, and scales by their powers. Here they double the device's milliseconds. Latency is given
+as a function, such as a table's sum or a measurement.
 """
 
 from __future__ import annotations
@@ -20,26 +20,23 @@ from nas.networks.scaling import CompoundScaling, compound_scale
 
 # Milliseconds on the device.
 Latency = Callable[[Architecture], float]
-# compound_scale, or that with other options.
+# `compound_scale`, or the same with other options.
 Scale = Callable[[Architecture, CompoundScaling, float], Architecture]
 
-# From no change in a dimension to what doubles most networks by that dimension alone.
+# From no change in a dimension to a change that doubles the latency of most networks by that dimension alone.
 ALPHAS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
 BETAS = (1.0, 1.1, 1.2, 1.3, 1.4)
 GAMMAS = (1.0, 1.1, 1.2, 1.3, 1.4)
 
-# How far a family is followed: until what changes most of depth, width and resolution has doubled or halved so often.
+# A family is followed until the fastest growing of depth, width and resolution has doubled or halved so many times.
 _MOST_DOUBLINGS = 10
-# Bisection ends where phi is known to this part of such a doubling, which changes a network of 500 channels by one.
+# Bisection ends once phi is known to this share of a doubling, which changes a layer of 500 channels by one channel.
 _PRECISION = 1 / 1024
 
 
 @dataclass(frozen=True)
 class ScaledNetwork:
-    """A network scaled by `scaling` at `phi`, and what it costs as it is deployed.
-
-    `ratio` is its latency over the base's.
-    """
+    """A network scaled by `scaling` at `phi`, and its costs as it is deployed; `ratio` is its latency / the base's."""
 
     scaling: CompoundScaling
     phi: float
@@ -52,7 +49,7 @@ class ScaledNetwork:
 
 @dataclass(frozen=True)
 class ScalingFit:
-    """The candidate with the best score, and all candidates with their scores, in their order."""
+    """The candidate with the best score, and all candidates with their scores, in the order of the grid."""
 
     best: ScaledNetwork
     scored: tuple[tuple[ScaledNetwork, float], ...]
@@ -72,9 +69,9 @@ def scaling_grid(
 ) -> list[ScaledNetwork]:
     """The scalings of a grid whose network at phi = 1 takes `ratio` times as long as `base`, nearest first.
 
-    `tolerance` is a share of that latency. Scalings that round to one network count once. `most` keeps that many, as
-    different from one another as there are, the nearest among them. Raises RunFailedError, naming the nearest scaling,
-    where none is within the tolerance.
+    `tolerance` is a share of that latency. Scalings that round to the same network count once. With `most`, only so
+    many are returned: the nearest, and those that differ most from one another. Raises RunFailedError, which names the
+    nearest scaling, where none is within the tolerance.
     """
     if not (math.isfinite(ratio) and ratio > 0):
         raise NasError(f"a grid's ratio must be a number above 0, but got {ratio}")
@@ -83,15 +80,15 @@ def scaling_grid(
     if most is not None and most < 1:
         raise NasError(f"a grid must keep at least 1 candidate, but got {most}")
     base_ms = _latency(base, latency_ms)
-    found: dict[Architecture, ScaledNetwork] = {}
+    by_network: dict[Architecture, ScaledNetwork] = {}
     for alpha, beta, gamma in itertools.product(alphas, betas, gammas):
         scaling = CompoundScaling(alpha, beta, gamma)
         network = scale(base, scaling, 1.0)
-        if network not in found:
-            found[network] = _scaled(scaling, 1.0, network, _latency(network, latency_ms), base_ms)
-    if not found:
+        if network not in by_network:
+            by_network[network] = _scaled(scaling, 1.0, network, _latency(network, latency_ms), base_ms)
+    if not by_network:
         raise NasError("a grid needs at least one alpha, one beta and one gamma")
-    nearest_first = sorted(found.values(), key=lambda network: abs(math.log(network.ratio / ratio)))
+    nearest_first = sorted(by_network.values(), key=lambda network: abs(math.log(network.ratio / ratio)))
     within = [n for n in nearest_first if abs(n.ratio / ratio - 1) <= tolerance]
     if not within:
         nearest = nearest_first[0]
@@ -107,7 +104,7 @@ def scaling_grid(
 def fit_compound_scaling(candidates: Sequence[ScaledNetwork], score: Callable[[Architecture], float]) -> ScalingFit:
     """The candidate of `scaling_grid` whose network has the highest score; of equals the one with the lowest latency.
 
-    `score` is asked once for each, in order. Raises NasError for a score that is not a number.
+    `score` is called once for each, in order. Raises NasError for a score that is NaN.
     """
     if not candidates:
         raise NasError("there must be at least one candidate to choose from")
@@ -129,10 +126,10 @@ def scaled_family(
     *,
     scale: Scale = compound_scale,
 ) -> dict[float, ScaledNetwork]:
-    """By multiple, the largest network of `scaling` that takes at most so many times as long as `base`.
+    """For each multiple, the largest network of `scaling` that takes at most so many times as long as `base`.
 
-    Multiples below 1 shrink it. Rounding makes latency a staircase in phi, so that a network may take less than it
-    could (its `ratio`); where a stair leads down, the slowest network that was found below the target counts.
+    Multiples below 1 shrink the network. Rounding makes latency a staircase in phi, so that a network's `ratio` may be
+    below its multiple; where a stair leads down, the slowest network that was tried below the multiple is taken.
     Raises NasError for a multiple that is not above 0, and RunFailedError where no network is small or large enough.
     """
     check_multiples(multiples)
@@ -155,26 +152,26 @@ def rescaled(
     ratio: float = 2.0,
     scale: Scale = compound_scale,
 ) -> CompoundScaling:
-    """`scaling` with its bases to one power, so that phi = 1 takes about `ratio` (at most) times the base's latency.
+    """`scaling` with its bases to one power, so that phi = 1 takes about (at most) `ratio` times the base's latency.
 
     The proportions between depth, width and resolution stay. Raises RunFailedError where the smallest step up takes
-    more than that already, as in a network whose stages have one block each, all of which get a second one at once.
+    longer than that, as in a network whose stages have one block each, all of which get a second one at once.
     """
     if not (math.isfinite(ratio) and ratio > 1):
         raise NasError(f"phi = 1 must take more than the base's latency, but got {ratio} times")
     ladder = _Ladder(base, scaling, latency_ms, scale)
-    found = ladder.largest_below(ratio)
-    if found.phi <= 0:
+    largest = ladder.largest_below(ratio)
+    if largest.phi <= 0:
         step = ladder.smallest_above(ratio)
         raise RunFailedError(
             f"with {scaling}, phi = 1 cannot take {ratio:g} times the base's latency: the smallest step up takes "
-            f"{step.ratio:.3g} times already. The scaling need not be fitted to make a family: give it as it is."
+            f"{step.ratio:.3g} times already. A family can be made without fitting the scaling: give it as it is."
         )
-    return CompoundScaling(*scaling.factors(found.phi))
+    return CompoundScaling(*scaling.factors(largest.phi))
 
 
 class _Ladder:
-    """The networks of one scaling by phi, each costed once."""
+    """The networks of one scaling, by phi; the latency of each is asked for once."""
 
     def __init__(self, base: Architecture, scaling: CompoundScaling, latency_ms: Latency, scale: Scale) -> None:
         self._base = base
@@ -183,13 +180,13 @@ class _Ladder:
         self._latency_ms = latency_ms
         self._scale = scale
         steepest = max(scaling.factors(1))
-        # So much phi doubles what grows fastest; without growth there is nowhere to go.
+        # So much phi doubles the dimension that grows fastest; where none grows, no phi does.
         self._doubling = math.log(2) / math.log(steepest) if steepest > 1 else math.inf
-        # The base is not asked for twice: a function that measures would answer something else.
+        # The base's latency is not asked for twice: a function that measures would give another one.
         self._by_network = {base: _scaled(scaling, 0.0, base, self._base_ms, self._base_ms)}
 
     def largest_below(self, multiple: float) -> ScaledNetwork:
-        """The slowest network that is found at no more than `multiple`."""
+        """The slowest of the networks tried that take at most `multiple` times the base's latency."""
         tried = [self.at(0.0)]
         grows = tried[0].ratio <= multiple
         low, high = self._bracket(multiple, grows, tried)
@@ -203,12 +200,15 @@ class _Ladder:
         return max((n for n in tried if n.ratio <= multiple), key=lambda network: network.ratio)
 
     def smallest_above(self, multiple: float) -> ScaledNetwork:
-        """The fastest of the networks so far that take more than `multiple`."""
+        """The fastest of the networks so far that take more than `multiple` times the base's latency."""
         above = (network for network in self._by_network.values() if network.ratio > multiple)
         return min(above, key=lambda network: network.ratio)
 
     def _bracket(self, multiple: float, grows: bool, tried: list[ScaledNetwork]) -> tuple[float, float]:
-        """A phi that is fast enough and a larger one that is too slow; both are 0 where nothing is."""
+        """A phi whose network is fast enough and a larger one whose network is too slow.
+
+        Both are 0 where no network lies beyond `multiple` and one takes exactly that.
+        """
         doublings = _MOST_DOUBLINGS if math.isfinite(self._doubling) else 0
         for step in range(doublings):
             inner, outer = ((step + end) * self._doubling * (1 if grows else -1) for end in (0, 1))
@@ -224,7 +224,7 @@ class _Ladder:
         )
 
     def at(self, phi: float) -> ScaledNetwork:
-        """The network at `phi`; of those that round to the same, the first that was asked for."""
+        """The network at `phi`, with the first phi that was asked for of those that round to the same network."""
         network = self._scale(self._base, self._scaling, phi)
         if network not in self._by_network:
             latency = _latency(network, self._latency_ms)
@@ -233,7 +233,7 @@ class _Ladder:
 
 
 def _latency(architecture: Architecture, latency_ms: Latency) -> float:
-    """What `latency_ms` says, which must be a latency."""
+    """The latency that `latency_ms` gives. Raises NasError where that is not a number above 0."""
     latency = latency_ms(architecture)
     if not (math.isfinite(latency) and latency > 0):
         raise NasError(f"the latency of {architecture.fingerprint} must be a number above 0, but is {latency}")
@@ -249,18 +249,18 @@ def _scaled(
 
 
 def _spread(candidates: Sequence[ScaledNetwork], most: int) -> list[ScaledNetwork]:
-    """`most` of them: the first, then time and again the one that is farthest from all that were taken."""
-    taken = [candidates[0]]
-    while len(taken) < min(most, len(candidates)):
-        rest = [candidate for candidate in candidates if candidate not in taken]
-        taken.append(max(rest, key=lambda candidate: min(_distance(candidate, other) for other in taken)))
-    return [candidate for candidate in candidates if candidate in taken]
+    """`most` of `candidates`, in their order: the first, then repeatedly the one farthest from all chosen before."""
+    chosen = [candidates[0]]
+    while len(chosen) < min(most, len(candidates)):
+        rest = [candidate for candidate in candidates if candidate not in chosen]
+        chosen.append(max(rest, key=lambda candidate: min(_distance(candidate, other) for other in chosen)))
+    return [candidate for candidate in candidates if candidate in chosen]
 
 
 def _distance(a: ScaledNetwork, b: ScaledNetwork) -> float:
-    """How different two scalings are, in factors: depth counts once, width and resolution, whose squares cost, twice.
+    """How different two scalings are: the Euclidean length of the logarithms of their ratios.
 
-    (arXiv:1905.11946, section 3.3: FLOPs grow with alpha * beta ** 2 * gamma ** 2.)
+    Width and resolution count twice, because FLOPs grow with alpha · beta² · gamma² (arXiv:1905.11946, section 3.3).
     """
     logs = [
         weight * math.log(x / y)

@@ -1,4 +1,4 @@
-"""How does one network become a family for a device, and what decided the scaling?"""
+"""Make a family of a network for a device, and record what decided the scaling."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from nas.accuracy.evaluators.short_training import ShortTraining
     from nas.deploy.scaling.compound import Scale
 
-# Of a network that could not be trained: less than any other has.
+# The score of a network that could not be trained: less than any other's.
 FAILED = float("-inf")
 
-# What the scaling rests on.
+# What the scaling was chosen by.
 Reason = Literal["top-1", "given", "efficientnet"]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ScalingCandidate:
     """A scaling of the grid; `top1` in percent, FAILED where training failed."""
 
     network: ScaledNetwork
@@ -46,25 +46,28 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Family:
-    """A network, the scaling that was settled on, why, and its members by multiple of the network's latency."""
+    """A network, the scaling that was chosen, why, and the family's members by multiple of the network's latency."""
 
     name: str
     table: LatencyTable
     base: Architecture
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ScalingCandidate, ...]
     scaling: CompoundScaling
     reason: Reason
     members: Mapping[float, ScaledNetwork]
 
     def estimate(self, architecture: Architecture) -> LatencyEstimate:
-        """The latency by the table, what it has no rows for being modelled."""
+        """The latency by the table, with units that have no row modelled."""
         return estimate_extended(self.table, architecture)
 
 
 def estimate_extended(table: LatencyTable, architecture: Architecture) -> LatencyEstimate:
-    """The latency of a network, deployed, by a table and its cost model. Raises NasError where these cannot tell."""
-    running = deployed(architecture)
-    return with_modelled(table, units(running)).estimate(running)
+    """The latency of a network as deployed, by a table; units without a row are modelled by its cost model.
+
+    Raises NasError where the table has no cost model, or the cost model cannot estimate a unit.
+    """
+    as_deployed = deployed(architecture)
+    return with_modelled(table, units(as_deployed)).estimate(as_deployed)
 
 
 def build_family(
@@ -84,11 +87,11 @@ def build_family(
 ) -> Family:
     """The family of `base` on the device of `table`.
 
-    A `scaling` that is given is taken as it is. Else, with an `evaluator` (made for the grid's largest resolution), a
-    grid is made of those that double the latency (`most`, `tolerance`), and the one with the best top-1 after `epochs`
-    is taken. Top-1 is that of proxies, the resolution of which is in proportion to that largest one: a candidate with a
-    high gamma is trained on larger images. With neither, EfficientNet's proportions are taken, rescaled to double the
-    latency. Raises NasError for multiples that would share a name.
+    A `scaling` that is given is taken as it is. Else, with an `evaluator` (made for the grid's largest resolution), the
+    grid holds scalings that double the latency (`most`, `tolerance`), and the one with the best top-1 after `epochs` is
+    taken. Top-1 is that of proxies whose resolution is in proportion to the grid's largest: a candidate with a high
+    gamma is trained on larger images. With neither, EfficientNet's proportions are rescaled to double the latency.
+    Raises NasError for multiples that would give two members one name.
     """
     check_multiples(multiples)
     _check_names(name, multiples)
@@ -96,7 +99,7 @@ def build_family(
     def latency_ms(architecture: Architecture) -> float:
         return estimate_extended(table, architecture).latency_ms
 
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[ScalingCandidate, ...] = ()
     reason: Reason
     if scaling is not None:
         reason = "given"
@@ -128,7 +131,7 @@ def family_json(family: Family) -> dict[str, Any]:
 
 
 def save_family(family: Family, folder: Path) -> list[Path]:
-    """Write each member as NAME_x2.json, which every command that takes a network reads. Returns the paths.
+    """Write each member as NAME_x2.json, which all commands that take a network read; returns the paths.
 
     Raises RunFailedError where they cannot be written.
     """
@@ -140,11 +143,12 @@ def save_family(family: Family, folder: Path) -> list[Path]:
 
 
 def member_name(name: str, multiple: float) -> str:
-    """Such as `mobilenet_v3_large_x2`."""
+    """The name of a family's member, such as `mobilenet_v3_large_x2`."""
     return f"{name}_x{multiple:g}"
 
 
 def _check_names(name: str, multiples: Sequence[float]) -> None:
+    """Raise NasError where two multiples would give two members one name."""
     by_name: dict[str, float] = {}
     for multiple in multiples:
         other = by_name.setdefault(member_name(name, multiple), multiple)
@@ -158,9 +162,9 @@ def _choose(
     epochs: int,
     seed: int,
     on_training: Callable[[int, int, ScaledNetwork], None],
-) -> tuple[tuple[Candidate, ...], CompoundScaling]:
+) -> tuple[tuple[ScalingCandidate, ...], CompoundScaling]:
     """The grid with its scores, and the scaling with the best."""
-    # Imported here: torch has nothing to do where nothing is trained.
+    # Imported here: without training there is no need of torch.
     from nas.accuracy.training.failures import TrainingFailedError
 
     by_architecture = {network.architecture: network for network in grid}
@@ -177,7 +181,7 @@ def _choose(
         return by_proxy[proxy]
 
     fit = fit_compound_scaling(grid, score)
-    candidates = tuple(Candidate(network, top1) for network, top1 in fit.scored)
+    candidates = tuple(ScalingCandidate(network, top1) for network, top1 in fit.scored)
     if all(candidate.top1 == FAILED for candidate in candidates):
         raise RunFailedError("no network of the grid could be trained: give other --data, or a --scaling")
     return candidates, fit.best.scaling

@@ -74,7 +74,7 @@ def test_a_bad_result_is_refused_unless_allowed(
     [
         (["--images", "0"], "--images must be at least 1"),
         (["--calibration", "percentile", "--percentile", "20"], "--percentile must be above 50"),
-        (["--most-drop", "-1"], "--most-drop must be 0 to 100"),
+        (["--most-drop", "-1"], "--most-drop must be from 0 to 100 points"),
         (["--exclude", "conv_9,Foo"], "nodes to exclude must be in the graph, but it has no conv_9, Foo. Nearest: "),
         (["--method", "float16", "--exclude", "x"], "--exclude: only with --method int8-static or int8-qat"),
         (
@@ -140,7 +140,7 @@ def test_training_that_ruins_the_network_leaves_nothing(
         (["--epochs", "0"], "--epochs must be at least 1"),
         (["--steps", "0"], "--steps must be at least 1"),
         (["--train-images", "0"], "--train-images must be at least 1"),
-        (["--batch-size", "1"], "--batch-size must be 2 to"),
+        (["--batch-size", "1"], "--batch-size must be a whole number from 2 to 65536"),
         (["--learning-rate", "0"], "--learning-rate must be above 0"),
         (["--learning-rate", "nan"], "--learning-rate must be above 0"),
         (["--seed", "-1"], "--seed must be a whole number"),

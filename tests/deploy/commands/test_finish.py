@@ -239,7 +239,7 @@ def test_networks_for_small_images() -> None:
         (["SMALL", "--pick", "knee"], "--pick chooses a network of a run"),
         (["SMALL", "--weights", "own"], "--weights own: there are no weights of small"),
         (["SMALL", "--weights", "nowhere.pth"], "--weights must be fresh, own, or a file"),
-        (["SMALL", "--alpha", "0.5"], "--temperature and --alpha: only with --teacher"),
+        (["SMALL", "--alpha", "0.5"], "--alpha: only with --teacher"),
         (["SMALL", "--seed", "-1"], "--seed must be a whole number"),
         (["SMALL", "--resolution", "4"], "--resolution must be at least 8 pixels"),
         (["SMALL", "--layer-decay", "0"], "layer_decay must be above 0"),

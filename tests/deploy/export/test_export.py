@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nas.deploy.export import export
-from nas.deploy.export.agreement import compared
+from nas.deploy.export.agreement import logits_agreement
 from nas.deploy.export.export import OnnxCheck, check_onnx, deployed_network, export_onnx
 from nas.errors import NasError, RunFailedError
 from nas.networks.architecture import Architecture, Block
@@ -237,9 +237,9 @@ def test_the_limit_grows_with_what_float32_loses_but_not_for_ever(rounding: floa
     theirs = ours + np.float32(6e-4 if rounding < 0.1 else 0.02)
     exact = ours.astype(np.float64) + rounding
     if accepted:
-        check = compared(ours, theirs, exact, name="net.onnx", of="made-up images")
+        check = logits_agreement(ours, theirs, exact, name="net.onnx", of="made-up images")
         assert check.relative_difference == pytest.approx(6e-4, rel=1e-3)
         assert check.tolerance == pytest.approx(1e-3, rel=1e-3)
     else:
         with pytest.raises(RunFailedError, match="do not deploy it"):
-            compared(ours, theirs, exact, name="net.onnx", of="made-up images")
+            logits_agreement(ours, theirs, exact, name="net.onnx", of="made-up images")

@@ -135,7 +135,7 @@ def test_a_table_speaks_of_its_own_precision(ours: str, theirs: str, said: bool,
     table = load_table("pixel_lut")
     table = replace(table, conditions=table.conditions.model_copy(update={"precision": theirs}))
     network = replace(manifest("onnx", reference("mobilenet_v3_small")), precision=ours)
-    predicted = benchmark_command._predicted(Contender("net", tmp_path, network, 1), table)
+    predicted = benchmark_command._prediction(Contender("net", tmp_path, network, 1), table)
     if said:
         assert predicted == {"device": "pixel_lut", "predicted_ms": table.estimate(network.architecture).latency_ms}
     else:
@@ -194,7 +194,7 @@ def test_compare_prints_ratios_predictions_and_profiles(
     [
         (["compare", "mobilenet_v3_small"], "at least two models"),
         (["benchmark", "mobilenet_v3_small", "--batches", "1,x"], "--batches must be whole numbers"),
-        (["benchmark", "mobilenet_v3_small", "--runs", "0"], "--runs must be above 0"),
+        (["benchmark", "mobilenet_v3_small", "--runs", "0"], "--runs must be at least 1, but got 0"),
         (["benchmark", "mobilenet_v3_small", "--target-fps", "-1"], "--target-fps must be above 0"),
         (["benchmark", "mobilenet_v3_small", "--target-fps", "nan"], "--target-fps must be above 0"),
         (["benchmark", "net.onnx", "--pick", "knee"], "net.onnx is an exported file: leave out --pick"),

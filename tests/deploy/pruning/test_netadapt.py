@@ -12,6 +12,7 @@ import torch
 
 from nas.accuracy.data.dataset import Dataset
 from nas.accuracy.data.load import load_dataset
+from nas.accuracy.training.sealed_file import read_sealed, write_sealed
 from nas.accuracy.training.settings import TrainingSettings
 from nas.benchmarks.netadapt import Outcome, summary, uniform_at
 from nas.deploy.__main__ import main
@@ -136,6 +137,30 @@ def test_a_path_of_anything_else_is_not_gone_on(trained: TrainedNetwork, digits:
     assert place.read_bytes() == before
 
 
+def test_other_weights_of_the_same_sum_are_noticed(trained: TrainedNetwork, digits: Dataset, tmp_path: Path) -> None:
+    """Two channels that change places leave the sum as it was."""
+    place = tmp_path / "path.pt"
+    adapt(trained, digits, 0.95, checkpoint=place)
+    first = trained.weights["0.0.weight"]
+    swapped = replace(trained, weights={**trained.weights, "0.0.weight": first.flip(0)})
+    with pytest.raises(NasError, match=r"differs in weights \(\w{32} instead of \w{32}\)\. Give another"):
+        adapt(swapped, digits, 0.95, checkpoint=place)
+
+
+def test_a_path_begun_by_an_earlier_version_goes_on(trained: TrainedNetwork, digits: Dataset, tmp_path: Path) -> None:
+    """Its checkpoint holds the sum of the weights instead of their hash, and is refused for another sum."""
+    place = tmp_path / "path.pt"
+    whole = adapt(trained, digits, 0.9, checkpoint=place)
+    content = read_sealed(place, "NetAdapt path")
+    identity = json.loads(content["identity"])
+    identity["weights"] = float(sum(tensor.double().abs().sum() for tensor in trained.weights.values()))
+    write_sealed(place, "NetAdapt path", {**content, "identity": json.dumps(identity, sort_keys=True)})
+    assert adapt(trained, digits, 0.9, checkpoint=place).points == whole.points
+    doubled = replace(trained, weights={name: 2 * tensor for name, tensor in trained.weights.items()})
+    with pytest.raises(NasError, match=r"differs in weights \([\d.]+ instead of [\d.]+\)\. Give another"):
+        adapt(doubled, digits, 0.9, checkpoint=place)
+
+
 def test_the_identity_of_a_table_is_that_of_its_figures() -> None:
     """Other words in it make no difference; a row, the calibration and the cost model do."""
     table = load_table("pixel_lut")
@@ -238,11 +263,11 @@ def test_the_command_leaves_a_narrower_network(tmp_path: Path, capsys: pytest.Ca
         (["mobilenet_v2"], "mobilenet_v2 has no trained weights. Train it first"),
         (["SMALL", "--share", "1.5"], "--share must be between 0 and 1"),
         (["SMALL", "--latency", "1000"], "--latency must be above 0 and below the network's"),
-        (["SMALL", "--step", "0"], "--step must be a share between 0 and 1"),
+        (["SMALL", "--step", "0"], "--step must be between 0 and 1, but got 0"),
         (["SMALL", "--device", "pixle"], "unknown device 'pixle'"),
-        (["SMALL", "--rate", "0"], "learning_rate must be greater than 0, but got 0.0 (--rate, learning_rate)"),
-        (["SMALL", "--batch-size", "70000"], "batch_size must be less than or equal to 65536, but got 70000"),
-        (["SMALL", "--epochs", "20000"], "epochs must be less than or equal to 10000, but got 20000"),
+        (["SMALL", "--rate", "0"], "--rate must be above 0 and at most 100, but got 0"),
+        (["SMALL", "--batch-size", "70000"], "--batch-size must be a whole number from 2 to 65536, but got 70000"),
+        (["SMALL", "--epochs", "20000"], "--epochs must be a whole number from 1 to 10000, but got 20000"),
         (["SMALL", "--pick", "knee"], "--pick chooses a network of a run"),
     ],
 )

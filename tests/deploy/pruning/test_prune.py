@@ -14,12 +14,12 @@ from nas.accuracy.data.load import load_dataset
 from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.tuning import tune
 from nas.deploy.__main__ import main
-from nas.deploy.pruning.narrowing import Start
+from nas.deploy.pruning.narrowing import NarrowingStart
 from nas.deploy.pruning.prune import (
     LEAST_SHARE,
-    Facts,
+    NetworkFacts,
     check_drop,
-    compared,
+    compare_networks,
     count_macs,
     keep_zeros,
     pruned_architecture,
@@ -110,7 +110,7 @@ def test_zeros_stay_while_training() -> None:
 def test_facts_are_the_networks(trained: TrainedNetwork) -> None:
     """Sizes of real files, times of real runs; a sparse file packs better and is no smaller."""
     sparse = sparse_weights(trained.weights, 0.8)
-    before, after, ratio = compared(
+    before, after, ratio = compare_networks(
         (trained.architecture, trained.weights, 90.0),
         (trained.architecture, sparse, 80.0),
         count_macs,
@@ -131,7 +131,7 @@ def test_facts_are_the_networks(trained: TrainedNetwork) -> None:
 @pytest.mark.parametrize("after", [88.9, float("nan")])
 def test_bad_results_are_refused(after: float) -> None:
     """A fall beyond the limit, and what is no number."""
-    facts = Facts(90.0, 1, 1, 1, 1, 0.0, 1.0, None)
+    facts = NetworkFacts(90.0, 1, 1, 1, 1, 0.0, 1.0, None)
     check_drop(facts, replace(facts, top1=89.5), 1.0)
     with pytest.raises(RunFailedError, match=r"top-1 fell by .* --allow"):
         check_drop(facts, replace(facts, top1=after), 1.0)
@@ -170,12 +170,14 @@ def test_validation_images_decide(
     """What is lost on the test images is told, and has no part in whether the network is kept."""
     save_trained(tmp_path / "small", trained)
 
-    def top1(start: Start, architecture: Architecture, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    def top1(
+        start: NarrowingStart, architecture: Architecture, weights: Mapping[str, torch.Tensor]
+    ) -> dict[str, float]:
         assert list(start.splits) == ["validation", "test"]
         lost = float(sparsity_of(weights) > 0.1)
         return {"validation": 90 - lost * validation, "test": 90 - lost * test}
 
-    monkeypatch.setattr(Start, "top1", top1)
+    monkeypatch.setattr(NarrowingStart, "top1", top1)
     words = ["prune", str(tmp_path / "small"), "--data", "digits", "--out", str(tmp_path / "out"), "--runs", "0"]
     assert main([*words, "--resolution", "16", "--sparsity", "0.5"]) == code
     caught = capsys.readouterr()
@@ -202,13 +204,10 @@ def test_sparse_networks_are_said_to_be_no_faster(
     [
         (["--share", "1"], "--share must be between 0 and 1, but got 1"),
         (["--sparsity", "0"], "--sparsity must be between 0 and 1, but got 0"),
-        (["--share", "0.5", "--most-drop", "-1"], "--most-drop must be 0 to 100 points"),
+        (["--share", "0.5", "--most-drop", "-1"], "--most-drop must be from 0 to 100 points"),
         (["--share", "0.5", "--runs", "-1"], "--runs must be at least 0"),
-        (
-            ["--share", "0.5", "--epochs", "0"],
-            "epochs must be greater than or equal to 1, but got 0 (--epochs, epochs)",
-        ),
-        (["--share", "0.5", "--batch-size", "70000"], "batch_size must be less than or equal to 65536"),
+        (["--share", "0.5", "--epochs", "0"], "--epochs must be a whole number from 1 to 10000, but got 0"),
+        (["--share", "0.5", "--batch-size", "70000"], "--batch-size must be a whole number from 2 to 65536, but got"),
     ],
 )
 def test_bad_words_are_explained(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from nas.deploy.inference.images import Images, check_labels, load_images
+from nas.deploy.inference.images import LabelledImages, check_labels, load_labelled_images
 from nas.deploy.inference.timing import Times
 from nas.deploy.quantisation import onnx as quantise
 from nas.deploy.quantisation.compress import Compressed, Quality, check_drop, compress, session_runner, top1_of
@@ -43,8 +43,8 @@ def model() -> ModelProto:
 
 
 @cache
-def images() -> Images:
-    return load_images("digits", DIGITS, preprocessing=trained_digits().preprocessing, calibration=64)
+def images() -> LabelledImages:
+    return load_labelled_images("digits", DIGITS, preprocessing=trained_digits().preprocessing, calibration=64)
 
 
 @cache
@@ -133,7 +133,9 @@ def test_excluding_other_nodes_excuses_no_convolution(monkeypatch: pytest.Monkey
     """Nor does a name that the graph has not, which is refused."""
     pool = next(node.name for node in model().graph.node if "Pool" in node.op_type or node.op_type == "ReduceMean")
     monkeypatch.setattr(quantise, "runs_as", lambda _: RunsAs({"Conv": 1}))
-    with pytest.raises(RunFailedError, match="1 convolutions or matrix products stayed in float, and 0 were to"):
+    with pytest.raises(
+        RunFailedError, match="1 convolutions or matrix products stayed in float, but only 0 were excluded"
+    ):
         quantised_static(model(), inputs(), exclude=[pool])
     with pytest.raises(NasError, match="nodes to exclude must be in the graph, but it has no Foo"):
         quantised_static(model(), inputs(), exclude=["Foo"])

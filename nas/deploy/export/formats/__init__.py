@@ -1,7 +1,7 @@
-"""Which kinds of file can a network become?
+"""The formats that a network can be exported to, and how to write and run each.
 
-One module for each, with its own well-kept converter and runtime; all but ONNX come with an extra of the package
-(`pip install 'hwnas[litert]'`). TensorRT has none of its own: it takes ONNX files.
+Each is a module around the format's own converter and runtime. All but ONNX need an extra of the package, such as
+`pip install 'hwnas[litert]'`. TensorRT has no module: it takes ONNX files.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ FORMATS: tuple[str, ...] = ("onnx", "litert", "coreml", "executorch", "openvino"
 
 
 class Format(Protocol):
-    """A module of this folder. Importing it needs none of its packages; writing and running do."""
+    """A module of this folder. Importing it needs none of its packages; writing and running files does."""
 
     TITLE: str
-    # What the name of the main file (or folder, in Core ML) ends in.
+    # Ending of the main file's name (in Core ML: the folder's).
     SUFFIX: str
-    # Whether a file takes any number of images at once; otherwise one.
+    # Whether a file takes any number of images at once; otherwise it takes one.
     ANY_BATCH: bool
-    # Modules that must be importable to write, and those to run.
+    # Modules that must be importable to write a file, and to run it.
     WRITES_WITH: tuple[str, ...]
     RUNS_WITH: tuple[str, ...]
-    # The module that brings the runtime into a process.
+    # The module whose import loads the runtime.
     RUNTIME: str
-    # Whose versions are recorded.
+    # The distributions whose versions are recorded.
     DISTRIBUTIONS: tuple[str, ...]
     # Why such files cannot be run on any machine of this kind, or an empty text.
     RUNS_NOT_HERE: str
@@ -42,7 +42,7 @@ class Format(Protocol):
         """Write `network`, in evaluation mode on the CPU, for inputs like `example`, float32 (1, c, h, w)."""
 
     def open_runner(self, path: Path, *, threads: int = 0) -> Runner:
-        """What runs the file, with float32 in and out, on so many threads (0: as the runtime likes)."""
+        """A function that runs the file, float32 in and out, on `threads` threads (0: the runtime chooses)."""
 
 
 def format_called(name: str) -> Format:
@@ -58,7 +58,7 @@ def suffixes() -> Mapping[str, str]:
 
 
 def formats_in(text: str) -> tuple[str, ...]:
-    """The formats that a list such as "onnx,litert" names; "all" is every one. Raises NasError for unknown ones."""
+    """The formats that a list such as "onnx,litert" names; "all" means every one. Raises NasError for unknown ones."""
     names = FORMATS if text == "all" else tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         format_called(name)
@@ -66,7 +66,7 @@ def formats_in(text: str) -> tuple[str, ...]:
 
 
 def check_installed(names: Sequence[str], *, to_run: bool = False) -> None:
-    """Raise NasError, with what to install, where the packages of some formats are missing."""
+    """Raise NasError, which says what to install, where packages of the formats `names` are missing."""
     lacking = []
     for name in names:
         kind = format_called(name)
@@ -78,7 +78,7 @@ def check_installed(names: Sequence[str], *, to_run: bool = False) -> None:
 
 
 def missing_modules(modules: Sequence[str]) -> list[str]:
-    """Those of some top-level modules that cannot be imported here."""
+    """Those of some top-level `modules` that are not installed."""
     return [module for module in modules if util.find_spec(module) is None]
 
 
@@ -92,14 +92,14 @@ def cannot_run(name: str) -> str:
 
 
 def versions(name: str) -> dict[str, str]:
-    """The versions of what writes and runs the format, by distribution; of those that are installed."""
-    found = {}
+    """The versions of the installed distributions that write and run the format, by name."""
+    installed = {}
     for distribution in ("torch", *format_called(name).DISTRIBUTIONS):
         try:
-            found[distribution] = metadata.version(distribution)
+            installed[distribution] = metadata.version(distribution)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def write_file(name: str, network: nn.Module, example: Tensor, path: Path) -> None:
@@ -117,7 +117,7 @@ def write_file(name: str, network: nn.Module, example: Tensor, path: Path) -> No
 
 
 def open_file(name: str, path: Path, *, threads: int = 0) -> Runner:
-    """What runs the file at `path`, of the format `name`.
+    """A function that runs the file at `path`, of the format `name`.
 
     Raises NasError where the runtime is missing, RunFailedError where it cannot load the file.
     """
@@ -132,6 +132,6 @@ def open_file(name: str, path: Path, *, threads: int = 0) -> Runner:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; converters' texts run over pages."""
+    """The first line of an error's text, cut to 300 characters: converters' texts run over pages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,6 +1,6 @@
-"""How does a network become a Core ML package?
+"""Core ML packages: written by coremltools as ML programs of float32, for one image at a time.
 
-Through coremltools, as an ML program of float32 for one image. Apple's systems alone can run one.
+They run on Apple's systems alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def write(network: nn.Module, example: Tensor, path: Path) -> None:
         import coremltools
 
         model = coremltools.convert(
-            # A traced network would do for most blocks; but of those that reshape (ShuffleNet's, MobileViT's) it holds
+            # A traced network would do for most blocks. But in those that reshape (ShuffleNet's, MobileViT's) it holds
             # shapes as arrays, which coremltools 9.0 cannot read with NumPy from 2.4 on.
             torch.export.export(network, (example,)).run_decompositions({}),
             inputs=[coremltools.TensorType(INPUT_NAME, shape=example.shape, dtype=np.float32)],
@@ -47,7 +47,7 @@ def write(network: nn.Module, example: Tensor, path: Path) -> None:
 
 
 def open_runner(path: Path, *, threads: int = 0) -> Runner:  # noqa: ARG001 - Core ML chooses them itself
-    """Core ML, image by image."""
+    """A function that runs the package in Core ML, image by image."""
     import coremltools
 
     model = coremltools.models.MLModel(str(path))

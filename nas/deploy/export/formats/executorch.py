@@ -1,6 +1,6 @@
-"""How does a network become an ExecuTorch program, and how does that run?
+"""ExecuTorch programs: written by torch.export and ExecuTorch's XNNPACK backend, run by ExecuTorch's own runtime.
 
-Through torch.export and ExecuTorch's XNNPACK backend, for one image; run by ExecuTorch's own runtime.
+They take one image at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RUNTIME = "executorch.extension.pybindings.portable_lib"
 DISTRIBUTIONS = ("executorch",)
 RUNS_NOT_HERE = ""
 
-# Where a program's kind stands in its file (flatbuffers: after the offset of the root).
+# Where a program's file holds its kind (in flatbuffers: after the offset of the root).
 _MAGIC = slice(4, 6)
 
 
@@ -41,17 +41,17 @@ def write(network: nn.Module, example: Tensor, path: Path) -> None:
 
 
 def open_runner(path: Path, *, threads: int = 0) -> Runner:  # noqa: ARG001 - the runtime chooses them itself
-    """ExecuTorch's runtime, image by image."""
+    """A function that runs the program in ExecuTorch's runtime, image by image."""
     content = path.read_bytes()
     if content[_MAGIC] != b"ET":
-        # The runtime would end the process.
+        # The runtime would kill the process instead of raising an error.
         raise RunFailedError(f"{path.name} is not an ExecuTorch program")
     with quiet():
         from executorch.runtime import Runtime
 
         program = Runtime.get().load_program(content)
         method = program.load_method("forward")
-    # The method reads from both and holds neither: without them the process ends.
+    # The method reads from both but keeps neither alive: were they freed, the process would be killed.
     held = (program, content)
 
     def run_one(image: NDArray[np.float32]) -> Logits:

@@ -1,6 +1,6 @@
-"""How does a network become a LiteRT (TensorFlow Lite) file, and how does that run?
+"""LiteRT (TensorFlow Lite) files: written by litert-torch, run by the LiteRT interpreter on the CPU (XNNPACK).
 
-Through litert-torch, for one image; run by the LiteRT interpreter on the CPU (XNNPACK). Images stay channels first.
+They take one image at a time, channels first.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ def write(network: nn.Module, example: Tensor, path: Path) -> None:
 
 
 def open_runner(path: Path, *, threads: int = 0) -> Runner:
-    """The LiteRT interpreter, image by image."""
+    """A function that runs the file in the LiteRT interpreter, image by image."""
     with quiet():
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(model_content=path.read_bytes(), num_threads=threads or None)
         interpreter.allocate_tensors()
-    given, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def run_one(image: NDArray[np.float32]) -> Logits:
-        interpreter.set_tensor(given["index"], image[None])
+        interpreter.set_tensor(source["index"], image[None])
         interpreter.invoke()
         logits: Logits = interpreter.get_tensor(result["index"])[0]
         return logits

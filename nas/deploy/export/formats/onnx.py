@@ -1,7 +1,6 @@
-"""How does a network become an ONNX file, and how does that run?
+"""ONNX files: written by torch's own exporter (nas/networks/onnx_graph.py), run by ONNX Runtime on the CPU.
 
-Through torch's own exporter (nas/networks/onnx_graph.py) and ONNX Runtime on the CPU. TensorRT takes the same file:
-`trtexec --onnx=FILE`, or ONNX Runtime's TensorrtExecutionProvider.
+TensorRT takes the same files: `trtexec --onnx=FILE`, or ONNX Runtime's TensorrtExecutionProvider.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ def write(network: nn.Module, example: Tensor, path: Path) -> None:
 
 
 def open_runner(path: Path, *, threads: int = 0) -> Runner:
-    """ONNX Runtime on the CPU; a file that takes float16 is fed with that."""
+    """A function that runs the file in ONNX Runtime on the CPU; images become float16 where the file takes that."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    given, result = session.get_inputs()[0], session.get_outputs()[0]
-    dtype = np.float16 if given.type == "tensor(float16)" else np.float32
+    source, result = session.get_inputs()[0], session.get_outputs()[0]
+    dtype = np.float16 if source.type == "tensor(float16)" else np.float32
 
     def run(images: NDArray[np.float32]) -> Logits:
-        logits: Logits = session.run([result.name], {given.name: images.astype(dtype, copy=False)})[0]
+        logits: Logits = session.run([result.name], {source.name: images.astype(dtype, copy=False)})[0]
         return logits.astype(np.float32, copy=False)
 
     return run

@@ -1,6 +1,5 @@
-"""How does a network become an OpenVINO model, and how does that run?
+"""OpenVINO models: read from the same ONNX graph, written as two files (.xml and .bin), run by OpenVINO on the CPU.
 
-OpenVINO reads ONNX itself, so the network goes through the same ONNX graph. A model is two files, .xml and .bin.
 OpenVINO's telemetry, which tells Intel of every import unless a user has opted out, is kept from being imported.
 """
 
@@ -26,8 +25,8 @@ RUNTIME = "openvino"
 DISTRIBUTIONS = ("openvino",)
 RUNS_NOT_HERE = ""
 
-# What is run here is nobody else's business; besides, it forks this process, which JAX warns of. Without the package
-# OpenVINO takes a stub of its own.
+# Users have not agreed to be reported; besides, the package forks this process, which JAX warns of. Without it OpenVINO
+# takes a stub of its own.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
@@ -41,7 +40,7 @@ def write(network: nn.Module, example: Tensor, path: Path) -> None:
 
 
 def open_runner(path: Path, *, threads: int = 0) -> Runner:
-    """OpenVINO on the CPU, in float32 even where the CPU is faster in bfloat16."""
+    """A function that runs the model in OpenVINO, in float32 even where the CPU is faster in bfloat16."""
     import openvino
 
     settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32"}

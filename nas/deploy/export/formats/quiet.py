@@ -1,4 +1,4 @@
-"""How is a converter kept from filling the terminal?"""
+"""Keep converters from filling the terminal with warnings and log lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STDERR = 2
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Warnings, log lines below errors, and what is printed by Python or by a library are held back; errors pass."""
+    """Hold back warnings, log lines below errors, and all that Python or a library prints; exceptions pass."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -33,14 +33,14 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_descriptor(number: int) -> Iterator[None]:
-    """What libraries write to the descriptor, past Python, goes nowhere."""
+    """Send to nowhere what libraries write to the descriptor directly, past Python."""
     if sys.__stderr__ is not None:
         sys.__stderr__.flush()
-    kept, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+    original, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, number)
         yield
     finally:
-        os.dup2(kept, number)
-        os.close(kept)
+        os.dup2(original, number)
+        os.close(original)
         os.close(nowhere)
