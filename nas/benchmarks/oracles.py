@@ -22,9 +22,9 @@ from nas.files import read_csv
 from nas.latency.table import load_table
 from nas.networks.space.search_space import load_space
 from nas.networks.space.table import Members, SpaceTable
+from nas.search.pareto import front_of
 from nas.search.sampling.front_sampler.acquisition import covered
 from nas.search.sampling.front_sampler.candidates import bred
-from nas.search.sampling.front_sampler.dominance import front_numbers
 from nas.search.sampling.front_sampler.grid import Floats, Rows
 from nas.search.sampling.front_sampler.problem import Problem
 from nas.search.sampling.space_rows import SpaceRows
@@ -78,7 +78,7 @@ class Oracle:
 
     def front_of(self, values: Floats) -> Floats:
         """Those objectives (n, objectives) that no others beat."""
-        return values[front_numbers(_minimised(values))]
+        return values[front_of(_minimised(values))]
 
     @property
     def listed(self) -> bool:
@@ -100,7 +100,7 @@ class Oracle:
         values = self.objectives(rows)
         for generation in range(_GENERATIONS + 3):
             last = generation >= _GENERATIONS
-            front = front_numbers(_minimised(values))
+            front = np.array(front_of(_minimised(values)))
             front = front[np.argsort(values[front, 1], kind="stable")]
             parents = rows[front]
             some = rng.permutation(parents)[:_REFINED]

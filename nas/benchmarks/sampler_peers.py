@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.benchmarks.oracles import Oracle
 from nas.errors import NasError
+from nas.search.pareto import front_of
 from nas.search.sampling.front_sampler.candidates import bred
-from nas.search.sampling.front_sampler.dominance import front_numbers
 from nas.search.sampling.front_sampler.grid import Floats, Rows
 from nas.search.sampling.front_sampler.problem import keys_of
 
@@ -109,7 +109,7 @@ class BotorchSampler(_PeerSampler):
     def _pool(self) -> Rows:
         if self.grid.size <= _LISTED:
             return self.grid.all_rows()
-        front = self.rows[front_numbers(self.losses)]
+        front = self.rows[front_of(self.losses)]
         children = bred(self.oracle.problem, front, self._CANDIDATES // 2, self.rng)
         return np.concatenate([self.grid.random(self._CANDIDATES // 2, self.rng), children])
 

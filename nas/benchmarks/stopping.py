@@ -36,7 +36,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.proxy import ProxySettings
 from nas.networks.space.search_space import SearchSpace, load_space
-from nas.search.results.pareto import front_of, hypervolume
+from nas.search.pareto import front_of, hypervolume
 from nas.search.scoring.rungs import Standing, StoppingSettings, bracket_of, brackets, decide, rungs
 
 EPILOG = """\

@@ -10,7 +10,7 @@ import pytest
 
 from nas.benchmarks.oracles import MACRO_FILE, cell_oracle, load_oracle, macro_oracle
 from nas.errors import ConfigError, NasError
-from nas.search.results.pareto import hypervolume
+from nas.search.pareto import hypervolume
 
 
 @pytest.mark.parametrize("name", ["cells", "mbv3_pixel", "ofa_three", "mixed_collapse", "shuffle_noisy"])

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.search.pareto import front_shares
+
 Array = NDArray[np.float64]
 
 # Members with fewer scores take the standard deviation of all members together.
@@ -67,7 +69,7 @@ def certainties(members: Sequence[Repeated], rest: Sequence[Repeated] = (), *, s
     means = np.array([np.mean(network.top1) for network in networks])
     draws = means + deviations.mean_errors(np.random.default_rng(seed))
     others = np.array([network.others for network in networks]).reshape(len(networks), -1)
-    on_front = _share_on_front(draws, others)
+    on_front = front_shares(-draws, others)
     tail = (1 - INTERVAL) / 2
     bounds = np.quantile(draws, [tail, 1 - tail], axis=0)
     return [
@@ -114,15 +116,3 @@ class _Deviations:
         shared = own[:, int(np.argmax(self.pooled))][:, None] if self.pooled.any() else own
         variance = self.std**2 * self.freedom / np.where(self.pooled, shared, own)
         return np.sqrt(variance / self.counts) * rng.standard_normal((DRAWS, len(self.std)))
-
-
-def _share_on_front(top1: Array, others: Array) -> Array:
-    """In which share of the draws, (draws, n), each network is dominated by none; `others` is (n, m - 1)."""
-    # [i, j]: i costs no more than j
-    no_dearer: NDArray[np.bool_] = np.all(others[:, None] <= others[None], axis=2)
-    cheaper = no_dearer & ~no_dearer.T
-    share = np.empty(top1.shape[1])
-    for j in range(top1.shape[1]):
-        better = (top1 > top1[:, [j]]) & no_dearer[:, j] | (top1 == top1[:, [j]]) & cheaper[:, j]
-        share[j] = 1 - better.any(axis=1).mean()
-    return share

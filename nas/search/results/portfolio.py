@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.search.costing import CostedNetwork
+from nas.search.pareto import dominates, no_worse, standings
 from nas.search.quantities import LEARNED, loss_of, on_device, quantity_of, split_name
-from nas.search.results.pareto import standings
 from nas.search.results.result import SearchResult
 from nas.search.trial import Trial
 
@@ -65,12 +66,10 @@ def unmet_budgets(result: SearchResult) -> tuple[Mapping[str, float], ...]:
 
 def references_beyond(result: SearchResult) -> tuple[CostedNetwork, ...]:
     """The references within the limits that no member of the front equals or beats in every objective."""
-    objectives = result.setting.objectives
-    return tuple(
-        network
-        for network in _rivals(result, result.front)
-        if not any(_no_worse(trial.network, network, objectives) for trial in result.front)
-    )
+    rivals = _rivals(result, result.front)
+    front = _losses(result, [trial.network for trial in result.front])
+    reached_by = no_worse(front, _losses(result, rivals)).T
+    return tuple(network for network, members in zip(rivals, reached_by, strict=True) if not members.any())
 
 
 def references_within(result: SearchResult, budgets: Mapping[str, float]) -> tuple[CostedNetwork, ...]:
@@ -81,12 +80,12 @@ def references_within(result: SearchResult, budgets: Mapping[str, float]) -> tup
 def _pick(
     result: SearchResult, reason: str, slug: str, trial: Trial, budgets: Mapping[str, float] | None = None
 ) -> Pick:
-    objectives = result.setting.objectives
+    rivals = _rivals(result, [trial])
+    dominating = dominates(_losses(result, rivals), _losses(result, [trial.network]))[:, 0]
     better = tuple(
         network.name
-        for network in _rivals(result, [trial])
-        if (_no_worse(network, trial.network, objectives) and not _no_worse(trial.network, network, objectives))
-        or (budgets and _meets(network, budgets) and network.top1 > trial.network.top1)
+        for network, is_dominating in zip(rivals, dominating, strict=True)
+        if is_dominating or (budgets and _meets(network, budgets) and network.top1 > trial.network.top1)
     )
     return Pick(reason, slug, trial, better)
 
@@ -107,8 +106,11 @@ def _meets(network: CostedNetwork, bounds: Mapping[str, float]) -> bool:
     return all(loss_of(name, network.value(name)) <= loss_of(name, most) for name, most in bounds.items())
 
 
-def _no_worse(network: CostedNetwork, other: CostedNetwork, objectives: Sequence[str]) -> bool:
-    return all(a <= b for a, b in zip(network.losses(objectives), other.losses(objectives), strict=True))
+def _losses(result: SearchResult, networks: Sequence[CostedNetwork]) -> NDArray[np.float64]:
+    """(n, objectives): the search's objectives of these networks, minimised."""
+    objectives = result.setting.objectives
+    losses = [network.losses(objectives) for network in networks]
+    return np.array(losses, dtype=np.float64).reshape(len(networks), len(objectives))
 
 
 def latency_objectives(result: SearchResult) -> tuple[str, ...]:

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from nas.config import Settings
 from nas.errors import NasError
+from nas.search.pareto import front_of, lacks, ranks
 
 StoppingMethod = Literal["none", "halving", "hyperband"]
 METHODS: tuple[StoppingMethod, ...] = get_args(StoppingMethod)
@@ -152,36 +152,4 @@ def best_first(standings: Sequence[Standing]) -> list[int]:
 def _front_size(standings: Sequence[Standing]) -> int:
     """How many none dominates, among those that break their limits least."""
     least = min(standing.violation for standing in standings)
-    points = np.array([standing.objectives for standing in standings if standing.violation == least])
-    return int((ranks(points) == 0).sum())
-
-
-def ranks(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Of (n, m) points, all to be minimised: 0 for those that none dominates, 1 for those that then none does, …
-
-    Of equal points the first counts as better.
-    """
-    no_worse: NDArray[np.bool_] = np.all(points[:, None] <= points[None], axis=2)
-    earlier = np.triu(np.ones_like(no_worse), k=1)
-    dominates = no_worse & (~no_worse.T | earlier)
-    result = np.full(len(points), -1)
-    left = np.ones(len(points), dtype=bool)
-    for rank in range(len(points)):
-        if not left.any():
-            break
-        front = left & ~dominates[left].any(axis=0)
-        result[front] = rank
-        left &= ~front
-    return result
-
-
-def lacks(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far the first objective of each of (n, m) points is behind the best of those that cost no more.
-
-    Negative, its lead, where it is ahead of them; minus infinity where all others cost more.
-    """
-    # [i, j]: i costs no more than j
-    cheaper: NDArray[np.bool_] = np.all(points[:, None, 1:] <= points[None, :, 1:], axis=2)
-    np.fill_diagonal(cheaper, False)
-    best: NDArray[np.float64] = np.where(cheaper, points[:, None, 0], np.inf).min(axis=0)
-    return np.subtract(points[:, 0], best)
+    return len(front_of([standing.objectives for standing in standings if standing.violation == least]))

@@ -83,7 +83,7 @@ def expected_below(threshold: Floats, mean: Floats, std: Floats) -> Floats:
 
 def covered(known: Floats, learned: Floats, reference_known: Floats, reference: float) -> float:
     """The hypervolume of a front (members, known) and (members,): what it takes a slice of the learned objective each
-    time that `nas.search.results.pareto.hypervolume` computes takes a box here, which is faster for large fronts.
+    time that `nas.search.pareto.hypervolume` computes takes a box here, which is faster for large fronts.
     """
     inside = (known < reference_known).all(axis=1) & (learned < reference)
     order = np.argsort(learned[inside], kind="stable")

@@ -16,7 +16,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError
-from nas.search.sampling.front_sampler.dominance import front_numbers, gaps
+from nas.search.pareto import front_of, lacks
 from nas.search.sampling.front_sampler.grid import Floats, Rows
 from nas.search.sampling.front_sampler.problem import Minimised
 
@@ -58,11 +58,11 @@ class History:
     @cached_property
     def gaps(self) -> Floats:
         """How much each trial's learned objective lacks to be on the front: (n,), NaN where nothing was learned."""
-        values = np.column_stack([self.known, self.learned])
-        front = values[self.complete]
-        found = np.full(len(values), np.nan)
-        found[self.informative] = gaps(values[self.informative], front[front_numbers(front)])
-        return found
+        values = np.column_stack([self.learned, self.known])
+        finished = values[self.complete]
+        gaps = np.full(len(values), np.nan)
+        gaps[self.informative] = lacks(values[self.informative], finished[front_of(finished)])
+        return gaps
 
 
 class Reader:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import NasError
+from nas.search.pareto import front_of
 from nas.search.sampling.front_sampler.acquisition import covered, decompose, expected_improvement
 from nas.search.sampling.front_sampler.candidates import bred, broad, stratified
-from nas.search.sampling.front_sampler.dominance import front_numbers
 from nas.search.sampling.front_sampler.encoding import Encoder
 from nas.search.sampling.front_sampler.grid import Floats, Rows
 from nas.search.sampling.front_sampler.history import History
@@ -143,7 +143,7 @@ class _Search:
             self._learned, expected = learned.believing(history.rows[running], history.known[running])
             front_known = np.concatenate([front_known, history.known[running]])
             front_learned = np.concatenate([front_learned, expected])
-        on_front = front_numbers(np.column_stack([front_known, front_learned]))
+        on_front = front_of(np.column_stack([front_known, front_learned]))
         reference = self._reference(history)
         self._boxes = decompose(front_known[on_front], front_learned[on_front], *reference)
         self._covered = covered(front_known[on_front], front_learned[on_front], *reference)
