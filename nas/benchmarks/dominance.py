@@ -110,7 +110,7 @@ def equal_fronts(
 ) -> float:
     """The share of small sets on a coarse grid of which all ways keep the same points.
 
-    With `infinite`, one coordinate in twenty is infinite, as the objective of a failed training may be.
+    With `infinite`, one coordinate in twenty is infinite, which Optuna allows.
     """
     same = 0
     for _ in range(sets):
