@@ -1,4 +1,4 @@
-"""Oracles answer, repeatably, and say what the best answer is."""
+"""Oracles give repeatable answers and know the best front."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do those near the front go on, each as often as eta says, and is every decision repeatable?"""
+"""Candidates near the front go on, as many as eta says, and every decision is repeatable."""
 
 from __future__ import annotations
 
