@@ -140,26 +140,26 @@ class Trials:
     def _chosen(self) -> dict[tuple[int, ...], list[list[int]]]:
         return {}
 
-    def chosen(self, known: tuple[int, ...]) -> list[list[int]]:
-        """For each seed, the networks to measure when the tables of the devices `known` are given."""
-        if known not in self._chosen:
-            self._chosen[known] = self._choose(known)
-        return self._chosen[known]
+    def chosen(self, sources: tuple[int, ...]) -> list[list[int]]:
+        """For each seed, the networks to measure when the tables of the devices `sources` are given."""
+        if sources not in self._chosen:
+            self._chosen[sources] = self._choose(sources)
+        return self._chosen[sources]
 
-    def _choose(self, known: tuple[int, ...]) -> list[list[int]]:
+    def _choose(self, sources: tuple[int, ...]) -> list[list[int]]:
         counts = self.problem.counts
-        devices = KnownDevices(self.tables[list(known)], self.problem.amounts)
+        devices = KnownDevices(self.tables[list(sources)], self.problem.amounts)
         halves = [
             np.random.default_rng(seed).permutation(len(counts))[: len(counts) // 2] for seed in range(self.seeds)
         ]
         return [half[choose(devices, counts[half], counts, self.samples)].tolist() for half in halves]
 
-    def adapted(self, index: int, known: tuple[int, ...]) -> Agreement:
-        """The agreement of predictions for device `index`, from a few measurements on it and the tables of `known`."""
+    def adapted(self, index: int, sources: tuple[int, ...]) -> Agreement:
+        """The agreement of predictions for device `index` from a few measurements and the tables of `sources`."""
         counts, latency_ms = self.problem.counts, self.problem.latencies_ms[index]
-        devices = KnownDevices(self.tables[list(known)], self.problem.amounts)
+        devices = KnownDevices(self.tables[list(sources)], self.problem.amounts)
         agreements = []
-        for rows in self.chosen(known):
+        for rows in self.chosen(sources):
             costs = adapted_costs(devices, counts[rows], latency_ms[rows])
             rest = np.delete(np.arange(len(counts)), rows)
             agreements.append(compare(counts[rest] @ costs, latency_ms[rest]))

@@ -218,8 +218,8 @@ def _agreement(results: Sequence[Any], size: int) -> float:
     if not results:
         return float("nan")
     if isinstance(results[0], list):
-        kept = [set(result) for result in results]
-        return 1 - len(set.union(*kept) - set.intersection(*kept)) / size
+        fronts = [set(result) for result in results]
+        return 1 - len(set.union(*fronts) - set.intersection(*fronts)) / size
     return max((abs(result / results[0] - 1) for result in results), default=0.0)
 
 

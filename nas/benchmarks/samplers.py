@@ -28,6 +28,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISample
 
 from nas import console
 from nas.benchmarks.oracles import MADE_UP, PUBLISHED, Oracle, load_oracle
+from nas.benchmarks.sampler_peers import BotorchSampler, PymooSampler
 from nas.errors import NasError, unknown_name
 from nas.files import check_writable, shown, write_files
 from nas.search.sampling.front_sampler.proposal import SpaceExhaustedError
@@ -48,19 +49,6 @@ _POPULATION = 20
 # Builds a sampler for an oracle, from a seed.
 MakeSampler = Callable[[Oracle, int], BaseSampler]
 
-
-def _botorch(oracle: Oracle, seed: int) -> BaseSampler:
-    from nas.benchmarks.sampler_peers import BotorchSampler
-
-    return BotorchSampler(oracle, seed)
-
-
-def _pymoo(oracle: Oracle, seed: int) -> BaseSampler:
-    from nas.benchmarks.sampler_peers import PymooSampler
-
-    return PymooSampler(oracle, seed)
-
-
 SAMPLERS: Mapping[str, MakeSampler] = {
     "random": lambda _, seed: RandomSampler(seed=seed),
     "nsga2": lambda _, seed: NSGAIISampler(population_size=_POPULATION, seed=seed),
@@ -69,8 +57,8 @@ SAMPLERS: Mapping[str, MakeSampler] = {
     "gp": lambda _, seed: GPSampler(seed=seed, deterministic_objective=True),
     "front": lambda oracle, seed: FrontSampler(oracle.problem, seed=seed),
     "front_auto": lambda oracle, seed: FrontSampler(replace(oracle.problem, reference=None), seed=seed),
-    "botorch": _botorch,
-    "pymoo": _pymoo,
+    "botorch": BotorchSampler,
+    "pymoo": PymooSampler,
 }
 # Samplers of packages that are not dependencies of this project.
 PEERS = ("botorch", "pymoo")

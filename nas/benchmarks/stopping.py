@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas import console
+from nas import console, palette
 from nas.accuracy.data.load import load_dataset
 from nas.accuracy.evaluators.score_cache import FILE_NAME, ScoreCache
 from nas.accuracy.evaluators.short_training import ResumableEvaluator, ShortTraining
@@ -234,7 +234,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=_positive, default=9, help="epochs of a whole training (default: %(default)s)")
     parser.add_argument("--batch-size", type=_positive, default=32, help="images per batch (default: %(default)s)")
     parser.add_argument(
-        "--eta", type=_positive, default=3, help="one of so many candidates goes on at each rung (default: %(default)s)"
+        "--eta",
+        type=_positive,
+        default=3,
+        help="one of this many candidates goes on at each rung (default: %(default)s)",
     )
     parser.add_argument(
         "--out",
@@ -322,8 +325,6 @@ def save_picture(path: Path, comparisons: Sequence[SeedComparison]) -> None:
     """Draw one panel per seed: every candidate, and the fronts with and without stopping."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-
-    from nas import palette
 
     figure = Figure(figsize=(4.5 * len(comparisons), 4.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)

@@ -62,7 +62,7 @@ def test_a_table_that_is_not_whole_is_refused(tmp_path: Path) -> None:
         macro_oracle(tmp_path)
     header = "arch,acc0,acc1,acc2,mean_acc,std,params,flops\n"
     (tmp_path / MACRO_FILE).write_text(header + "00000000,45,45,45,45,0,387882,7713280\n")
-    with pytest.raises(ConfigError, match="6,561 networks, but 6560 miss"):
+    with pytest.raises(ConfigError, match="6,561 networks, but 6560 are missing"):
         macro_oracle(tmp_path)
     (tmp_path / MACRO_FILE).write_text(header + "0000000x,45,45,45,45,0,387882,7713280\n")
     with pytest.raises(ConfigError, match="cannot read"):
