@@ -1,12 +1,12 @@
-"""How well do ten measurements tell a device's latencies?
+"""Measure how well a device's latencies are predicted from ten measurements on it and the tables of other devices.
 
     python -m nas.benchmarks.adapting --published DIR
 
-Each of the 23 devices on which HELP measured 5,000 networks of FBNet's space is held out in turn. A few networks are
-chosen without looking at it, their latencies on it are shown to `nas.latency.modelling.adapt`, and all the others are
-predicted, once from the tables of the other 22 devices and once from the table of one of them. Beside it stand what
-needs no measurement (MACs, the source table as it is) and what no table can exceed by much: a table of the held-out
-device itself, fitted to 4,000 of its networks and judged by the other 1,000.
+HELP measured 5,000 networks of FBNet's space on 23 devices. Each device is held out in turn. A few networks are chosen
+without looking at it, and `nas.latency.modelling.adapt` is given their latencies on it. It predicts all other networks,
+once from the tables of the other 22 devices and once from the table of one of them. For comparison there are predictors
+that need no measurement (MACs, the source table as it is) and an upper bound: a table of the held-out device itself,
+fitted to 4,000 of its networks and judged by the other 1,000.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from nas.networks.operators import Unit, units
 
 Array = NDArray[np.float64]
 
-# What is compared, in the columns' order.
+# The compared methods, in the columns' order.
 METHODS = {
     "adapted": "adapted from the tables of all other devices",
     "strangers": "adapted from the tables of the devices that are other hardware, not the same at another batch size",
@@ -47,12 +47,12 @@ METHODS = {
     "own_table": "a table fitted to 4,000 networks of the device itself",
 }
 _OWN_TABLE_SHARE = 0.8
-# assumption: what HELP's columns of one GPU differ in.
+# assumption: the last part of a column's name, in which HELP's columns of one GPU differ, is the batch size.
 _BATCH_SIZES = ("1", "32", "64")
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class MeasuredNetworks:
     """Networks as counts of their units (networks, units), their MACs, and latencies (devices, networks) in ms."""
 
     devices: tuple[str, ...]
@@ -62,14 +62,14 @@ class Problem:
     latencies_ms: Array
 
     @classmethod
-    def of(cls, devices: Sequence[str], networks: Sequence[Architecture], latencies_ms: Array) -> Problem:
-        """From networks as values."""
-        found = [units(network) for network in networks]
+    def of(cls, devices: Sequence[str], networks: Sequence[Architecture], latencies_ms: Array) -> MeasuredNetworks:
+        """Count the units of networks given as architectures."""
+        units_of_each = [units(network) for network in networks]
         number: dict[Unit, int] = {}
-        for unit in (unit for row in found for unit in row):
+        for unit in (unit for row in units_of_each for unit in row):
             number.setdefault(unit, len(number))
         counts = np.zeros((len(networks), len(number)))
-        for row, network_units in zip(counts, found, strict=True):
+        for row, network_units in zip(counts, units_of_each, strict=True):
             np.add.at(row, [number[unit] for unit in network_units], 1.0)
         macs = counts @ np.array([float(unit.macs) for unit in number])
         return cls(tuple(devices), counts, np.array([amounts([unit]) for unit in number]), macs, latencies_ms)
@@ -84,10 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example:\n  python -m nas.benchmarks.adapting --published ~/published --samples 10",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--published", metavar="DIR", type=Path, required=True, help="folder of the published files")
-    parser.add_argument("--samples", metavar="N", type=int, default=10, help="networks measured (default: 10)")
     parser.add_argument(
-        "--seeds", metavar="N", type=int, default=5, help="choices of samples, each from another half (default: 5)"
+        "--published", metavar="DIR", type=Path, required=True, help="folder that holds the published files"
+    )
+    parser.add_argument(
+        "--samples", metavar="N", type=int, default=10, help="number of networks measured on each device (default: 10)"
+    )
+    parser.add_argument(
+        "--seeds",
+        metavar="N",
+        type=int,
+        default=5,
+        help="number of choices of these networks, each from another half of all (default: 5)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
@@ -96,13 +104,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """Adapting to devices of a problem with `samples` measurements of each; figures are means over `seeds` choices.
+    """Predictions of held-out devices from `samples` measurements on each; figures are means over `seeds` choices.
 
-    Each choice is made among another random half of the networks, so that no figure rests on one lucky choice; all
-    networks that were not sampled are predicted. Raises NasError for a number of samples or seeds that makes no sense.
+    Each choice is made among another random half of the networks, so that no figure rests on one lucky choice. All
+    networks that were not sampled are predicted. Raises NasError for numbers of samples and seeds out of range.
     """
 
-    problem: Problem
+    problem: MeasuredNetworks
     samples: int
     seeds: int
 
@@ -120,11 +128,11 @@ class Trials:
         return np.array([fitted_table(self.problem.counts, latency_ms) for latency_ms in self.problem.latencies_ms])
 
     def others(self, index: int) -> tuple[int, ...]:
-        """All devices but one."""
+        """The numbers of all devices but one."""
         return tuple(other for other in range(len(self.tables)) if other != index)
 
     def strangers(self, index: int) -> tuple[int, ...]:
-        """The others that are different hardware."""
+        """The numbers of the other devices that are different hardware."""
         own = _hardware(self.problem.devices[index])
         return tuple(other for other in self.others(index) if _hardware(self.problem.devices[other]) != own)
 
@@ -132,35 +140,35 @@ class Trials:
     def _chosen(self) -> dict[tuple[int, ...], list[list[int]]]:
         return {}
 
-    def chosen(self, known: tuple[int, ...]) -> list[list[int]]:
-        """The networks to measure, for each seed, where the tables of these devices are known."""
-        if known not in self._chosen:
-            self._chosen[known] = self._choose(known)
-        return self._chosen[known]
+    def chosen(self, sources: tuple[int, ...]) -> list[list[int]]:
+        """For each seed, the networks to measure when the tables of the devices `sources` are given."""
+        if sources not in self._chosen:
+            self._chosen[sources] = self._choose(sources)
+        return self._chosen[sources]
 
-    def _choose(self, known: tuple[int, ...]) -> list[list[int]]:
+    def _choose(self, sources: tuple[int, ...]) -> list[list[int]]:
         counts = self.problem.counts
-        devices = KnownDevices(self.tables[list(known)], self.problem.amounts)
+        devices = KnownDevices(self.tables[list(sources)], self.problem.amounts)
         halves = [
             np.random.default_rng(seed).permutation(len(counts))[: len(counts) // 2] for seed in range(self.seeds)
         ]
         return [half[choose(devices, counts[half], counts, self.samples)].tolist() for half in halves]
 
-    def adapted(self, index: int, known: tuple[int, ...]) -> LatencyAgreement:
-        """How device number `index` is predicted from a few measurements on it and the tables of known devices."""
+    def adapted(self, index: int, sources: tuple[int, ...]) -> LatencyAgreement:
+        """The agreement of predictions for device `index` from a few measurements and the tables of `sources`."""
         counts, latency_ms = self.problem.counts, self.problem.latencies_ms[index]
-        devices = KnownDevices(self.tables[list(known)], self.problem.amounts)
-        found = []
-        for rows in self.chosen(known):
+        devices = KnownDevices(self.tables[list(sources)], self.problem.amounts)
+        agreements = []
+        for rows in self.chosen(sources):
             costs = adapted_costs(devices, counts[rows], latency_ms[rows])
             rest = np.delete(np.arange(len(counts)), rows)
-            found.append(compare(counts[rest] @ costs, latency_ms[rest]))
-        return mean_agreement(found)
+            agreements.append(compare(counts[rest] @ costs, latency_ms[rest]))
+        return mean_agreement(agreements)
 
     def held_out(self, index: int) -> dict[str, LatencyAgreement]:
-        """By METHODS, how predictions agree with what was measured on device number `index`.
+        """For each of METHODS, the agreement of predictions with the measurements on device number `index`.
 
-        For the tables as they are and MACs only ranks mean anything: they are scaled to the mean latency.
+        Tables as they are and MACs are scaled to the mean latency, so that only their rank correlations mean anything.
         """
         problem, latency_ms, others = self.problem, self.problem.latencies_ms[index], self.others(index)
         one = [self.adapted(index, (other,)) for other in others]
@@ -183,19 +191,19 @@ class Trials:
 
 
 def fitted_table(counts: Array, latency_ms: Array) -> Array:
-    """The latencies of units, of at least 0, whose sums have the least squared relative error."""
+    """The latencies of units, at least 0, whose sums have the least squared relative error."""
     return np.asarray(nnls(counts / latency_ms[:, None], np.ones(len(counts)))[0])
 
 
-def mean_agreement(found: Sequence[LatencyAgreement]) -> LatencyAgreement:
-    """Each figure's mean; `networks` is that of the first."""
+def mean_agreement(agreements: Sequence[LatencyAgreement]) -> LatencyAgreement:
+    """The mean of each figure; `networks` is that of the first."""
     names = ("bias", "mape", "worst", "within_5", "within_10", "spearman", "kendall")
-    means = {name: float(np.mean([getattr(one, name) for one in found])) for name in names}
-    return LatencyAgreement(networks=found[0].networks, **means)
+    means = {name: float(np.mean([getattr(one, name) for one in agreements])) for name in names}
+    return LatencyAgreement(networks=agreements[0].networks, **means)
 
 
 def _nearest(sums: Array, latency_ms: Array) -> int:
-    """The table whose sums (samples, tables) are most nearly proportional to the samples."""
+    """The number of the table whose sums (samples, tables) are most nearly proportional to the measured latencies."""
     return int(np.argmin(np.log(sums / latency_ms[:, None]).std(axis=0)))
 
 
@@ -209,9 +217,9 @@ def _scaled(predicted: Array, latency_ms: Array) -> LatencyAgreement:
     return compare(predicted * (latency_ms.mean() / predicted.mean()), latency_ms)
 
 
-def _median(found: Sequence[LatencyAgreement]) -> LatencyAgreement:
-    """The one whose rank correlation lies in the middle (the lower of two)."""
-    return sorted(found, key=lambda a: a.spearman)[(len(found) - 1) // 2]
+def _median(agreements: Sequence[LatencyAgreement]) -> LatencyAgreement:
+    """The agreement with the median rank correlation; the lower of two middle ones."""
+    return sorted(agreements, key=lambda a: a.spearman)[(len(agreements) - 1) // 2]
 
 
 def _own_table(counts: Array, latency_ms: Array) -> LatencyAgreement:
@@ -222,27 +230,27 @@ def _own_table(counts: Array, latency_ms: Array) -> LatencyAgreement:
 
 def _run(arguments: argparse.Namespace) -> int:
     networks, latencies_ms = read_help_fbnet(arguments.published)
-    trials = Trials(Problem.of(DEVICES, networks, latencies_ms), arguments.samples, arguments.seeds)
-    found = {device: trials.held_out(index) for index, device in enumerate(DEVICES)}
+    trials = Trials(MeasuredNetworks.of(DEVICES, networks, latencies_ms), arguments.samples, arguments.seeds)
+    by_device = {device: trials.held_out(index) for index, device in enumerate(DEVICES)}
     if arguments.json:
-        print(json.dumps({d: {m: a.to_json() for m, a in by.items()} for d, by in found.items()}, indent=2))
+        print(json.dumps({d: {m: a.to_json() for m, a in by.items()} for d, by in by_device.items()}, indent=2))
     else:
-        _print(found, arguments.samples, arguments.seeds)
+        _print(by_device, arguments.samples, arguments.seeds)
     return 0
 
 
-def _print(found: dict[str, dict[str, LatencyAgreement]], samples: int, seeds: int) -> None:
+def _print(by_device: dict[str, dict[str, LatencyAgreement]], samples: int, seeds: int) -> None:
     print(
         f"{samples} networks measured on each device, {seeds} choices of them; Spearman on the networks not measured:\n"
     )
-    phones = [by for device, by in found.items() if device in ROUNDED_PHONES]
-    rest = [by for device, by in found.items() if device not in ROUNDED_PHONES]
+    phones = [by for device, by in by_device.items() if device in ROUNDED_PHONES]
+    rest = [by for device, by in by_device.items() if device not in ROUNDED_PHONES]
     groups = {
-        f"mean of all {len(found)}": [*rest, *phones],
+        f"mean of all {len(by_device)}": [*rest, *phones],
         f"mean of {len(rest)} others": rest,
         f"mean of {len(phones)} phones": phones,
     }
-    rows = list(found.items())
+    rows = list(by_device.items())
     rows += [(n, {m: mean_agreement([by[m] for by in group]) for m in METHODS}) for n, group in groups.items() if group]
     columns = ("device", *(method.replace("_", " ") for method in METHODS), "Kendall", "MAPE")
     cells = [

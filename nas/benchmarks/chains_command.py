@@ -1,10 +1,10 @@
-"""Is a network's latency told better by units that are timed in short chains than by units that are timed alone?
+"""Compare latencies predicted from units timed alone with latencies predicted from short chains of units.
 
     python -m nas.benchmarks.chains_command --space mbv3 --resolution 160 --threads 1 --cores 0
 
-In one run, interleaved, this times whole networks, each of their units alone, and every two and every three consecutive
-units as one model. Sums by each way (chains.py) are calibrated on some of the networks, as in a table, and compared on
-the others. Stopped or killed, the same command goes on where it was.
+One run times, interleaved, whole networks, each of their units alone, and every two and every three consecutive units
+as one model. The sums of each kind (chains.py) are calibrated on some of the networks, as in a table, and compared on
+the others. After a stop or a kill the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nas import console
-from nas.benchmarks.chains import ALONE, Border, Comparison, Outcome, compared, prepare_chains
+from nas.benchmarks.chains import ALONE, Border, ChainComparison, WayResult, compared, prepare_chains
 from nas.errors import NasError
 from nas.files import write_files
 from nas.latency.measuring.kit import MOST_PASSES, RunSettings
@@ -37,24 +37,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nas.benchmarks.chains_command",
-        description="Whole networks beside the sums of their units, timed alone and in short chains, in one run.",
+        description="Compare latencies of whole networks with sums over their units, timed alone and in short chains.",
     )
-    parser.add_argument("--space", metavar="NAME", required=True, help="a search space: its name, or its .yaml file")
     parser.add_argument(
-        "--resolution", metavar="N", type=int, nargs="+", default=[], help="only networks for images of these sizes"
+        "--space", metavar="NAME", required=True, help="search space: a name, or the path of a YAML file"
     )
-    parser.add_argument("--threads", metavar="N", type=int, default=1, help="threads of ONNX Runtime (default: 1)")
+    parser.add_argument(
+        "--resolution",
+        metavar="N",
+        type=int,
+        nargs="+",
+        default=[],
+        help="draw only networks for images of these sizes in pixels",
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=int, default=1, help="number of threads of ONNX Runtime (default: 1)"
+    )
     parser.add_argument("--cores", metavar="N", type=int, nargs="+", default=[], help="bind the process to these cores")
     parser.add_argument(
-        "--precision", choices=("float32", "float16", "int8"), default="float32", help="default: %(default)s"
+        "--precision",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="arithmetic (default: %(default)s)",
     )
-    parser.add_argument("--fit", metavar="N", type=int, default=10, help="networks to calibrate by (default: 10)")
-    parser.add_argument("--held-out", metavar="N", type=int, default=25, help="networks to check by (default: 25)")
-    parser.add_argument("--passes", metavar="N", type=int, default=6, help="quiet passes over all models (default: 6)")
-    parser.add_argument("--longest", metavar="N", type=int, default=3, help="units in the longest chains (default: 3)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the networks that are drawn (default: 0)")
     parser.add_argument(
-        "--work", metavar="DIR", type=Path, help="kit, samples, result (default: runs/chain_benchmark/SPACE)"
+        "--fit", metavar="N", type=int, default=10, help="number of networks to calibrate with (default: 10)"
+    )
+    parser.add_argument(
+        "--held-out", metavar="N", type=int, default=25, help="number of networks to compare on (default: 25)"
+    )
+    parser.add_argument(
+        "--passes", metavar="N", type=int, default=6, help="undisturbed passes over all models (default: 6)"
+    )
+    parser.add_argument(
+        "--longest", metavar="N", type=int, default=3, help="number of units in the longest chains (default: 3)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the networks drawn (default: 0)")
+    parser.add_argument(
+        "--work",
+        metavar="DIR",
+        type=Path,
+        help="folder of the kit, samples and result (default: runs/chain_benchmark/SPACE)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -92,26 +115,24 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(result: Comparison) -> None:
+def _print(result: ChainComparison) -> None:
     columns = ("a network is", "models", "sum", "scale", "offset ms", "MAPE", "worst", "Spearman", "noise", "gain")
     rows = [(way, *_cells(outcome)) for way, outcome in result.outcomes.items()]
     console.print_table(columns, rows, numbers=columns[1:])
     held_out = result.outcomes[ALONE].agreement.networks
     print(f"\n{held_out} networks held out, {result.fitted} to calibrate by")
-    print(
-        f"noise: how far apart two halves of the visits are; {result.noise:.2%} for networks as they are measured whole"
-    )
-    print("gain: how much smaller the error is than by units alone, and its standard error over networks\n")
-    print("MAPE, where units and chains are timed otherwise:")
+    print(f"noise: the mean difference between two halves of the visits; {result.noise:.2%} for whole networks")
+    print("gain: the error of units alone minus the error of this way, and its standard error over networks\n")
+    print("MAPE with other ways of timing units and chains:")
     ways = tuple(result.outcomes)
     by_protocol = [(name, *(f"{errors[way]:.2%}" for way in ways)) for name, errors in result.protocols.items()]
     console.print_table(("timed as", *ways), by_protocol, numbers=ways)
-    print("\nWhat a border costs, t(AB) - t(A) - t(B), by its size in pixels:")
+    print("\nCost of a border between units A and B, t(AB) - t(A) - t(B), by its size in pixels:")
     sizes = ("border", "pairs", "mean us", "spread us", "noise us", "mean", "spread", "noise")
     console.print_table(sizes, [(size, *_border(one)) for size, one in result.borders.items()], numbers=sizes[1:])
 
 
-def _cells(one: Outcome) -> tuple[str, ...]:
+def _cells(one: WayResult) -> tuple[str, ...]:
     return (
         str(one.models),
         f"{one.sum_share:.1%}",

@@ -1,10 +1,10 @@
-"""How long does it take to draw and cost many networks of a space?
+"""Measure how long it takes to draw and cost many networks of a space.
 
     python -m nas.benchmarks.costing --space mbv3 --device pixel_lut
 
-Everything that is needed after the space and the table are loaded counts: the first time, that is building the arrays,
-tracing every unit that a network can have, drawing and adding up. The second time only drawing and adding up is left.
-Beside it stands what one network costs that is given as an architecture, once its space's units are known.
+All work after loading the space and the table counts. The first time that is building the arrays, tracing every unit
+that a network can have, drawing and adding up; the second time it is drawing and adding up. The time to estimate one
+network, given as an architecture, is measured as well, once the units of its space are known.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from nas.latency.table import LatencyTable, load_table
 from nas.networks.space.search_space import SearchSpace, load_space
 from nas.networks.space.table import SpaceTable
 
-# Networks of each kind by which one estimate is timed.
+# Number of single estimates that are timed.
 _ESTIMATES = 1000
 
-# Seconds by what they were spent on.
+# Seconds by part of the work.
 Seconds = dict[str, float]
 
 
@@ -32,20 +32,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m nas.benchmarks.costing",
-        description="Draw and cost networks of a space: parameters, MACs, peak memory and latency of each.",
+        description="Time drawing networks of a space and computing their parameters, MACs, peak memory and latency.",
         epilog="example:\n  python -m nas.benchmarks.costing --space mbv3 --device pixel_lut --count 100000",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--space", default="mbv3", help="a search space (default: mbv3)")
-    parser.add_argument("--device", default="pixel_lut", help="a latency table (default: pixel_lut)")
-    parser.add_argument("--count", type=_count, default=100_000, help="networks (default: 100000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument(
+        "--space", default="mbv3", help="search space: a name, or the path of a YAML file (default: mbv3)"
+    )
+    parser.add_argument(
+        "--device", default="pixel_lut", help="latency table: a name, or the path of a YAML file (default: pixel_lut)"
+    )
+    parser.add_argument("--count", type=_count, default=100_000, help="number of networks (default: 100000)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
     arguments = parser.parse_args(argv)
     return console.run(lambda: _run(arguments))
 
 
 def measure(space: SearchSpace, table: LatencyTable, count: int, rng: np.random.Generator) -> tuple[Seconds, Seconds]:
-    """Seconds of the first and the second time that `count` networks are drawn and costed."""
+    """The seconds that drawing and costing `count` networks takes, the first time and the second time."""
     before = time.perf_counter()
     compiled = SpaceTable(space)
     building = time.perf_counter() - before
@@ -54,9 +58,9 @@ def measure(space: SearchSpace, table: LatencyTable, count: int, rng: np.random.
 
 
 def measure_one(space: SearchSpace, table: LatencyTable, rng: np.random.Generator) -> float:
-    """Seconds in which `estimate` answers for one architecture that it has not met: the median of _ESTIMATES."""
-    met, new = ([space.sample(rng) for _ in range(_ESTIMATES)] for _ in range(2))
-    table.estimate_many(met)
+    """Seconds of one `estimate` of an architecture that it has not seen before: the median of _ESTIMATES."""
+    seen, new = ([space.sample(rng) for _ in range(_ESTIMATES)] for _ in range(2))
+    table.estimate_many(seen)
     seconds = []
     for architecture in new:
         before = time.perf_counter()

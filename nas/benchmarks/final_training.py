@@ -1,10 +1,10 @@
-"""How fast does final training train, by each recipe, compared with a plain loop?
+"""Measure the speed of final training with each recipe, beside a plain PyTorch loop.
 
     python -m nas.benchmarks.final_training --recipe plain modern
 
-The network, the images and the plain loop are those of `nas.benchmarks.training`; all loops have a process of their own
-and take turns. Recipes that do more to images than the plain loop does (RandAugment, erasing, an average of the
-weights) are compared with it all the same.
+The network, the images and the plain loop are those of `nas.benchmarks.training`. Each loop has a process of its own,
+and the loops take turns. Some recipes do more work than the plain loop (RandAugment, erasing, averaging weights); they
+are compared with it all the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MIN_ROUNDS = 5
 def measure_recipes(
     recipes: Sequence[str], *, resolution: int, batch_size: int, seconds: float, workers: int = 2
 ) -> dict[str, list[float]]:
-    """Images a second of each recipe and of the plain loop, round by round, at least five after one for warm-up."""
+    """Images per second of each recipe and of the plain loop in each round: at least five, after one for warm-up."""
     shape = (resolution, batch_size, workers)
     loops = {name: partial(_final, find_recipe(name, {})) for name in recipes}
     with ExitStack() as stack:
@@ -63,15 +63,36 @@ def _final(recipe: Recipe, resolution: int, batch_size: int, workers: int) -> Tu
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m nas.benchmarks.final_training", description="Images a second of final training, by recipe."
+        prog="python -m nas.benchmarks.final_training",
+        description="Measure the images per second of final training with each recipe, beside a plain PyTorch loop.",
     )
     parser.add_argument(
-        "--recipe", metavar="NAME", nargs="+", default=["plain", "modern"], help="default: plain modern"
+        "--recipe",
+        metavar="NAME",
+        nargs="+",
+        default=["plain", "modern"],
+        help="recipes to measure (default: plain modern)",
     )
-    parser.add_argument("--resolution", metavar="N", type=int, default=32, help="default: %(default)s")
-    parser.add_argument("--batch-size", metavar="N", type=int, default=64, help="default: %(default)s")
-    parser.add_argument("--seconds", metavar="S", type=float, default=60, help="about how long (default: %(default)s)")
-    parser.add_argument("--workers", metavar="N", type=int, default=2, help="of the plain loop's DataLoader")
+    parser.add_argument(
+        "--resolution", metavar="N", type=int, default=32, help="image side in pixels (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size", metavar="N", type=int, default=64, help="images per batch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds",
+        metavar="S",
+        type=float,
+        default=60,
+        help="approximate duration of the benchmark (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        default=2,
+        help="worker processes of the plain loop's DataLoader (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
     return console.run(lambda: _run(arguments))
@@ -102,7 +123,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _ratio(ours: Sequence[float], plain: Sequence[float]) -> float:
-    """The median over the rounds."""
+    """The median over the rounds of ours / plain."""
     return statistics.median(a / b for a, b in zip(ours, plain, strict=True))
 
 

@@ -1,12 +1,12 @@
-"""Does NetAdapt lose less accuracy than making all layers narrower, at the same latency and for the same training?
+"""Compare the accuracy that NetAdapt loses with that of a width multiplier, at equal latency and equal training.
 
     python -m nas.benchmarks.netadapt --data cifar10 --images 6000 --seeds 3
 
-For each seed MobileNetV3-Large's proxy is trained, and then brought to a share of its latency in two ways: by NetAdapt,
-and by a width multiplier whose network takes as long (or, if none does exactly, a little longer), with the weights of
-the most important channels carried over in the same way. The multiplier's network is trained for as many steps as the
-networks on NetAdapt's path were; so is the network that was not narrowed, which losses are counted from. Accuracy is
-that on test images, on which nothing was chosen. Latency is that of the network for 224 pixels, by the table.
+For each seed the proxy of MobileNetV3-Large is trained, and then brought to a share of its latency in two ways: by
+NetAdapt, and by a width multiplier whose network takes as long (or at most 1 % longer). Both carry over the weights of
+the most important channels. The multiplier's network is trained for as many steps as the networks on NetAdapt's path;
+so is the network that was not narrowed, which losses are counted from. Accuracy is top-1 on test images, which chose
+nothing. Latency is that of the network at 224 pixels, by the table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nas.accuracy.training.sealed_file import read_sealed, write_sealed
 from nas.accuracy.training.settings import TrainingSettings
 from nas.accuracy.training.train import train
 from nas.accuracy.training.tuning import tune
-from nas.deploy.pruning.netadapt import Latency, NetAdaptSettings, Point, netadapt
+from nas.deploy.pruning.netadapt import Latency, NetAdaptSettings, netadapt
 from nas.deploy.pruning.table_latency import TableLatency
 from nas.errors import NasError, RunFailedError
 from nas.latency.table import load_table
@@ -43,11 +43,11 @@ from nas.networks.references import find_network
 from nas.networks.scaling import scale_width
 
 _KIND = "trained start"
-# A width multiplier's network may take so much longer than NetAdapt's and count as taking as long.
+# A width multiplier's network may take longer than NetAdapt's by this share.
 _SAME = 0.01
 _MULTIPLIERS = tuple(np.round(np.arange(0.98, 0.3, -0.005), 3).tolist())
 _DIVISORS = (8, 4, 2, 1)
-# What of a setting the trained start depends on.
+# The fields of a setting that the trained start depends on.
 _DECIDES_START = (
     "network",
     "data",
@@ -61,8 +61,8 @@ _DECIDES_START = (
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What is compared: the data, how long is trained, and the latency to reach as a share of the start's."""
+class BenchmarkSetting:
+    """The conditions of a comparison; `share` is the latency to reach as a share of the start's."""
 
     network: str
     device: str
@@ -80,11 +80,11 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One seed: top-1 on the test images, in percent, and latencies in milliseconds.
+class SeedOutcome:
+    """The result for one seed: top-1 on the test images in percent, and latencies in milliseconds.
 
-    `start` is the network before anything, `start_tuned` after as many steps as the others (`steps`); losses are
-    counted from it.
+    `start` is the trained network, and `start_tuned` the same after as many further steps as the others (`steps`);
+    losses are counted from `start_tuned`.
     """
 
     seed: int
@@ -101,18 +101,18 @@ class Outcome:
 
     @property
     def netadapt_loss(self) -> float:
-        """Points of top-1 that NetAdapt's network lost."""
+        """Percentage points of top-1 that NetAdapt's network lost."""
         return self.start_tuned - self.netadapt
 
     @property
     def uniform_loss(self) -> float:
-        """Points of top-1 that the width multiplier's network lost."""
+        """Percentage points of top-1 that the width multiplier's network lost."""
         return self.start_tuned - self.uniform
 
 
 @dataclass(frozen=True, eq=False)
 class _Bench:
-    setting: Setting
+    setting: BenchmarkSetting
     base: Architecture
     latency_ms: Latency
     dataset: Dataset
@@ -128,7 +128,7 @@ class _Bench:
         return TrainingSettings(epochs=self.setting.epochs, batch_size=self.setting.batch_size, learning_rate=rate)
 
     def tuned_top1(self, architecture: Architecture, weights: Mapping[str, Tensor], steps: int, seed: int) -> float:
-        """Top-1 on the test images after so many steps, batch normalisation measured anew."""
+        """Top-1 on the test images after so many steps, with batch statistics measured anew."""
         network = build_network(self.proxy(architecture))
         network.load_state_dict(dict(weights))
         tune(network, self.dataset, self.training(self.setting.tuning_rate), steps=steps, seed=seed)
@@ -136,8 +136,8 @@ class _Bench:
         return score(network, self.test, self.dataset).top1
 
 
-def compare(setting: Setting, seed: int, work: Path) -> Outcome:
-    """Both ways for one seed; the trained start and the path are kept in `work`, and used again from there."""
+def compare(setting: BenchmarkSetting, seed: int, work: Path) -> SeedOutcome:
+    """Compare both ways for one seed. The trained start and NetAdapt's path are kept in `work` and reused."""
     began = time.monotonic()
     bench = _bench(setting, work)
     weights, start_top1 = _trained_start(bench, seed)
@@ -163,7 +163,7 @@ def compare(setting: Setting, seed: int, work: Path) -> Outcome:
     on_path = (len(path.points) - 1) * setting.netadapt.short_steps
     steps = on_path + setting.tuning_steps
     narrowed = carried_weights(weights, was, bench.proxy(uniform))
-    return Outcome(
+    return SeedOutcome(
         seed=seed,
         start=start_top1,
         start_tuned=bench.tuned_top1(bench.base, weights, steps, seed),
@@ -178,21 +178,21 @@ def compare(setting: Setting, seed: int, work: Path) -> Outcome:
     )
 
 
-def uniform_at(base: Architecture, latency_ms: Latency, wanted_ms: float) -> Architecture:
-    """`base` with all layers narrower by one factor, as fast as `wanted_ms` or at most a hundredth slower.
+def uniform_at(base: Architecture, latency_ms: Latency, target_ms: float) -> Architecture:
+    """`base` with all layers narrowed by one factor, with a latency from `target_ms` to 1 % above it.
 
-    Channels are multiples of 8 where that can be, else of 4, 2 or 1. Raises RunFailedError where nothing is so close.
+    Channels are multiples of 8 where possible, else of 4, 2 or 1. Raises RunFailedError where no factor comes so close.
     """
     for divisor in _DIVISORS:
         networks = {scale_width(base, factor, divisor) for factor in _MULTIPLIERS}
-        fitting = [n for n in networks if wanted_ms <= latency_ms(n) <= (1 + _SAME) * wanted_ms]
+        fitting = [n for n in networks if target_ms <= latency_ms(n) <= (1 + _SAME) * target_ms]
         if fitting:
             return min(fitting, key=latency_ms)
-    raise RunFailedError(f"no width multiplier comes within {_SAME:.0%} of {wanted_ms:.4g} ms")
+    raise RunFailedError(f"no width multiplier comes within {_SAME:.0%} of {target_ms:.4g} ms")
 
 
-def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Mean losses in points of top-1, NetAdapt's as a share of the multiplier's, and the latency that is left."""
+def summary(outcomes: Sequence[SeedOutcome]) -> dict[str, float]:
+    """Mean losses in percentage points of top-1, NetAdapt's as a share of the multiplier's, and the latency left."""
     ours = float(np.mean([outcome.netadapt_loss for outcome in outcomes]))
     theirs = float(np.mean([outcome.uniform_loss for outcome in outcomes]))
     left = float(np.mean([outcome.netadapt_ms / outcome.start_ms for outcome in outcomes]))
@@ -200,7 +200,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
     return {"netadapt_loss": ours, "uniform_loss": theirs, "share": share, "latency_left": left}
 
 
-def _bench(setting: Setting, work: Path) -> _Bench:
+def _bench(setting: BenchmarkSetting, work: Path) -> _Bench:
     base = find_network(setting.network)
     dataset = load_dataset(setting.data, image_size=setting.resolution, max_images=setting.train_images)
     test = load_test_split(setting.data, image_size=setting.resolution).at(setting.resolution)
@@ -209,7 +209,7 @@ def _bench(setting: Setting, work: Path) -> _Bench:
 
 
 def _trained_start(bench: _Bench, seed: int) -> tuple[dict[str, Tensor], float]:
-    """The start's weights and its top-1 on the test images; trained once."""
+    """The start's weights and its top-1 on the test images, trained once and then read from `work`."""
     setting = bench.setting
     place = bench.work / f"start_{seed}.pt"
     identity = json.dumps({name: getattr(setting, name) for name in _DECIDES_START})
@@ -243,31 +243,81 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nas.benchmarks.netadapt",
-        description="NetAdapt against a width multiplier at equal latency, for the same training.",
+        description="Compare NetAdapt with a width multiplier at equal latency and equal training.",
     )
-    parser.add_argument("--data", metavar="SOURCE", required=True, help="digits, folder:PATH, cifar10[:PATH]")
-    parser.add_argument("--images", metavar="N", type=int, help="train on so many (default: all)")
-    parser.add_argument("--seeds", metavar="N", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--network", metavar="NAME", default="mobilenet_v3_large", help="default: %(default)s")
-    parser.add_argument("--device", metavar="NAME", default="pixel_lut", help="default: %(default)s")
-    parser.add_argument("--share", type=float, default=0.75, help="of the latency, to reach (default: %(default)s)")
-    parser.add_argument("--resolution", metavar="N", type=int, default=32, help="of the proxy (default: %(default)s)")
-    parser.add_argument("--max-stride", metavar="N", type=int, default=32, help="of the proxy (default: %(default)s)")
-    parser.add_argument("--epochs", metavar="N", type=int, default=10, help="of the start (default: %(default)s)")
-    parser.add_argument("--steps", metavar="N", type=int, default=10, help="after narrowing (default: %(default)s)")
-    parser.add_argument("--short-steps", metavar="N", type=int, default=3, help="of proposals (default: %(default)s)")
-    parser.add_argument("--step", type=float, default=0.05, help="share that a step saves (default: %(default)s)")
-    parser.add_argument("--shortlist", metavar="N", type=int, default=3, help="proposals trained (default: 3)")
-    parser.add_argument("--batch-size", metavar="N", type=int, default=64, help="default: %(default)s")
-    parser.add_argument("--rate", type=float, default=0.4, help="of the start, for 256 images (default: %(default)s)")
-    parser.add_argument("--tuning-rate", type=float, default=0.05, help="after narrowing (default: %(default)s)")
-    parser.add_argument("--work", metavar="DIR", type=Path, default=Path("runs/netadapt_benchmark"))
+    parser.add_argument(
+        "--data",
+        metavar="SOURCE",
+        required=True,
+        help="images to train on: digits, folder:PATH, cifar10 or cifar10:PATH",
+    )
+    parser.add_argument("--images", metavar="N", type=int, help="number of images to train on (default: all)")
+    parser.add_argument("--seeds", metavar="N", type=int, default=3, help="number of seeds (default: %(default)s)")
+    parser.add_argument(
+        "--network", metavar="NAME", default="mobilenet_v3_large", help="network to narrow (default: %(default)s)"
+    )
+    parser.add_argument("--device", metavar="NAME", default="pixel_lut", help="latency table (default: %(default)s)")
+    parser.add_argument(
+        "--share", type=float, default=0.75, help="share of the start's latency to reach (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--resolution",
+        metavar="N",
+        type=int,
+        default=32,
+        help="image side of the proxy in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-stride",
+        metavar="N",
+        type=int,
+        default=32,
+        help="largest total stride of the proxy (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--epochs", metavar="N", type=int, default=10, help="epochs to train the start for (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps", metavar="N", type=int, default=10, help="training steps after narrowing (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--short-steps", metavar="N", type=int, default=3, help="training steps of each proposal (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--step",
+        type=float,
+        default=0.05,
+        help="share of the start's latency that one step of NetAdapt saves (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shortlist",
+        metavar="N",
+        type=int,
+        default=3,
+        help="number of proposals trained in each step (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size", metavar="N", type=int, default=64, help="images per batch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=0.4, help="learning rate of the start for batches of 256 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tuning-rate", type=float, default=0.05, help="learning rate after narrowing (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--work",
+        metavar="DIR",
+        type=Path,
+        default=Path("runs/netadapt_benchmark"),
+        help="folder of the trained starts and paths (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    setting = Setting(
+    setting = BenchmarkSetting(
         network=arguments.network,
         device=arguments.device,
         data=arguments.data,
@@ -302,21 +352,17 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
+def _row(outcome: SeedOutcome) -> tuple[str, ...]:
     accuracies = (outcome.start, outcome.start_tuned, outcome.netadapt, outcome.uniform)
     latencies = (outcome.start_ms, outcome.netadapt_ms, outcome.uniform_ms)
     return (str(outcome.seed), *(f"{value:.2f}" for value in (*accuracies, *latencies)), str(outcome.steps))
 
 
-def _line(outcome: Outcome) -> str:
+def _line(outcome: SeedOutcome) -> str:
     return (
         f"seed {outcome.seed}: lost {outcome.netadapt_loss:.2f} (NetAdapt) and {outcome.uniform_loss:.2f} points "
         f"(uniform) of {outcome.start_tuned:.2f} %, in {outcome.seconds:.0f} s"
     )
-
-
-def _point(point: Point) -> str:
-    return f"{point.latency_ms:.2f} ms, top-1 {point.top1:.2f} %  {point.change}"
 
 
 def _say(text: str) -> None:

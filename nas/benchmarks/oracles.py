@@ -1,9 +1,9 @@
-"""On which searches, whose answers are known at once, are samplers compared?
+"""Searches with known answers, on which samplers are compared.
 
-One oracle is a published table of trained networks (NAS-Bench-Macro); the others are made up here and say so. Made-up
-accuracies are no prediction of anything: they have what makes a search hard (returns that saturate, blocks that need
-each other, a residual that nothing explains, trainings that collapse, noise), in different proportions, so that a
-sampler that suits one of them alone is found out.
+One oracle is a published table of trained networks (NAS-Bench-Macro). The accuracies of the others are made up, and
+their descriptions say so. Made-up accuracies predict nothing. They have what makes a search hard, in different
+proportions: saturating returns, blocks that need each other, an unexplained residual, trainings that collapse, noise.
+So a sampler that suits only one of them stands out.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from nas.files import read_csv
 from nas.latency.table import load_table
 from nas.networks.space.search_space import load_space
 from nas.networks.space.table import Members, SpaceTable
+from nas.search.pareto import front_of
 from nas.search.sampling.front_sampler.acquisition import covered
 from nas.search.sampling.front_sampler.candidates import bred
-from nas.search.sampling.front_sampler.dominance import front_numbers
 from nas.search.sampling.front_sampler.grid import Floats, Rows
 from nas.search.sampling.front_sampler.problem import Problem
 from nas.search.sampling.space_rows import SpaceRows
@@ -39,10 +39,10 @@ _GENERATIONS, _CHILDREN, _REFINED = 150, 600, 50
 
 @dataclass(frozen=True, eq=False)
 class Oracle:
-    """A search whose answers are known: maximise accuracy (objective 0, in percent), minimise all other objectives.
+    """A search with known answers: maximise accuracy (objective 0, in percent), minimise all other objectives.
 
-    `accuracy` is the true one of rows of choices; what a trial is told differs from it by normal noise of `noise`
-    percent. `words` say what it is.
+    `accuracy` gives the true accuracy of rows of choices. What a trial is told differs from it by normal noise with a
+    standard deviation of `noise` percent. `words` describe the oracle.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Oracle:
 
     @property
     def reference(self) -> Floats:
-        """The reference point."""
+        """The reference point of hypervolume."""
         return np.asarray(self.problem.reference, dtype=np.float64)
 
     def objectives(self, rows: Rows) -> Floats:
@@ -64,7 +64,7 @@ class Oracle:
         return values
 
     def told(self, row: Rows, seed: int) -> list[float]:
-        """What a trial with that seed is told of one row: the same whenever it is asked."""
+        """The objectives that a trial of `row` is told: the same each time for one seed."""
         values = self.objectives(row[None])[0]
         if self.noise:
             drawn = np.random.default_rng([seed, *row.tolist()]).standard_normal()
@@ -77,20 +77,20 @@ class Oracle:
         return covered(front[:, 1:], front[:, 0], reference[1:], float(reference[0]))
 
     def front_of(self, values: Floats) -> Floats:
-        """Those objectives (n, objectives) that no others beat."""
-        return values[front_numbers(_minimised(values))]
+        """Those of the objectives (n, objectives) that no others dominate."""
+        return values[front_of(_minimised(values))]
 
     @property
     def listed(self) -> bool:
-        """Whether all members can be listed."""
+        """Whether the space is small enough to list all members."""
         return self.problem.grid.size <= _LISTED
 
     @cached_property
     def best(self) -> Floats:
-        """The true objectives of the best front: of all members where they can be listed, else of a long search.
+        """The true objectives of the best front: of all members where they are listed, else of a long search.
 
-        The search evolves a front with all true objectives at hand (90,000 members, then neighbours of the last front);
-        it is repeatable, and what it gives is a lower bound.
+        The search knows all true objectives and evolves a front (90,000 members, then neighbours of the last front). It
+        is repeatable; its front is a lower bound.
         """
         grid = self.problem.grid
         if self.listed:
@@ -100,7 +100,7 @@ class Oracle:
         values = self.objectives(rows)
         for generation in range(_GENERATIONS + 3):
             last = generation >= _GENERATIONS
-            front = front_numbers(_minimised(values))
+            front = np.array(front_of(_minimised(values)))
             front = front[np.argsort(values[front, 1], kind="stable")]
             parents = rows[front]
             some = rng.permutation(parents)[:_REFINED]
@@ -132,7 +132,9 @@ def macro_oracle(folder: Path) -> Oracle:
     except (ValueError, IndexError) as error:
         raise ConfigError([f"cannot read {MACRO_FILE}: {error}"]) from error
     if np.isnan(accuracy).any():
-        raise ConfigError([f"{MACRO_FILE} must have all {3**8:,} networks, but {int(np.isnan(accuracy).sum())} miss"])
+        raise ConfigError(
+            [f"{MACRO_FILE} must have all {3**8:,} networks, but {int(np.isnan(accuracy).sum())} are missing"]
+        )
     space = {f"layer{number + 1}": CategoricalDistribution(MACRO_CHOICES) for number in range(8)}
     problem = Problem(space, lambda rows: _with_nan(macs[tuple(rows.T)]), reference=(88.0, 1.01 * float(macs.max())))
     words = "NAS-Bench-Macro: 6,561 networks trained on CIFAR-10; accuracy and MACs"
@@ -140,17 +142,18 @@ def macro_oracle(folder: Path) -> Oracle:
 
 
 def _with_nan(*known: Floats) -> Floats:
-    """Known objectives, with a column for what is learned before them."""
+    """Known objectives after a column of NaN for the learned one."""
     return np.column_stack([np.full(len(known[0]), np.nan), *known])
 
 
 @dataclass(frozen=True)
 class Made:
-    """How accuracies of a space's networks are made up: all figures in percent unless said otherwise.
+    """The parameters of made-up accuracies, in percent unless said otherwise.
 
-    `top` would be reached without limits. Each level of resolution costs `loss` at zero capacity and e times less for
-    every `scale` of capacity more; levels of unequal capacity cost `balance`; `pixels` is lost for halving the image.
-    `residual` is a standard deviation that nothing explains; `collapse` is the share of networks whose training fails.
+    `top` is the accuracy without any loss. Each level of resolution loses `loss · exp(−capacity / scale)`. Levels of
+    unequal capacity lose `balance` times the squared difference of log capacities. Halving the image loses `pixels`.
+    `residual` is the standard deviation of an unexplained part. `collapse` is the share of networks whose training
+    fails, with accuracies near `collapsed`.
     """
 
     top: float = 80.0
@@ -172,32 +175,32 @@ def made_accuracy(rows: SpaceRows, made: Made, seed: int) -> Callable[[Rows], Fl
     signs = rng.integers(1, 2**62, size=(2, table.steps), dtype=np.int64)
     resolutions = np.array(table.resolutions, dtype=np.float64)
 
-    def of_rows(asked: Rows) -> Floats:
-        members = rows.members(asked)
+    def of_rows(batch: Rows) -> Floats:
+        members = rows.members(batch)
         levels = np.stack([members.summed(of_piece) for of_piece in capacity])
-        found = made.top - made.loss * (weights[:, None] * np.exp(-levels / made.scale)).sum(axis=0)
+        healthy = made.top - made.loss * (weights[:, None] * np.exp(-levels / made.scale)).sum(axis=0)
         logs = np.log(levels + 0.1)
-        found -= made.balance * (np.diff(logs, axis=0) ** 2).sum(axis=0)
+        healthy -= made.balance * (np.diff(logs, axis=0) ** 2).sum(axis=0)
         pixels = resolutions[table.resolution_of[members.edges[0]]]
-        found -= made.pixels * np.log2(resolutions.max() / pixels)
+        healthy -= made.pixels * np.log2(resolutions.max() / pixels)
         # Two numbers between 0 and 1 that depend on the whole network and on nothing else.
         uniform = [_hashed(members, sign) for sign in signs]
-        found += made.residual * np.sqrt(-2 * np.log(uniform[0])) * np.cos(2 * np.pi * uniform[1])
+        healthy += made.residual * np.sqrt(-2 * np.log(uniform[0])) * np.cos(2 * np.pi * uniform[1])
         fails = _hashed(members, signs[0] ^ signs[1]) < made.collapse
-        accuracy: Floats = np.where(fails, made.collapsed + 0.1 * found, found)
+        accuracy: Floats = np.where(fails, made.collapsed + 0.1 * healthy, healthy)
         return accuracy
 
     return of_rows
 
 
 def _capacities(table: SpaceTable) -> Floats:
-    """The capacity of each piece, flattened by resolution and piece as costs are, for each level: (levels, ...).
+    """(levels, resolutions · pieces): the capacity of each piece at each level, flattened as costs are.
 
-    A block counts the more, the wider its expansion and the larger its kernel, both with diminishing returns; the
-    head and the stem do not count.
+    The capacity of a block grows with its expansion and its kernel, both with diminishing returns. The head and the
+    stem have none.
     """
     halvings = sorted({piece.halvings for piece in table.pieces if len(piece.blocks) == 1})
-    found = np.zeros((len(halvings), len(table.pieces)))
+    capacities = np.zeros((len(halvings), len(table.pieces)))
     for number, piece in enumerate(table.pieces):
         if len(piece.blocks) != 1 or piece.blocks[0].op in ("linear", "pool"):
             continue
@@ -206,19 +209,19 @@ def _capacities(table: SpaceTable) -> Floats:
         reach = max(block.kernel_size, block.start_kernel_size, 1) / 3
         value = 0.5 * ratio**0.4 * reach**0.25 * (1.1 if block.se_channels else 1.0)
         value *= (1.05 if block.activation == "hswish" else 1.0) * (1.15 if "shuffle" in block.op else 1.0)
-        found[halvings.index(piece.halvings), number] = value * (block.out_channels / 8) ** 0.15
-    used = found.any(axis=1)
-    return np.tile(found[used], (1, len(table.resolutions)))
+        capacities[halvings.index(piece.halvings), number] = value * (block.out_channels / 8) ** 0.15
+    used = capacities.any(axis=1)
+    return np.tile(capacities[used], (1, len(table.resolutions)))
 
 
 def _hashed(members: Members, factors: Any) -> Floats:
-    """A number above 0 and up to 1 for each network (splitmix64's finaliser of a sum over its walk)."""
+    """A pseudo-random number in (0, 1] for each network: splitmix64's finaliser of a sum over its walk."""
     with np.errstate(over="ignore"):
         mixed = (members.edges.T.astype(np.uint64) + np.uint64(1)) @ factors.astype(np.uint64)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    found: Floats = (((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) + 1) / 2.0**53
-    return found
+    uniform: Floats = (((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) + 1) / 2.0**53
+    return uniform
 
 
 def space_oracle(
@@ -231,12 +234,12 @@ def space_oracle(
     seed: int,
     noise: float = 0.0,
 ) -> Oracle:
-    """Made-up accuracies of a space of this project, with true costs. `worst` is the reference's accuracy."""
+    """An oracle of made-up accuracies and true costs on one of our spaces; `worst` is the reference's accuracy."""
     rows = SpaceRows(SpaceTable(load_space(space)))
     functions = [of_table(rows.table) for of_table in costs.values()]
 
-    def known(asked: Rows) -> Floats:
-        members = rows.members(asked)
+    def known(batch: Rows) -> Floats:
+        members = rows.members(batch)
         return _with_nan(*(function(members) for function in functions))
 
     sample = rows.table.sample(2000, np.random.default_rng(seed))
@@ -249,10 +252,10 @@ def space_oracle(
 
 
 def cell_oracle() -> Oracle:
-    """Made-up accuracies of cells: 6 edges between 4 nodes, 5 operations each, 15,625 members, all listed.
+    """An oracle of made-up accuracies of 15,625 cells: 6 edges between 4 nodes, with 5 operations each.
 
-    The shape is NAS-Bench-201's (Dong and Yang, arXiv:2001.00326), the figures are not. A cell whose output no path
-    reaches learns nothing, one without a convolution little: a tenth of all members are worse than 80 %.
+    The shape is that of NAS-Bench-201 (Dong and Yang, arXiv:2001.00326); the figures are not. A cell whose output no
+    path reaches learns nothing, and one without a convolution learns little: a tenth of all members are below 80 %.
     """
     operations = ("none", "skip", "pool", "conv1", "conv3")
     edges = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -267,9 +270,9 @@ def cell_oracle() -> Oracle:
             flow = np.where(open_[:, number], reached[:, begin] * (0.35 + strength[rows[:, number]]), 0.0)
             reached[:, end] = np.sqrt(reached[:, end] ** 2 + flow**2)
         conv = (rows >= 3).sum(axis=1)
-        found = 94 - 24 * np.exp(-1.6 * reached[:, 3]) - 22 * np.exp(-1.8 * conv)
+        healthy = 94 - 24 * np.exp(-1.6 * reached[:, 3]) - 22 * np.exp(-1.8 * conv)
         residual = unexplained[np.ravel_multi_index(tuple(rows.T), (5,) * 6)]
-        return np.where(reached[:, 3] > 0, found + residual, 10.0)
+        return np.where(reached[:, 3] > 0, healthy + residual, 10.0)
 
     def known(rows: Rows) -> Floats:
         return _with_nan(8.0 + cost[rows].sum(axis=1))
@@ -300,7 +303,7 @@ def _shuffle_noisy() -> Oracle:
 
 
 def latency_of(device: str) -> Callable[[SpaceTable], Callable[[Members], Floats]]:
-    """Of a space's table, the latency of members by the table called `device`, whose units are looked up once."""
+    """A function of a space's table that gives members' latencies by the table `device`; units are looked up once."""
 
     def of_table(table: SpaceTable) -> Callable[[Members], Floats]:
         latencies = load_table(device)
@@ -319,7 +322,7 @@ def _macs(_: SpaceTable) -> Callable[[Members], Floats]:
     return lambda members: members.macs.astype(np.float64)
 
 
-# What needs no file that is not in the repository.
+# Oracles that need no file beyond the repository.
 MADE_UP: Mapping[str, Callable[[], Oracle]] = {
     "cells": cell_oracle,
     "mbv3_pixel": _mbv3_pixel,
@@ -331,7 +334,7 @@ PUBLISHED = "nas_bench_macro"
 
 
 def load_oracle(name: str, published: Path | None) -> Oracle:
-    """The oracle of that name. Raises NasError for one that is not known, or whose file is not there."""
+    """The oracle called `name`. Raises NasError for an unknown one, and for one whose file is missing."""
     if name in MADE_UP:
         return MADE_UP[name]()
     if name != PUBLISHED:

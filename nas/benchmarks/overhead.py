@@ -1,7 +1,9 @@
-"""python -m nas.benchmarks.overhead: what does a trial cost besides training and evaluation?
+"""Measure what a trial costs besides training and evaluation.
 
-Runs a whole search whose scores are made up and known at once (nas/benchmarks/oracles.py), and times what is left:
-suggesting, costing, storing and logging. With --keep the run stays and its report is written.
+    python -m nas.benchmarks.overhead --trials 300
+
+Runs a whole search with made-up scores that take no time (nas/benchmarks/oracles.py), and times the rest: suggesting,
+costing, storing and logging. With --keep the run stays and its report is written.
 """
 
 from __future__ import annotations
@@ -41,9 +43,9 @@ from nas.search.sampling.space_rows import rows_of
 
 
 class MadeUpEvaluator(Untrained):
-    """Scores members of a space by made-up accuracies, at once; keeps the seconds between two calls.
+    """Scores members of a space by made-up accuracies, without training; records the seconds between two calls.
 
-    `weighs` says whether zeros are given as weights, as many as the network has.
+    With `weighs`, scores come with weights: zeros, as many as the network has parameters.
     """
 
     rung = SHORT
@@ -57,7 +59,7 @@ class MadeUpEvaluator(Untrained):
         self.outside: list[float] = []
 
     def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
-        """A made-up score."""
+        """The made-up score of a network."""
         if self._ended_at is not None:
             self.outside.append(time.perf_counter() - self._ended_at)
         top1 = float(self._accuracy(self._row(architecture))[0])
@@ -72,7 +74,7 @@ class MadeUpEvaluator(Untrained):
 
 @dataclass(frozen=True)
 class Overhead:
-    """Seconds from each evaluation to the next, of the whole search, and of writing its report where it was kept."""
+    """Seconds from each evaluation to the next, of the whole search, and of writing its report if the run is kept."""
 
     between: Sequence[float]
     search_seconds: float
@@ -80,7 +82,7 @@ class Overhead:
 
 
 def measure_overhead(trials: int, sampler: str, latency_max: float | None = None, keep: Path | None = None) -> Overhead:
-    """What a search of `trials` trials (at least 2) costs beside its scores. It is left in the new folder `keep`."""
+    """Time a search of `trials` trials (at least 2) apart from its scores. The run stays in the new folder `keep`."""
     overrides = {"trials": trials, "sampler": sampler, "references": [], "limits.latency_ms": latency_max}
     experiment = resolve_experiment(None, overrides)
     if trials < 2:
@@ -96,46 +98,46 @@ def measure_overhead(trials: int, sampler: str, latency_max: float | None = None
 
 
 def _measured(prepared: Prepared, folder: Path, *, report: bool) -> Overhead:
-    # Zeros are no weights to keep.
+    # Weights of zeros would be useless in a run that is kept.
     evaluator, run = MadeUpEvaluator(prepared.space, weighs=not report), RunDirectory(folder)
     setting = replace(prepared.setting, dataset="made up", trained="nothing: it is made up, to time everything else")
     prepared = replace(prepared, evaluator=evaluator, setting=setting)
     with SearchProgress(prepared.experiment.trials, quiet=not report) as progress, claimed(run):
         started = time.perf_counter()
         outcome = search(prepared, run, Listeners(progress, TrialsFile(run.path, prepared.setting)))
-        found = Overhead(evaluator.outside, time.perf_counter() - started)
+        overhead = Overhead(evaluator.outside, time.perf_counter() - started)
         if not report:
-            return found
+            return overhead
         started = time.perf_counter()
         write_report(outcome.result, run.path)
-        return replace(found, report_seconds=time.perf_counter() - started)
+        return replace(overhead, report_seconds=time.perf_counter() - started)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m nas.benchmarks.overhead", description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=300)
-    parser.add_argument("--sampler", default="front")
-    parser.add_argument("--latency-max", type=float, metavar="MS")
+    parser.add_argument("--trials", metavar="N", type=int, default=300, help="number of trials (default: %(default)s)")
+    parser.add_argument("--sampler", metavar="NAME", default="front", help="sampler to time (default: %(default)s)")
+    parser.add_argument("--latency-max", type=float, metavar="MS", help="latency limit of the search (default: none)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the run in this new folder, with its report")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
     return console.run(lambda: _report(arguments))
 
 
 def _report(arguments: argparse.Namespace) -> int:
     trials, sampler = arguments.trials, arguments.sampler
-    found = measure_overhead(trials, sampler, arguments.latency_max, arguments.keep)
-    last = sorted(found.between[-50:])
+    overhead = measure_overhead(trials, sampler, arguments.latency_max, arguments.keep)
+    last = sorted(overhead.between[-50:])
     figures = {
         "trials": trials,
         "sampler": sampler,
-        "median_ms": 1000 * statistics.median(found.between),
+        "median_ms": 1000 * statistics.median(overhead.between),
         "last_50_median_ms": 1000 * statistics.median(last),
         "last_50_least_ms": 1000 * last[0],
         "last_50_most_ms": 1000 * last[-1],
-        "search_s": found.search_seconds,
-        "report_s": found.report_seconds,
+        "search_s": overhead.search_seconds,
+        "report_s": overhead.report_seconds,
     }
     if arguments.json:
         print(json.dumps(figures))
@@ -143,10 +145,10 @@ def _report(arguments: argparse.Namespace) -> int:
     print(
         f"{sampler}, {trials} trials: {figures['median_ms']:.0f} ms a trial (median); the last 50: "
         f"{figures['last_50_median_ms']:.0f} ms ({figures['last_50_least_ms']:.0f} to "
-        f"{figures['last_50_most_ms']:.0f}); {found.search_seconds:.0f} s in all"
+        f"{figures['last_50_most_ms']:.0f}); {overhead.search_seconds:.0f} s in all"
     )
-    if found.report_seconds is not None:
-        print(f"report: {shown(arguments.keep / 'report.html')}, written in {found.report_seconds:.1f} s")
+    if overhead.report_seconds is not None:
+        print(f"report: {shown(arguments.keep / 'report.html')}, written in {overhead.report_seconds:.1f} s")
     return 0
 
 

@@ -1,14 +1,14 @@
-"""Does the latency of a pruned network, measured as a whole, fall as far as the table says that it was pruned by?
+"""Compare the latency of pruned networks by the table that pruned them with their latency measured as a whole.
 
     python -m nas.latency measure --space mbv3 --resolution 224 --device my_board --cores 0
     python -m nas.benchmarks.pruning --device my_board --network mobilenet_v3_large
 
-The network is pruned to several shares of its latency as `python -m nas.deploy prune` does it, by a table that was
-measured on this machine; rows of widths that it has not are modelled by those that it has. Then, in one run under the
-table's conditions, the network, the pruned ones and all their units are timed, interleaved, beside networks of the
-table's space that the calibration of the sum is fitted to. So three latencies of a pruned network can be compared: by
-the table that it was pruned by (rows partly modelled), by a table whose rows are all measured, and as a whole.
-Stopped or killed, the same command goes on where it was.
+The network is pruned to several shares of its latency, as `python -m nas.deploy prune` does it, by a table that was
+measured on this machine. Rows of widths that the table lacks are modelled from those that it has. One run under the
+table's conditions then times, interleaved, the network, the pruned networks and all their units, and networks of the
+table's space, to which the calibration of sums is fitted. So three latencies of a pruned network can be compared: by
+the table that pruned it (some rows modelled), by a table with all rows measured, and measured as a whole. After a stop
+or a kill the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ from nas.networks.operators import units
 from nas.networks.space.search_space import load_space
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5)
-# Networks of the space that the calibration is fitted to, and others to check it by.
+# Numbers of the space's networks that the calibration is fitted to, and of others that it is checked on.
 _FIT, _HELD_OUT = 20, 10
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What of a network's latency is left after pruning: milliseconds by three ways, and shares of the original's.
+    """The latency left after pruning: milliseconds of three kinds, and their shares of the original network's.
 
-    `wanted` is the share that was asked for, `modelled_ms` the latency by the table that was pruned by, `of_model` the
-    part of that table's sum that its cost model made, `table_ms` the latency by measured rows, `measured_ms` that of
-    the whole network. `halves` are the measured shares in every other visit: their distance is noise. `in_range` says
-    whether the network is as large as those that sums were calibrated by.
+    `wanted` is the target share. `modelled_ms` is the latency by the table that pruned the network, and `of_model` the
+    part of it that the table's cost model made. `table_ms` is the latency by measured rows, and `measured_ms` that of
+    the whole network. `halves` are the measured shares from every other visit; their difference is noise. `in_range`
+    says whether the latency is within that of the networks that sums were calibrated on.
     """
 
     wanted: float
@@ -75,17 +75,17 @@ class Pruned:
 
     @property
     def model_error(self) -> float:
-        """How much less (below 0) the table that was pruned by leaves than is measured, of what is measured."""
+        """Relative error of the share left by the table that pruned: below 0, it leaves less than is measured."""
         return self.modelled_share / self.measured_share - 1
 
     @property
     def table_error(self) -> float:
-        """The same of a table whose rows are all measured."""
+        """Relative error of the share left by a table whose rows are all measured."""
         return self.table_share / self.measured_share - 1
 
     @property
     def noise(self) -> float:
-        """How far apart the share measured in one half of the visits is from that in the other."""
+        """Relative difference of the shares measured in the two halves of the visits."""
         return self.halves[0] / self.halves[1] - 1
 
     def to_json(self) -> dict[str, Any]:
@@ -95,10 +95,10 @@ class Pruned:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A network's latencies in milliseconds before pruning, by the same three ways, and what was left of them.
+class PruningComparison:
+    """A network's latencies in milliseconds before pruning, of the same three kinds, and the pruned networks'.
 
-    `range_ms` are the least and the most that a network took by which sums were calibrated.
+    `range_ms` are the least and the greatest latency of the networks that sums were calibrated on.
     """
 
     network: str
@@ -123,7 +123,7 @@ def prune_to_shares(
 
 
 def plan_comparison(table: LatencyTable, networks: Mapping[str, Architecture], space: str | None = None) -> Plan:
-    """`networks` and networks of a space (by default the table's), with all of their units and no others."""
+    """A plan of `networks`, networks drawn from a space (by default the table's), and exactly their units."""
     measurement = _measurement(table)
     drawn = plan_measurement(
         load_space(space or measurement["space"]),
@@ -144,17 +144,17 @@ def compared(
     pruned: Mapping[float, Architecture],
     plan: Plan,
     results: Results,
-) -> Comparison:
-    """What `results`, measured by `plan_comparison`, say of networks that were pruned by `table`.
+) -> PruningComparison:
+    """Compare the latencies of networks that were pruned by `table`, from the results of a `plan_comparison`.
 
     The plan's last networks are the original and the pruned ones, in this order. Raises NasError where one of them was
     not measured.
     """
     base, *others = plan.networks[-len(pruned) - 1 :]
     timings = (results.timings, *results.halves)
-    lost = [network.name for network in (base, *others) if any(network.name not in part for part in timings)]
-    if lost:
-        raise NasError(f"these networks could not be measured: {', '.join(lost)}")
+    unmeasured = [network.name for network in (base, *others) if any(network.name not in part for part in timings)]
+    if unmeasured:
+        raise NasError(f"these networks could not be measured: {', '.join(unmeasured)}")
     by_model, by_rows = TableLatency(table), build_table("here", plan, results, {})
 
     def three(network: Network) -> tuple[float, float, float]:
@@ -188,7 +188,7 @@ def compared(
                 in_range=least <= after[2] <= most,
             )
         )
-    return Comparison(name, weights, *before, (least, most), tuple(rows))
+    return PruningComparison(name, weights, *before, (least, most), tuple(rows))
 
 
 def _part_modelled(table: LatencyTable, architecture: Architecture) -> float:
@@ -206,11 +206,11 @@ def _measurement(table: LatencyTable) -> dict[str, Any]:
     return measurement
 
 
-def _weights(found: FoundNetwork, seed: int) -> tuple[Mapping[str, Tensor], str]:
-    """The weights that decide which channels go, and what they are in words."""
-    if found.weights is not None and found.fully_trained:
-        return found.weights, f"trained on {found.trained_on}"
-    return build_network(found.architecture, seed=seed).state_dict(), f"random, seed {seed}"
+def _weights(network: FoundNetwork, seed: int) -> tuple[Mapping[str, Tensor], str]:
+    """The weights that decide which channels are pruned, and a description of them."""
+    if network.weights is not None and network.fully_trained:
+        return network.weights, f"trained on {network.trained_on}"
+    return build_network(network.architecture, seed=seed).state_dict(), f"random, seed {seed}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -222,24 +222,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nas.benchmarks.pruning",
-        description="How far the latency of pruned networks falls by a table of this machine, and as it is measured.",
+        description="Compare the latency of pruned networks by a table of this machine with their measured latency.",
     )
-    parser.add_argument("--device", metavar="NAME", required=True, help="a table that was measured on this machine")
+    parser.add_argument(
+        "--device", metavar="NAME", required=True, help="latency table that was measured on this machine"
+    )
     parser.add_argument("--network", metavar="NETWORK", default="mobilenet_v3_large", help=NETWORK_HELP)
     parser.add_argument("--pick", metavar="WHICH", help=PICK_HELP)
     parser.add_argument(
-        "--shares", metavar="SHARE", type=float, nargs="+", default=list(SHARES), help="of the table's latency"
+        "--shares",
+        metavar="SHARE",
+        type=float,
+        nargs="+",
+        default=list(SHARES),
+        help="shares of the network's latency by the table to prune to (default: 0.9 to 0.5)",
     )
     parser.add_argument(
-        "--space", metavar="NAME", help="whose networks the calibration is fitted to (default: the table's)"
+        "--space",
+        metavar="NAME",
+        help="search space of the networks that the calibration is fitted to (default: the table's)",
     )
-    parser.add_argument("--passes", metavar="N", type=int, help="quiet passes over all models (default: the table's)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of random weights (default: %(default)s)")
+    parser.add_argument(
+        "--passes", metavar="N", type=int, help="undisturbed passes over all models (default: the table's)"
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="seed of random weights (default: %(default)s)"
+    )
     parser.add_argument(
         "--work",
         metavar="DIR",
         type=Path,
-        help="architectures, samples, result (default: runs/prune_benchmark/NETWORK)",
+        help="folder of the architectures, samples and result (default: runs/prune_benchmark/NETWORK)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -250,17 +263,17 @@ def _run(arguments: argparse.Namespace) -> int:
         raise NasError(f"--shares must be between 0 and 1, but got {', '.join(f'{s:g}' for s in arguments.shares)}")
     table = load_table(arguments.device)
     settings = _settings(table, arguments.passes)
-    found = find_network(arguments.network, pick=arguments.pick)
-    work: Path = arguments.work or Path("runs") / "prune_benchmark" / found.name
-    weights, words = _weights(found, arguments.seed)
+    network = find_network(arguments.network, pick=arguments.pick)
+    work: Path = arguments.work or Path("runs") / "prune_benchmark" / network.name
+    weights, words = _weights(network, arguments.seed)
     model = measured_model_of(table)
     shares = sorted(set(arguments.shares), reverse=True)
-    pruned = prune_to_shares(found.architecture, weights, TableLatency(table), shares)
-    named = {f"{found.name}_{100 * share:g}": architecture for share, architecture in pruned.items()}
-    plan = plan_comparison(table, {found.name: found.architecture, **named}, arguments.space)
+    pruned = prune_to_shares(network.architecture, weights, TableLatency(table), shares)
+    named = {f"{network.name}_{100 * share:g}": architecture for share, architecture in pruned.items()}
+    plan = plan_comparison(table, {network.name: network.architecture, **named}, arguments.space)
     identity = prepare(plan, settings, work, _exporting)
     ThisMachine().run(work / KIT, identity, work / RESULTS)
-    result = compared(found.name, words, table, pruned, plan, read_results(work / RESULTS, identity))
+    result = compared(network.name, words, table, pruned, plan, read_results(work / RESULTS, identity))
     checked = cross_validate({key: row.latency_ms for key, row in table.rows.items() if row.source == "measured"})
     data = {
         "device": table.name,
@@ -273,8 +286,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps(data, indent=2))
         return 0
     _print(result)
-    print(f"modelled rows are {checked.mape:.1%} off measured ones in the mean (cross-validated; channels in blocks of")
-    print(f"{model.block})")
+    print(f"mean error of modelled rows: {checked.mape:.1%} (cross-validated; channels in blocks of {model.block})")
     print(f"wrote {work / 'result.json'}, and the pruned architectures beside it")
     return 0
 
@@ -285,7 +297,7 @@ def _settings(table: LatencyTable, passes: int | None) -> RunSettings:
     return settings if passes is None else replace(settings, passes=passes, most_passes=MOST_PASSES * passes)
 
 
-def _print(result: Comparison) -> None:
+def _print(result: PruningComparison) -> None:
     columns = ("asked", "MACs", "of model", "by table ms", "left", "measured rows ms", "left ", "whole ms", " left ")
     errors = ("table / whole", "rows / whole", "noise", "in range")
     latencies = (result.modelled_ms, result.table_ms, result.measured_ms)
@@ -295,12 +307,13 @@ def _print(result: Comparison) -> None:
     )
     model = fmean([abs(one.model_error) for one in result.pruned])
     rows = fmean([abs(one.table_error) for one in result.pruned])
+    print(f"\n{result.network}, weights: {result.weights}.")
     print(
-        f"\n{result.network}, weights: {result.weights}. Beside the share of the latency that is left as a whole, the"
+        f"Mean error of the share of latency left, against whole networks: {model:.1%} by the table that pruned, "
+        f"{rows:.1%} by measured rows."
     )
-    print(f"table that was pruned by is {model:.1%} off in the mean, and one whose rows are all measured {rows:.1%}")
     least, most = result.range_ms
-    print(f"in range: from {least:.3g} to {most:.3g} ms, as the networks that sums are calibrated by")
+    print(f"in range: from {least:.3g} to {most:.3g} ms, the latencies of the networks that sums are calibrated on")
 
 
 def _row(one: Pruned) -> tuple[str, ...]:

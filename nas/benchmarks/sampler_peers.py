@@ -1,7 +1,7 @@
-"""How do samplers of other libraries search an oracle?
+"""Samplers of other libraries, wrapped for comparison on an oracle.
 
-None of these libraries is a dependency: they are imported where they are used, and they know no more than what trials
-were told (and, as qLogEHVI needs one, the reference point).
+None of these libraries is a dependency, so they are imported where they are used. The samplers know only what trials
+were told; qLogEHVI also needs the reference point.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.benchmarks.oracles import Oracle
 from nas.errors import NasError
+from nas.search.pareto import front_of
 from nas.search.sampling.front_sampler.candidates import bred
-from nas.search.sampling.front_sampler.dominance import front_numbers
 from nas.search.sampling.front_sampler.grid import Floats, Rows
 from nas.search.sampling.front_sampler.problem import keys_of
 
@@ -27,7 +27,7 @@ _LISTED = 10_000
 
 
 class _PeerSampler(BaseSampler, abc.ABC):
-    """A sampler that proposes rows. It lives as long as its study, which runs one trial at a time."""
+    """A sampler that proposes rows, for one study that runs one trial at a time."""
 
     def __init__(self, oracle: Oracle, seed: int) -> None:
         self.oracle = oracle
@@ -39,7 +39,7 @@ class _PeerSampler(BaseSampler, abc.ABC):
 
     @abc.abstractmethod
     def propose(self) -> Sequence[int]:
-        """The next row."""
+        """The row to evaluate next."""
 
     def infer_relative_search_space(
         self,
@@ -55,7 +55,7 @@ class _PeerSampler(BaseSampler, abc.ABC):
         trial: FrozenTrial,  # noqa: ARG002
         search_space: Mapping[str, BaseDistribution],  # noqa: ARG002
     ) -> dict[str, Any]:
-        """The next member."""
+        """The parameters of the next row."""
         return self.grid.params([int(number) for number in self.propose()])
 
     def sample_independent(
@@ -65,7 +65,7 @@ class _PeerSampler(BaseSampler, abc.ABC):
         param_name: str,
         param_distribution: BaseDistribution,  # noqa: ARG002
     ) -> Any:
-        """Never asked for: every parameter is in the space."""
+        """Raises NasError: every parameter is in the space."""
         raise NasError(f"{param_name} is no parameter of {self.oracle.name}")
 
     def after_trial(
@@ -75,7 +75,7 @@ class _PeerSampler(BaseSampler, abc.ABC):
         state: TrialState,  # noqa: ARG002
         values: Sequence[float] | None,
     ) -> None:
-        """Keep what was told, minimised."""
+        """Record the trial's row and its objectives, minimised."""
         assert values is not None
         self.rows = np.concatenate([self.rows, [self.grid.row(trial.params)]])
         self.losses = np.concatenate([self.losses, [[-values[0], *values[1:]]]])
@@ -84,14 +84,15 @@ class _PeerSampler(BaseSampler, abc.ABC):
 class BotorchSampler(_PeerSampler):
     """BoTorch's qLogEHVI (Ament et al., 2023, arXiv:2310.20708) on independent Gaussian processes of all objectives.
 
-    Ten random members first. The acquisition is maximised over all members of a space of at most 10,000, else over
-    random members and children of the front, then by going from the best to its neighbours.
+    The first ten members are random. Then the acquisition is maximised over all members of a space of at most 10,000.
+    In a larger space it is maximised over random members and children of the front, and then over the best one's
+    neighbours, step by step.
     """
 
     _START, _CANDIDATES, _CLIMBS = 10, 2000, 5
 
     def propose(self) -> Sequence[int]:
-        """The best candidate, or a random member at first."""
+        """The best candidate; a random member for the first ten trials."""
         if len(self.rows) < self._START:
             return list(self.grid.random(1, self.rng)[0])
         acquisition, encode = self._acquisition()
@@ -109,7 +110,7 @@ class BotorchSampler(_PeerSampler):
     def _pool(self) -> Rows:
         if self.grid.size <= _LISTED:
             return self.grid.all_rows()
-        front = self.rows[front_numbers(self.losses)]
+        front = self.rows[front_of(self.losses)]
         children = bred(self.oracle.problem, front, self._CANDIDATES // 2, self.rng)
         return np.concatenate([self.grid.random(self._CANDIDATES // 2, self.rng), children])
 
@@ -189,7 +190,7 @@ class PymooSampler(_PeerSampler):
         self._begun = 0
 
     def propose(self) -> Sequence[int]:
-        """The next of the generation; a new generation once all of one were told."""
+        """The next member of the generation; a new generation once all members of one were told."""
         from pymoo.core.evaluator import Evaluator  # type: ignore
         from pymoo.problems.static import StaticProblem  # type: ignore
 

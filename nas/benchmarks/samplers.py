@@ -1,7 +1,9 @@
-"""python -m nas.benchmarks.samplers: how fast does each sampler find the front?
+"""Compare how fast samplers find the front, and how long a suggestion of each takes.
 
-Every sampler searches every oracle (oracles.py), once for each seed. What is compared is the hypervolume of
-all that was evaluated, at its true objectives, as a share of the best front's; and how long a suggestion takes.
+    python -m nas.benchmarks.samplers --published DIR --out runs/benchmark
+
+Every sampler searches every oracle (oracles.py) once for each seed. Samplers are compared by the hypervolume of the
+evaluated members, at their true objectives, as a share of the best front's.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISample
 
 from nas import console
 from nas.benchmarks.oracles import MADE_UP, PUBLISHED, Oracle, load_oracle
+from nas.benchmarks.sampler_peers import BotorchSampler, PymooSampler
 from nas.errors import NasError, unknown_name
 from nas.files import check_writable, shown, write_files
 from nas.search.sampling.front_sampler.proposal import SpaceExhaustedError
@@ -37,27 +40,14 @@ examples:
   python -m nas.benchmarks.samplers --published DIR --out runs/benchmark
 
 DIR holds nas_bench_macro_cifar10.csv (columns arch, acc0, acc1, acc2, mean_acc, std, params, flops), made from
-github.com/xiusu/NAS-Bench-Macro; without it that oracle is left out. The samplers botorch and pymoo are run where those
-packages are installed; front is told the reference point, as botorch is, and front_auto is not.
+github.com/xiusu/NAS-Bench-Macro; without it that oracle is left out. The samplers botorch and pymoo need the packages
+of those names. front is given the reference point, as botorch is; front_auto is not.
 """
 CHECKPOINTS = (50, 100, 200, 300)
 _POPULATION = 20
 
-# From an oracle and a seed.
+# Builds a sampler for an oracle, from a seed.
 MakeSampler = Callable[[Oracle, int], BaseSampler]
-
-
-def _botorch(oracle: Oracle, seed: int) -> BaseSampler:
-    from nas.benchmarks.sampler_peers import BotorchSampler
-
-    return BotorchSampler(oracle, seed)
-
-
-def _pymoo(oracle: Oracle, seed: int) -> BaseSampler:
-    from nas.benchmarks.sampler_peers import PymooSampler
-
-    return PymooSampler(oracle, seed)
-
 
 SAMPLERS: Mapping[str, MakeSampler] = {
     "random": lambda _, seed: RandomSampler(seed=seed),
@@ -67,25 +57,25 @@ SAMPLERS: Mapping[str, MakeSampler] = {
     "gp": lambda _, seed: GPSampler(seed=seed, deterministic_objective=True),
     "front": lambda oracle, seed: FrontSampler(oracle.problem, seed=seed),
     "front_auto": lambda oracle, seed: FrontSampler(replace(oracle.problem, reference=None), seed=seed),
-    "botorch": _botorch,
-    "pymoo": _pymoo,
+    "botorch": BotorchSampler,
+    "pymoo": PymooSampler,
 }
-# What is not a dependency of this project.
+# Samplers of packages that are not dependencies of this project.
 PEERS = ("botorch", "pymoo")
-# What is run when nothing is named: gp takes seconds a suggestion.
+# The samplers that run when none is named; gp is not among them, because it takes seconds per suggestion.
 USUAL = ("random", "nsga2", "nsga3", "tpe", "front", "front_auto", "pymoo")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One search: after each evaluation the share of the best hypervolume, and each suggestion's seconds."""
+    """One search: the share of the best hypervolume after each evaluation, and the seconds of each suggestion."""
 
     shares: tuple[float, ...]
     suggest_seconds: tuple[float, ...]
 
 
 def run_search(oracle: Oracle, make_sampler: MakeSampler, seed: int, evaluations: int) -> Run:
-    """Search an oracle once. Where its space is exhausted before, the last share stands for the rest."""
+    """Search an oracle once. When its space is exhausted earlier, the last share is repeated."""
     shares: list[float] = []
     seconds: list[float] = []
     best = oracle.hypervolume(oracle.best)
@@ -112,7 +102,7 @@ def run_search(oracle: Oracle, make_sampler: MakeSampler, seed: int, evaluations
 
 
 def summary(runs: Sequence[Run]) -> dict[str, Any]:
-    """What is told of a sampler on an oracle: shares as means over seeds with their standard deviations, and times."""
+    """A sampler's results on an oracle: means and standard deviations of shares over seeds, and times."""
     shares = np.array([run.shares for run in runs])
     seconds = np.array([second for run in runs for second in run.suggest_seconds])
     return {
@@ -130,18 +120,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m nas.benchmarks.samplers",
-        description="Compare samplers on searches whose answers are known.",
+        description="Compare samplers on searches whose best front is known.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     oracles, samplers = ", ".join((PUBLISHED, *MADE_UP)), ", ".join(SAMPLERS)
-    parser.add_argument("--oracle", action="append", metavar="NAME", help=f"{oracles}; repeatable (default: all)")
     parser.add_argument(
-        "--sampler", action="append", metavar="NAME", help=f"{samplers}; repeatable (default: {', '.join(USUAL)})"
+        "--oracle", action="append", metavar="NAME", help=f"oracle to search: {oracles}; repeatable (default: all)"
     )
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="searches of each (default: 5)")
-    parser.add_argument("--evaluations", type=int, default=300, metavar="N", help="of each search (default: 300)")
-    parser.add_argument("--published", type=Path, metavar="DIR", help="the folder of published tables")
+    parser.add_argument(
+        "--sampler",
+        action="append",
+        metavar="NAME",
+        help=f"sampler to run: {samplers}; repeatable (default: {', '.join(USUAL)})",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="number of searches by each sampler on each oracle (default: 5)",
+    )
+    parser.add_argument(
+        "--evaluations", type=int, default=300, metavar="N", help="number of evaluations in each search (default: 300)"
+    )
+    parser.add_argument("--published", type=Path, metavar="DIR", help="folder that holds the published tables")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write benchmark.json and benchmark.png there")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     arguments = parser.parse_args(argv)
@@ -157,32 +160,32 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         check_writable(arguments.out)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for oracle in oracles:
-        found[oracle.name] = {
+        results[oracle.name] = {
             "words": oracle.words,
             "reference": oracle.reference.tolist(),
             "best_hypervolume": oracle.hypervolume(oracle.best),
             "best_is_exact": oracle.listed,
             "samplers": {name: _runs(oracle, name, arguments.seeds, arguments.evaluations) for name in samplers},
         }
-    _hand_over(found, arguments)
+    _hand_over(results, arguments)
     return 0
 
 
 def _samplers(names: Sequence[str] | None) -> list[str]:
-    """Those that are asked for and can be run; says on stderr which peers are not installed."""
-    asked = list(dict.fromkeys(names or USUAL))
-    unknown = [name for name in asked if name not in SAMPLERS]
+    """The named samplers that can run; says on stderr which peers are not installed."""
+    chosen = list(dict.fromkeys(names or USUAL))
+    unknown = [name for name in chosen if name not in SAMPLERS]
     if unknown:
         raise NasError(unknown_name("sampler", unknown[0], SAMPLERS))
-    absent = [name for name in asked if name in PEERS and importlib.util.find_spec(name) is None]
+    absent = [name for name in chosen if name in PEERS and importlib.util.find_spec(name) is None]
     for name in absent:
         print(f"{name} is left out: it is not installed (pip install {name})", file=sys.stderr)
-    if len(absent) == len(asked):
+    if len(absent) == len(chosen):
         others = ", ".join(name for name in SAMPLERS if name not in PEERS)
         raise NasError(f"no sampler is left to compare. Install one, or ask for others: {others}.")
-    return [name for name in asked if name not in absent]
+    return [name for name in chosen if name not in absent]
 
 
 def _oracles(names: Sequence[str] | None, published: Path | None) -> list[Oracle]:
@@ -194,16 +197,16 @@ def _oracles(names: Sequence[str] | None, published: Path | None) -> list[Oracle
 
 def _runs(oracle: Oracle, sampler: str, seeds: int, evaluations: int) -> dict[str, Any]:
     runs = [run_search(oracle, SAMPLERS[sampler], seed, evaluations) for seed in range(seeds)]
-    found = summary(runs)
-    print(f"{oracle.name}, {sampler}: {found['share_mean'][-1]:.2%}", file=sys.stderr, flush=True)
-    return found
+    figures = summary(runs)
+    print(f"{oracle.name}, {sampler}: {figures['share_mean'][-1]:.2%}", file=sys.stderr, flush=True)
+    return figures
 
 
-def _hand_over(found: Mapping[str, Any], arguments: argparse.Namespace) -> None:
-    text = json.dumps(found, indent=1) + "\n"
+def _hand_over(results: Mapping[str, Any], arguments: argparse.Namespace) -> None:
+    text = json.dumps(results, indent=1) + "\n"
     if arguments.out is not None:
         write_files(arguments.out, {"benchmark.json": text})
-        save_picture(arguments.out / "benchmark.png", found)
+        save_picture(arguments.out / "benchmark.png", results)
     if arguments.json:
         print(text, end="")
         return
@@ -217,29 +220,29 @@ def _hand_over(found: Mapping[str, Any], arguments: argparse.Namespace) -> None:
             f"{one['suggest_ms_last_20']:.0f}",
             sampler,
         )
-        for name, of_oracle in found.items()
+        for name, of_oracle in results.items()
         for sampler, one in of_oracle["samplers"].items()
     ]
     console.print_table(columns, rows, numbers=columns[1:-1])
     print(
         f"\nShare of the best hypervolume, mean of {arguments.seeds} seeds; their standard deviation at the end; "
-        "milliseconds a suggestion, median of the last 20."
+        "milliseconds per suggestion, median of the last 20."
     )
-    for name, of_oracle in found.items():
-        best = "all members" if of_oracle["best_is_exact"] else "a long search with all answers at hand"
+    for name, of_oracle in results.items():
+        best = "all members" if of_oracle["best_is_exact"] else "a long search by the true objectives"
         print(f"{name}: {of_oracle['words']}. The best front is that of {best}.")
     if arguments.out is not None:
         print(f"Written: {shown(arguments.out / 'benchmark.json')}, {shown(arguments.out / 'benchmark.png')}")
 
 
-def save_picture(path: Path, found: Mapping[str, Any]) -> None:
-    """Draw what is missing to the best front (logarithmic, mean over seeds) against evaluations, an oracle a panel."""
-    columns = min(3, len(found))
-    rows = -(-len(found) // columns)
+def save_picture(path: Path, results: Mapping[str, Any]) -> None:
+    """Draw one panel per oracle: the hypervolume that is missing (logarithmic, mean over seeds) against evaluations."""
+    columns = min(3, len(results))
+    rows = -(-len(results) // columns)
     figure = Figure(figsize=(5.0 * columns, 3.8 * rows), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    names = list(dict.fromkeys(name for one in found.values() for name in one["samplers"]))
-    for number, (oracle, one) in enumerate(found.items(), start=1):
+    names = list(dict.fromkeys(name for one in results.values() for name in one["samplers"]))
+    for number, (oracle, one) in enumerate(results.items(), start=1):
         axes = figure.add_subplot(rows, columns, number)
         axes.set_title(oracle, loc="left", fontweight="bold")
         axes.set_xlabel("evaluations")

@@ -1,13 +1,15 @@
-"""python -m nas.benchmarks.stopping: what does early stopping save, and what does it cost?
+"""Measure the epochs that early stopping saves, and the hypervolume that it costs.
 
-Networks drawn at random from a space are each trained to the end, once, and scored at every rung on the way. Searches
-with and without stopping then go through the same networks in the same order: what a search with stopping would not
-have trained is not counted, and of what it stopped it does not know the final score. The fronts are those of the whole
-trainings alone.
+    python -m nas.benchmarks.stopping --space mbv3_small --device runs/tables/pixel_lut.yaml --max-images 500
 
-Beside them stands a search without stopping that ends after as many epochs: what the saving is worth. Which networks
-come first is chance, so that the same is told of the same networks in many random orders. The scores are kept in the
-output folder, so that the command goes on where it was killed.
+Networks drawn at random from a space are each trained to the end once, and scored at every rung. Searches with and
+without stopping are then replayed over the same networks in the same order. Epochs that a search with stopping would
+not have trained do not count, and it does not know the final score of a network that it stopped. Fronts are made of
+networks trained to the end.
+
+For comparison there is a search without stopping that ends after as many epochs. The order of the networks is chance,
+so the comparison is repeated for many random orders. The scores are kept in the output folder, so that the command goes
+on where it was killed.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas import console
+from nas import console, palette
 from nas.accuracy.data.load import load_dataset
 from nas.accuracy.evaluators.score_cache import FILE_NAME, ScoreCache
 from nas.accuracy.evaluators.short_training import ShortTraining
@@ -36,7 +38,7 @@ from nas.networks.architecture import Architecture
 from nas.networks.deployed import deployed
 from nas.networks.proxy import ProxySettings
 from nas.networks.space.search_space import SearchSpace, load_space
-from nas.search.results.pareto import front_of, hypervolume
+from nas.search.pareto import front_of, hypervolume
 from nas.search.scoring.rungs import Standing, StoppingSettings, bracket_of, brackets, decide, rungs
 
 EPILOG = """\
@@ -51,7 +53,7 @@ ORDERS = 200
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network: its latency on the device, and its top-1 in percent after some numbers of epochs, the last all."""
+    """A network: its latency on the device, and its top-1 in percent by epochs trained, up to the whole training."""
 
     latency_ms: float
     top1: Mapping[int, float]
@@ -59,7 +61,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Search:
-    """One search through the candidates: the epochs it trained each for, and its front, as indices of candidates."""
+    """One search through the candidates: the epochs that it trained each for, and its front as candidates' indices."""
 
     name: str
     epochs: tuple[int, ...]
@@ -67,13 +69,13 @@ class Search:
 
     @property
     def total_epochs(self) -> int:
-        """Of all candidates together."""
+        """The epochs of all candidates together."""
         return sum(self.epochs)
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The searches through the candidates of one seed; the first trains each to the end."""
+class SeedComparison:
+    """The searches through one seed's candidates; the first search trains each of them to the end."""
 
     seed: int
     candidates: tuple[Candidate, ...]
@@ -81,10 +83,10 @@ class Comparison:
     reference: tuple[float, float]
 
     def volume(self, search: Search, *, close: bool = False) -> float:
-        """Hypervolume of a front, in percent times milliseconds.
+        """Hypervolume of a search's front, in percent times milliseconds.
 
-        From top-1 by chance and the latency of the slowest network of the space; or, `close`, from just below the
-        least accurate and beyond the slowest network of the whole front, where every point of accuracy counts.
+        The reference point is top-1 by chance and the latency of the space's slowest network. With `close` it lies just
+        beyond the least accurate and the slowest network of the whole front, so that every point of accuracy counts.
         """
         points = _points(self.candidates)
         reference = self.reference
@@ -105,7 +107,7 @@ class Comparison:
 def draw(
     space: SearchSpace, table: LatencyTable, proxy_of: Callable[[Architecture], Architecture], count: int, seed: int
 ) -> list[tuple[Architecture, float]]:
-    """`count` networks of `space` and their latencies, no two of them with one proxy, uniform over its decisions.
+    """`count` networks of `space`, uniform over its decisions, and their latencies. No two have the same proxy.
 
     Raises NasError where `table` misses one of their units.
     """
@@ -122,13 +124,13 @@ def draw(
 def record(
     evaluator: ShortTraining, architecture: Architecture, at: Sequence[int], seed: int, cache: ScoreCache
 ) -> dict[int, float]:
-    """Top-1 after each of the epochs `at`, of which the last is the budget; what `cache` has is not trained again.
+    """Top-1 after each of the epochs `at`, the last of which is the budget. Scores in `cache` are not trained again.
 
     Empty where training fails.
     """
     training = evaluator.identity(architecture, at[-1], seed)
-    known = {epochs: cache.get(training, epochs) for epochs in at}
-    top1 = {epochs: score.top1 for epochs, score in known.items() if score is not None}
+    cached_scores = {epochs: cache.get(training, epochs) for epochs in at}
+    top1 = {epochs: score.top1 for epochs, score in cached_scores.items() if score is not None}
     if len(top1) == len(at):
         return top1
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +147,7 @@ def record(
 
 
 def go_through(candidates: Sequence[Candidate], settings: StoppingSettings, budget: int) -> Search:
-    """What a search with these settings would have made of the candidates, one after the other."""
+    """The search with these settings, replayed over the candidates one after the other."""
     shapes = brackets(settings, budget)
     reached: dict[tuple[int, int], list[Standing]] = {}
     epochs = []
@@ -164,7 +166,7 @@ def go_through(candidates: Sequence[Candidate], settings: StoppingSettings, budg
 
 
 def cut_short(candidates: Sequence[Candidate], epochs: int, budget: int) -> Search:
-    """A search without stopping that trains for as many epochs in all: the first candidates, to the end."""
+    """A search without stopping of about `epochs` epochs in all: the first candidates, each trained to the end."""
     count = max(1, round(epochs / budget))
     trained = [budget if number < count else 0 for number in range(len(candidates))]
     return _search(f"none, first {count}", candidates, trained, budget)
@@ -172,26 +174,28 @@ def cut_short(candidates: Sequence[Candidate], epochs: int, budget: int) -> Sear
 
 def compare(
     candidates: Sequence[Candidate], settings: StoppingSettings, budget: int, reference: tuple[float, float], seed: int
-) -> Comparison:
-    """Every kind of search through the candidates of one seed."""
+) -> SeedComparison:
+    """Replay every kind of search over the candidates of one seed."""
     kinds = [settings.model_copy(update={"method": method}) for method in COMPARED]
     searches = [go_through(candidates, kind, budget) for kind in kinds]
     short = cut_short(candidates, searches[1].total_epochs, budget)
-    return Comparison(seed, tuple(candidates), (*searches, short), reference)
+    return SeedComparison(seed, tuple(candidates), (*searches, short), reference)
 
 
-def in_other_orders(comparison: Comparison, settings: StoppingSettings, budget: int, count: int) -> NDArray[np.float64]:
-    """Each search with the same candidates in random orders: (count, searches, 3).
+def in_other_orders(
+    comparison: SeedComparison, settings: StoppingSettings, budget: int, count: int
+) -> NDArray[np.float64]:
+    """(count, searches, 3): each search over the same candidates in `count` random orders.
 
     The last axis holds the shares of epochs, of hypervolume, and of hypervolume close to the front.
     """
     rng = np.random.default_rng(comparison.seed)
-    found = []
+    shares = []
     for _ in range(count):
         order = rng.permutation(len(comparison.candidates))
         candidates = [comparison.candidates[index] for index in order]
-        found.append(_shares(compare(candidates, settings, budget, comparison.reference, comparison.seed)))
-    return np.array(found)
+        shares.append(_shares(compare(candidates, settings, budget, comparison.reference, comparison.seed)))
+    return np.array(shares)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -207,18 +211,40 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--space", default="mbv3", help="a search space (default: %(default)s)")
-    parser.add_argument("--device", default="pixel_lut", help="a latency table (default: %(default)s)")
-    parser.add_argument("--data", default="digits", help="digits, folder:PATH, cifar10 or cifar10:PATH")
-    parser.add_argument("--max-images", type=_positive, help="train on so many images (default: all)")
-    parser.add_argument("--resolution", type=_positive, default=16, help="of the proxies (default: %(default)s)")
-    parser.add_argument("--max-stride", type=_positive, default=16, help="of the proxies (default: %(default)s)")
-    parser.add_argument("--seeds", type=_positive, default=3, help="how many (default: %(default)s)")
-    parser.add_argument("--trials", type=_positive, default=60, help="networks a seed (default: %(default)s)")
-    parser.add_argument("--epochs", type=_positive, default=9, help="of a whole training (default: %(default)s)")
-    parser.add_argument("--batch-size", type=_positive, default=32, help="default: %(default)s")
-    parser.add_argument("--eta", type=_positive, default=3, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=Path("runs/stopping"), help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--space", default="mbv3", help="search space: a name, or the path of a YAML file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="pixel_lut", help="latency table: a name, or the path of a YAML file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data", default="digits", help="images to train on: digits (default), folder:PATH, cifar10 or cifar10:PATH"
+    )
+    parser.add_argument("--max-images", type=_positive, help="number of images to train on (default: all)")
+    parser.add_argument(
+        "--resolution", type=_positive, default=16, help="image side of the proxies in pixels (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-stride", type=_positive, default=16, help="largest total stride of the proxies (default: %(default)s)"
+    )
+    parser.add_argument("--seeds", type=_positive, default=3, help="number of seeds (default: %(default)s)")
+    parser.add_argument(
+        "--trials", type=_positive, default=60, help="number of networks per seed (default: %(default)s)"
+    )
+    parser.add_argument("--epochs", type=_positive, default=9, help="epochs of a whole training (default: %(default)s)")
+    parser.add_argument("--batch-size", type=_positive, default=32, help="images per batch (default: %(default)s)")
+    parser.add_argument(
+        "--eta",
+        type=_positive,
+        default=3,
+        help="one of this many candidates goes on at each rung (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/stopping"),
+        help="folder of the scores and results (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -241,7 +267,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _comparisons(arguments: argparse.Namespace, settings: StoppingSettings) -> Iterator[Comparison]:
+def _comparisons(arguments: argparse.Namespace, settings: StoppingSettings) -> Iterator[SeedComparison]:
     at = rungs(settings, arguments.epochs)
     space, table = load_space(arguments.space), load_table(arguments.device)
     table.require(space.units())
@@ -261,8 +287,8 @@ def _comparisons(arguments: argparse.Namespace, settings: StoppingSettings) -> I
         yield compare(candidates, settings, at[-1], (-100 / len(dataset.classes), slowest), seed)
 
 
-def to_json(comparisons: Sequence[Comparison], orders: NDArray[np.float64]) -> dict[str, Any]:
-    """Every candidate and search, the means over the seeds, and those over other orders (`in_other_orders`)."""
+def to_json(comparisons: Sequence[SeedComparison], orders: NDArray[np.float64]) -> dict[str, Any]:
+    """Every candidate and search, the means over the seeds, and the means over other orders (`in_other_orders`)."""
     drawn = np.array([_shares(comparison) for comparison in comparisons])
     return {
         "seeds": [
@@ -278,8 +304,8 @@ def to_json(comparisons: Sequence[Comparison], orders: NDArray[np.float64]) -> d
     }
 
 
-def _summary(comparisons: Sequence[Comparison], shares: NDArray[np.float64]) -> list[dict[str, Any]]:
-    """Of each search the means over all runs, (runs, searches, 3), and the least hypervolume of a run."""
+def _summary(comparisons: Sequence[SeedComparison], shares: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """For each search the means of `shares` (runs, searches, 3) over all runs, and the least hypervolume of a run."""
     names = [*COMPARED, "none, cut short"]
     assert len(names) == len(comparisons[0].searches)
     return [
@@ -295,12 +321,10 @@ def _summary(comparisons: Sequence[Comparison], shares: NDArray[np.float64]) -> 
     ]
 
 
-def save_picture(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """A panel a seed: every candidate, and the fronts with and without stopping."""
+def save_picture(path: Path, comparisons: Sequence[SeedComparison]) -> None:
+    """Draw one panel per seed: every candidate, and the fronts with and without stopping."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-
-    from nas import palette
 
     figure = Figure(figsize=(4.5 * len(comparisons), 4.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -323,7 +347,7 @@ def save_picture(path: Path, comparisons: Sequence[Comparison]) -> None:
     figure.savefig(path, format="png")
 
 
-def _print(comparisons: Sequence[Comparison], orders: NDArray[np.float64]) -> None:
+def _print(comparisons: Sequence[SeedComparison], orders: NDArray[np.float64]) -> None:
     columns = ("candidates", "stopping", "epochs", "to the end", "hypervolume", "least", "close")
     rows = []
     for comparison in comparisons:
@@ -338,20 +362,20 @@ def _print(comparisons: Sequence[Comparison], orders: NDArray[np.float64]) -> No
             rows.append((title, mean["search"], f"{epochs:.1%}", "", f"{volume:.2%}", f"{least:.2%}", f"{close:.1%}"))
     console.print_table(columns, rows, numbers=columns[2:])
     print(
-        "\nshares are of the search that trains every network to the end; hypervolume from top-1 by chance and the "
-        "slowest\nnetwork of the space, close: from the ends of the whole front"
+        "\nshares are relative to the search that trains every network to the end; hypervolume is measured from top-1 "
+        "by chance\nand the slowest network of the space, close from the ends of the whole front"
     )
 
 
-def _shares(comparison: Comparison) -> list[tuple[float, float, float]]:
-    """Of each search: epochs, hypervolume, and hypervolume close to the front."""
+def _shares(comparison: SeedComparison) -> list[tuple[float, float, float]]:
+    """The shares of epochs, hypervolume, and hypervolume close to the front, of each search."""
     return [
         (comparison.epochs_share(s), comparison.volume_share(s), comparison.volume_share(s, close=True))
         for s in comparison.searches
     ]
 
 
-def _figures(comparison: Comparison, search: Search) -> dict[str, Any]:
+def _figures(comparison: SeedComparison, search: Search) -> dict[str, Any]:
     budget = max(comparison.searches[0].epochs)
     return {
         "search": search.name,

@@ -1,7 +1,9 @@
-"""How fast does the training loop train, compared with a plain one?
+"""Measure the speed of the training loop beside that of a plain PyTorch loop.
+
+    python -m nas.accuracy benchmark --seconds 120
 
 Both train the same network, MobileNetV3-Large at the proxy's strides with 10 classes, on the same random images. Each
-has a process of its own, as it would in use, and they take turns, so that what else the machine does falls on both.
+loop has a process of its own, as in use. They take turns, so that other work on the machine slows both.
 """
 
 from __future__ import annotations
@@ -37,13 +39,13 @@ MIN_ROUNDS = 5
 
 _BATCHES_A_TURN = 12
 
-# One turn: trains for an epoch and returns images a second.
+# One turn: trains for an epoch and returns images per second.
 Turn = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Images a second of each round, ours and plain, in the order they were measured."""
+    """Images per second of each round, by our loop and by the plain one, in the order they were measured."""
 
     resolution: int
     batch_size: int
@@ -54,12 +56,12 @@ class Throughput:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """Ours over plain, round by round."""
+        """Ours / plain in each round."""
         return tuple(ours / plain for ours, plain in zip(self.ours, self.plain, strict=True))
 
     @property
     def ratio(self) -> float:
-        """The median over the rounds of ours over plain."""
+        """The median over the rounds of ours / plain."""
         return statistics.median(self.ratios)
 
     def to_json(self) -> dict[str, Any]:
@@ -76,9 +78,9 @@ def measure_throughput(
     workers: int = 2,
     on_round: Callable[[int], None] | None = None,
 ) -> Throughput:
-    """Take turns for about `seconds`, at least five rounds, after one that is thrown away as warm-up.
+    """Time both loops in turns for about `seconds` and at least five rounds, after one round of warm-up.
 
-    The plain loop's DataLoader has `workers` processes, which are started before anything is timed.
+    The plain loop's DataLoader has `workers` processes, which start before anything is timed.
     """
     shape = (resolution, batch_size, workers)
     rounds: list[tuple[float, float]] = []
@@ -94,10 +96,10 @@ def measure_throughput(
 
 @contextmanager
 def loop_process(name: str, loop: Callable[[int, int, int], Turn], shape: tuple[int, int, int]) -> Iterator[Turn]:
-    """A process that trains with `loop` for one turn whenever it is called, and sleeps in between.
+    """A process in which `loop` trains for one turn whenever the returned function is called, and sleeps in between.
 
-    `shape` is the resolution, the batch size and the DataLoader's processes. A turn raises RunFailedError, with `name`,
-    where the process has ended.
+    `shape` holds the resolution, the batch size and the number of the DataLoader's processes. A turn raises
+    RunFailedError, with `name`, when the process has ended.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -110,8 +112,8 @@ def loop_process(name: str, loop: Callable[[int, int, int], Turn], shape: tuple[
             here.send(True)
             return float(here.recv())
         except (EOFError, OSError) as error:
-            said = f"the process of a training loop ended early ({name}); what it said is above"
-            raise RunFailedError(said) from error
+            message = f"the process of a training loop ended early ({name}); its output is above"
+            raise RunFailedError(message) from error
 
     try:
         yield turn
@@ -135,14 +137,14 @@ def _ours(resolution: int, batch_size: int, workers: int) -> Turn:  # noqa: ARG0
 
 
 def plain_turn(resolution: int, batch_size: int, workers: int) -> Turn:
-    """One of the plain loop, whose DataLoader has `workers` processes."""
+    """A turn of the plain loop, whose DataLoader has `workers` processes."""
     network, dataset, settings = benchmark_task(resolution, batch_size)
     loader = _plain_loader(dataset, settings, workers)
     return lambda: _plain_epoch(network, loader, settings)
 
 
 def benchmark_task(resolution: int, batch_size: int) -> tuple[nn.Module, Dataset, TrainingSettings]:
-    """What every loop trains in a turn: the network, random images for a dozen batches, and the settings."""
+    """The task of a turn, the same for every loop: a network, random images for 12 batches, and the settings."""
     dataset = _random_images(resolution, _BATCHES_A_TURN * batch_size)
     settings = TrainingSettings(epochs=1, batch_size=batch_size, device="cpu", mirror="always")
     return build_network(benchmark_network(resolution), seed=0), dataset, settings
@@ -170,7 +172,7 @@ def _plain_loader(dataset: Dataset, settings: TrainingSettings, workers: int) ->
 
 
 def _plain_epoch(network: nn.Module, loader: DataLoader[tuple[Tensor, int]], settings: TrainingSettings) -> float:
-    """Images a second of one epoch of the loop that tutorials show: NCHW, float32, SGD as torch sets it up."""
+    """Images per second of one epoch of the loop in tutorials: NCHW, float32, torch's own SGD."""
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
     network.train()
     start = time.perf_counter()

@@ -29,35 +29,60 @@ examples:
   python -m nas.search --objectives top1,latency_ms,latency_ms@my_board limits.latency_ms@my_board=15
   python -m nas.search experiments/quickstart.yaml trials=20 training.epochs=3
 
-The run is kept in runs/SPACE-DEVICE-DATA (or --run); the same command goes on where it stopped. Ctrl-C ends it with
-what there is. What these options say can also stand in an experiment: experiments/README.md lists the keys.
+The run is kept in runs/SPACE-DEVICE-DATA (or --run). Repeating the command resumes it. Ctrl-C ends the search and
+reports what it has so far. An experiment in YAML can hold what these options say; experiments/README.md lists its keys.
 
-objectives and limits: top1 (learned), latency_ms, fps, energy_mj, params, macs, peak_activation_bytes; with @TABLE
-behind it, latency_ms, fps or energy_mj of another device than --device.
+Objectives: top1 (learned by training), latency_ms, fps, energy_mj, params, macs and peak_activation_bytes. All but top1
+can also be limits. For a device other than --device, append its table to latency_ms, fps or energy_mj, as in
+latency_ms@note10_lut.
 """
 
 # Options that stand for keys of the experiment.
 OPTIONS: Mapping[str, tuple[str, str, str]] = {
-    "--space": ("space", "NAME", "search space: a name, or the path of a .yaml (default: mbv3)"),
-    "--device": ("device", "NAME", "latency table: a name, or the path of a .yaml (default: pixel_lut)"),
-    "--objectives": ("objectives", "A,B", "what the front is of (default: top1,latency_ms); see below"),
-    "--data": ("data", "SOURCE", "images: digits (default), folder:PATH, cifar10 or cifar10:PATH"),
-    "--trials": ("trials", "N", "networks to train (default: 24)"),
-    "--minutes": ("minutes", "M", "begin no training after so many minutes"),
-    "--epochs": ("training.epochs", "N", "epochs that each network is trained"),
-    "--seed": ("seed", "N", "of sampling and training (default: 0)"),
-    "--evaluator": ("evaluator", "NAME", "how candidates are scored: short (default), or module:function of your own"),
-    "--workers": ("workers", "N", "candidates scored at a time, each in a process with one thread (default: 1, here)"),
-    "--sampler": ("sampler", "NAME", "front (default), nsga2, nsga3, tpe, gp or random"),
-    "--latency-max": ("limits.latency_ms", "MS", "train nothing slower than this"),
-    "--params-max": ("limits.params", "N", "train nothing larger than this, such as 5M"),
-    "--fps-min": ("limits.fps", "N", "train nothing that does fewer frames a second"),
-    "--energy-max": ("limits.energy_mj", "MJ", "train nothing that takes more energy for an image than this"),
-    "--macs-max": ("limits.macs", "N", "train nothing with more multiply-accumulates, such as 300M"),
-    "--stopping": ("stopping.method", "NAME", "of trainings far from the front: none (default), halving or hyperband"),
-    "--repeats": ("repeats", "N", "in the end, train the front's members with so many new seeds (default: 0)"),
-    "--score-cache": ("score_cache", "PATH", "of scores of all runs: a file, or none (default: in the user's cache)"),
-    "--storage": ("storage", "URL", "an Optuna storage instead of the run's own journal"),
+    "--space": ("space", "NAME", "search space: a name, or the path of a YAML file (default: mbv3)"),
+    "--device": ("device", "NAME", "latency table: a name, or the path of a YAML file (default: pixel_lut)"),
+    "--objectives": ("objectives", "A,B", "objectives of the front, listed below (default: top1,latency_ms)"),
+    "--data": ("data", "SOURCE", "images to train on: digits (default), folder:PATH, cifar10 or cifar10:PATH"),
+    "--trials": ("trials", "N", "number of networks to train (default: 24)"),
+    "--minutes": ("minutes", "M", "start no training after this many minutes"),
+    "--epochs": ("training.epochs", "N", "epochs to train each network for"),
+    "--seed": ("seed", "N", "seed of sampling and training (default: 0)"),
+    "--evaluator": (
+        "evaluator",
+        "NAME",
+        "evaluator that scores candidates: short (default), or module:function of your own",
+    ),
+    "--workers": (
+        "workers",
+        "N",
+        "candidates to score at a time, each in a process with one thread (default: 1, in this process)",
+    ),
+    "--sampler": (
+        "sampler",
+        "NAME",
+        "sampler that proposes networks: front (default), nsga2, nsga3, tpe, gp or random",
+    ),
+    "--latency-max": ("limits.latency_ms", "MS", "train no network with a higher latency than this"),
+    "--params-max": ("limits.params", "N", "train no network with more parameters than this, such as 5M"),
+    "--fps-min": ("limits.fps", "N", "train no network with fewer frames per second than this"),
+    "--energy-max": ("limits.energy_mj", "MJ", "train no network that takes more energy per image than this"),
+    "--macs-max": ("limits.macs", "N", "train no network with more multiply-accumulates than this, such as 300M"),
+    "--stopping": (
+        "stopping.method",
+        "NAME",
+        "early stopping of trainings far from the front: none (default), halving or hyperband",
+    ),
+    "--repeats": (
+        "repeats",
+        "N",
+        "after the search, train each member of the front again with this many new seeds (default: 0)",
+    ),
+    "--score-cache": (
+        "score_cache",
+        "PATH",
+        "file that keeps the scores of all runs, or none (default: in the user's cache folder)",
+    ),
+    "--storage": ("storage", "URL", "URL of an Optuna storage to use instead of the run's own journal"),
 }
 
 # Keys whose words stand for themselves, whatever they look like.

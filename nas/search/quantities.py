@@ -1,7 +1,8 @@
-"""What of a network can a search aim at, or be limited in?
+"""The quantities of a network that can be objectives or limits of a search, and their names.
 
-A name is one of QUANTITIES, such as `latency_ms`; what depends on the device is that of the main one, or of another:
-`latency_ms@note10_lut`. Top-1, or another score that an evaluator gives, is learned; everything else is known before.
+A name is one of QUANTITIES, such as `latency_ms`. A quantity that depends on the device is that of the main device, or
+of another one: `latency_ms@note10_lut`. Top-1, or another score that an evaluator gives, is learned; all other
+quantities are known before.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from nas.files import NAME_PATTERN
 
 @dataclass(frozen=True)
 class Quantity:
-    """One thing that is known of a network: its name in words, its unit, and which way is better."""
+    """A quantity of a network: its name in words, its unit, whether larger is better, and whether it is a device's."""
 
     label: str
     unit: str
@@ -42,18 +43,18 @@ DEFAULT_OBJECTIVES = (TOP1, "latency_ms")
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """The quantity and the device: `latency_ms@note10_lut`; the device is empty for the main one."""
+    """Split `latency_ms@note10_lut` into quantity and device; the device is empty for the main one."""
     quantity, _, device = name.partition("@")
     return quantity, device
 
 
 def on_device(quantity: str, device: str) -> str:
-    """The inverse of `split_name`."""
+    """The name of a quantity on a device: the inverse of `split_name`."""
     return f"{quantity}@{device}" if device else quantity
 
 
 def quantity_of(name: str) -> Quantity:
-    """What a name stands for. Raises KeyError for a name that `check_name` would refuse."""
+    """The quantity of a name. Raises KeyError for a name that `check_name` would refuse."""
     return QUANTITIES[split_name(name)[0]]
 
 
@@ -68,15 +69,15 @@ def label_of(name: str) -> str:
     return quantity_of(name).label + (f" on {device}" if device else "")
 
 
-def check_name(name: str, known: Iterable[str] = tuple(QUANTITIES)) -> str:
-    """`name`, if it is one of `known`, on a device or not. Raises ValueError that lists those that exist."""
-    known = tuple(known)
+def check_name(name: str, allowed: Iterable[str] = tuple(QUANTITIES)) -> str:
+    """`name`, if its quantity is one of `allowed`. Raises a ValueError that lists the quantities otherwise."""
+    allowed = tuple(allowed)
     quantity, device = split_name(name)
-    if quantity not in known:
+    if quantity not in allowed:
         problem = f"{quantity} is known only after training" if quantity in LEARNED else f"unknown name {name!r}"
-        of_device = ", ".join(name for name in known if QUANTITIES[name].of_device)
+        of_device = ", ".join(name for name in allowed if QUANTITIES[name].of_device)
         raise ValueError(
-            f"{problem}. Known, nearest first: {', '.join(nearest_first(quantity, known))}; "
+            f"{problem}. Known, nearest first: {', '.join(nearest_first(quantity, allowed))}; "
             f"for another device, with @TABLE: {of_device}"
         )
     if "@" in name and not QUANTITIES[quantity].of_device:
@@ -87,15 +88,15 @@ def check_name(name: str, known: Iterable[str] = tuple(QUANTITIES)) -> str:
 
 
 def check_known_name(name: str) -> str:
-    """As `check_name`, for what is known before training."""
+    """As `check_name`, for the quantities that are known before training."""
     return check_name(name, [quantity for quantity in QUANTITIES if quantity not in LEARNED])
 
 
 def loss_of(name: str, value: float) -> float:
-    """A value as something to minimise that is at best 0: the error for top-1, milliseconds a frame for fps.
+    """A value as a loss to be minimised, at best 0: the error for top-1, milliseconds a frame for fps.
 
-    The order stays, and so does the front; a hypervolume becomes a part of a box that ends at 0. A score, which has no
-    best, is negated: it has no such box.
+    Losses have the same order and the same front; their hypervolume is part of a box that ends at 0. A score, which has
+    no best value, is negated: it has no such box.
     """
     if name == TOP1:
         return 100 - value

@@ -1,4 +1,4 @@
-"""Do chains tell what units alone cannot, and is the comparison right where the truth is known?"""
+"""Sums over chains are exact where borders matter, and the comparison is right where the truth is known."""
 
 from __future__ import annotations
 

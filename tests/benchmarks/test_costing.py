@@ -1,4 +1,4 @@
-"""Are many networks costed by a table as one by one, and quickly?"""
+"""Many networks are costed as they are one by one, and quickly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Oracles answer, repeatably, and say what the best answer is."""
+"""Oracles give repeatable answers and know the best front."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from nas.benchmarks.oracles import MACRO_FILE, cell_oracle, load_oracle, macro_oracle
 from nas.errors import ConfigError, NasError
-from nas.search.results.pareto import hypervolume
+from nas.search.pareto import hypervolume
 
 
 @pytest.mark.parametrize("name", ["cells", "mbv3_pixel", "ofa_three", "mixed_collapse", "shuffle_noisy"])
@@ -62,7 +62,7 @@ def test_a_table_that_is_not_whole_is_refused(tmp_path: Path) -> None:
         macro_oracle(tmp_path)
     header = "arch,acc0,acc1,acc2,mean_acc,std,params,flops\n"
     (tmp_path / MACRO_FILE).write_text(header + "00000000,45,45,45,45,0,387882,7713280\n")
-    with pytest.raises(ConfigError, match="6,561 networks, but 6560 miss"):
+    with pytest.raises(ConfigError, match="6,561 networks, but 6560 are missing"):
         macro_oracle(tmp_path)
     (tmp_path / MACRO_FILE).write_text(header + "0000000x,45,45,45,45,0,387882,7713280\n")
     with pytest.raises(ConfigError, match="cannot read"):

@@ -1,4 +1,4 @@
-"""Is what is left of a latency told by the table that was pruned by, by measured rows, and as it is?"""
+"""The latency left after pruning is compared by the pruning table, by measured rows, and as a whole."""
 
 from __future__ import annotations
 

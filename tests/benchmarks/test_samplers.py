@@ -1,4 +1,4 @@
-"""The benchmark of samplers."""
+"""Samplers are compared on oracles, with and without optional packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the comparison count the epochs that a search would have spent, and only fronts that it would have known?"""
+"""A replayed search counts the epochs that it would have trained, and only fronts that it would have known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the throughput measured and printed as promised?"""
+"""The throughput of both loops is measured and printed."""
 
 from __future__ import annotations
 

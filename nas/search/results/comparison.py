@@ -1,6 +1,6 @@
-"""Where is a search's answer not the best that is known, and where has it none?
+"""Sentences about where a reference network beats a search's result, and which budgets nothing meets.
 
-Reference networks are trained and costed as the candidates are, so one of them may be better than what was found.
+Reference networks are trained and costed as the candidates are, so that one of them may be better than any candidate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nas.search.results.wording import count, with_device, written
 
 
 def better_line(result: SearchResult, pick: Pick) -> str:
-    """`the reference mobilenet_v3_small is better: 89.8 % at 16.4 ms`; empty where none is."""
+    """`the reference mobilenet_v3_small is better: 89.8 % at 16.4 ms`; empty where no reference is better."""
     if not pick.better:
         return ""
     better = [network for network in result.references if network.name in pick.better]
@@ -26,7 +26,7 @@ def better_line(result: SearchResult, pick: Pick) -> str:
 
 
 def beyond_line(result: SearchResult) -> str:
-    """The references that lie beyond the front; empty where none does."""
+    """A sentence that names the references beyond the front; empty where there are none."""
     beyond = references_beyond(result)
     if not beyond:
         return ""
@@ -35,7 +35,7 @@ def beyond_line(result: SearchResult) -> str:
 
 
 def unmet_lines(result: SearchResult) -> tuple[str, ...]:
-    """`nothing within 0.5 ms; the fastest is trial 3 at 12.9 ms`, for each budget that no trained network meets."""
+    """`nothing within 0.5 ms; the fastest is trial 3 at 12.9 ms`, one for each budget that no trained network meets."""
     lines = []
     for budgets in unmet_budgets(result):
         line = f"nothing {within(budgets)}"
@@ -52,11 +52,12 @@ def unmet_lines(result: SearchResult) -> tuple[str, ...]:
 
 
 def _named(result: SearchResult, networks: Sequence[CostedNetwork]) -> str:
+    """Networks with their figures, separated by commas."""
     return ", ".join(f"{network.name} ({_figures(result, network)})" for network in networks)
 
 
 def _figures(result: SearchResult, network: CostedNetwork) -> str:
-    """Top-1 and all else that the search aimed at: `89.8 % at 16.4 ms`."""
-    known, learned = result.setting.known_objectives, result.setting.learned
-    costs = ", ".join(with_device(name, written(name, network.values[name])) for name in known)
+    """The learned objective and the others of the search: `89.8 % at 16.4 ms`."""
+    names, learned = result.setting.known_objectives, result.setting.learned
+    costs = ", ".join(with_device(name, written(name, network.values[name])) for name in names)
     return f"{written(learned, network.learned)} at {costs}"

@@ -1,9 +1,9 @@
-"""How far can a front be trusted, when training again with another seed gives other scores?
+"""Error bars of a front's members, and the probability that each is on the front, from trainings with other seeds.
 
-A network's accuracy is taken to be the mean over seeds of its top-1 on the validation images. Its repeated scores are
-normal about it, with a variance that all members share where a member has few of its own. Then the posterior of each
-accuracy is known (Gelman et al., Bayesian Data Analysis, section 3.2, with the prior 1/variance), and drawing from it
-says how often a member is on the front.
+A network's accuracy is the mean over seeds of its top-1 on the validation images. Its repeated scores are assumed to
+be normal about it; members with few scores share one variance. The posterior of each accuracy is then known (Gelman et
+al., Bayesian Data Analysis, section 3.2, with the prior 1/variance), and draws from it tell how often a member is on
+the front.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.search.pareto import front_shares
+
 Array = NDArray[np.float64]
 
-# Members with fewer scores take the standard deviation of all members together.
+# Members with fewer scores than this take the standard deviation of all members together.
 FEW = 6
+# Draws from the posterior.
 DRAWS = 4000
 
-# The share of a normal distribution within its error bar.
+# The probability that the error bar holds the accuracy.
 INTERVAL = 0.95
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """A network of the front: its top-1 in percent with each seed, and its other objectives, to be minimised."""
+    """A network's top-1 in percent with each seed, and its other objectives, minimised."""
 
     top1: tuple[float, ...]
     others: tuple[float, ...]
@@ -35,11 +38,12 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Certainty:
-    """What repeated scores say of one network.
+    """What repeated trainings tell about one network.
 
-    `mean` and `std` are of its top-1 in percent, `std` of one training (pooled over the members where it has few
-    scores: `pooled`). `low` and `high` hold its accuracy, the mean over all seeds, with 95 % probability. `on_front`
-    is the probability that no other network is as good in everything and better in something.
+    `mean` is that of its top-1 in percent over `scores` trainings. `std` is the standard deviation of one training;
+    where the network has few scores it is that of all members together (`pooled`). The accuracy, which is the mean over
+    all seeds, lies between `low` and `high` with a probability of 95 %. `on_front` is the probability that no other
+    network dominates this one.
     """
 
     mean: float
@@ -52,13 +56,13 @@ class Certainty:
 
 
 def certainties(members: Sequence[Repeated], rest: Sequence[Repeated] = (), *, seed: int = 0) -> list[Certainty]:
-    """What is known of each member, among the members and the `rest`: networks that may beat them, scored once or more.
+    """The certainty of each member of a front, beside the `rest`: other networks that may dominate them.
 
-    The scores of members must be those of new seeds alone. The one that put a member on the front is the best of many,
-    and so too high on average; with it the error bar would be shifted. Assumption: the noise of the rest is that of
-    the members.
+    The scores of members must come from new seeds only. The score that put a member on the front is the best of many,
+    so that it is too high on average and would shift the error bar. assumption: trainings of the rest are as noisy as
+    those of the members.
 
-    Raises ValueError where no network has two scores, so that the noise is not known, or one has none.
+    Raises ValueError where no network has two scores, so that the noise is unknown, and where a network has none.
     """
     networks = [*members, *rest]
     if any(not network.top1 for network in networks):
@@ -67,7 +71,7 @@ def certainties(members: Sequence[Repeated], rest: Sequence[Repeated] = (), *, s
     means = np.array([np.mean(network.top1) for network in networks])
     draws = means + deviations.mean_errors(np.random.default_rng(seed))
     others = np.array([network.others for network in networks]).reshape(len(networks), -1)
-    on_front = _share_on_front(draws, others)
+    on_front = front_shares(-draws, others)
     tail = (1 - INTERVAL) / 2
     bounds = np.quantile(draws, [tail, 1 - tail], axis=0)
     return [
@@ -86,7 +90,7 @@ def certainties(members: Sequence[Repeated], rest: Sequence[Repeated] = (), *, s
 
 @dataclass(frozen=True)
 class _Deviations:
-    """Standard deviations of one training: (n,) each; `freedom` are their degrees of freedom."""
+    """For each of n networks the standard deviation of one training, and its degrees of freedom (`freedom`)."""
 
     std: Array
     freedom: Array
@@ -106,23 +110,11 @@ class _Deviations:
         return _Deviations(np.where(pooled, together, own), np.where(pooled, freedom, counts - 1), pooled, counts)
 
     def mean_errors(self, rng: np.random.Generator) -> Array:
-        """Draws from the posterior of each network's accuracy less its mean score, (DRAWS, n).
+        """(DRAWS, n): draws from the posterior of each network's accuracy, minus its mean score.
 
-        Those who share a variance share its draw: their errors are large together.
+        Networks that share a variance share its draws, so that their errors are large together.
         """
         own = rng.chisquare(self.freedom, size=(DRAWS, len(self.std)))
         shared = own[:, int(np.argmax(self.pooled))][:, None] if self.pooled.any() else own
         variance = self.std**2 * self.freedom / np.where(self.pooled, shared, own)
         return np.sqrt(variance / self.counts) * rng.standard_normal((DRAWS, len(self.std)))
-
-
-def _share_on_front(top1: Array, others: Array) -> Array:
-    """In which share of the draws, (draws, n), each network is dominated by none; `others` is (n, m - 1)."""
-    # [i, j]: i costs no more than j
-    no_dearer: NDArray[np.bool_] = np.all(others[:, None] <= others[None], axis=2)
-    cheaper = no_dearer & ~no_dearer.T
-    share = np.empty(top1.shape[1])
-    for j in range(top1.shape[1]):
-        better = (top1 > top1[:, [j]]) & no_dearer[:, j] | (top1 == top1[:, [j]]) & cheaper[:, j]
-        share[j] = 1 - better.any(axis=1).mean()
-    return share

@@ -1,7 +1,7 @@
-"""Which networks of a search answer an architect's questions?
+"""Pick the networks of a search that answer an architect's questions.
 
-The knee; the best within each budget, on each device; one that keeps within the budgets of all; one that stands well on
-every device. All are members of the front; where a reference network answers better, that is said too.
+These are the knee, the best within each budget, the best within several budgets together, and the one that stands best
+on its worst device. All are members of the front. Where a reference network answers better, the pick names it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.search.costing import CostedNetwork
+from nas.search.pareto import dominates, no_worse, standings
 from nas.search.quantities import loss_of, on_device, quantity_of, split_name
-from nas.search.results.pareto import standings
 from nas.search.results.result import SearchResult
 from nas.search.trial import Trial
 
 
 @dataclass(frozen=True)
 class Pick:
-    """A member of the front that stands out, why ("knee", "best within 30 ms"), and a name for its files.
+    """A member of the front, the reason why it is picked ("best within 30 ms"), and a name for its files.
 
-    `better` names the references that beat it in every objective, or in top-1 within the budgets that it was picked by.
+    `better` names the references that dominate it, or that have a higher top-1 within the budgets it was picked for.
     """
 
     reason: str
@@ -32,7 +33,7 @@ class Pick:
 
 
 def picks_of(result: SearchResult) -> tuple[Pick, ...]:
-    """What stands out of a search: the knee, and an answer to each question that its objectives and budgets ask."""
+    """The knee of a search, and a pick for each question that its objectives and budgets ask."""
     if not result.completed:
         return ()
     picks = [_pick(result, "knee of the front", "knee", result.knee)]
@@ -51,7 +52,7 @@ def picks_of(result: SearchResult) -> tuple[Pick, ...]:
 
 
 def unmet_budgets(result: SearchResult) -> tuple[Mapping[str, float], ...]:
-    """The budgets, alone and together, that no completed trial meets; together only where each alone is met."""
+    """The budgets that no completed trial meets: single ones, and joint ones whose single budgets are all met."""
     if not result.completed:
         return ()
     single = [{name: budget} for name, values in result.setting.budgets.items() for budget in values]
@@ -64,13 +65,11 @@ def unmet_budgets(result: SearchResult) -> tuple[Mapping[str, float], ...]:
 
 
 def references_beyond(result: SearchResult) -> tuple[CostedNetwork, ...]:
-    """The references within the limits that no member of the front equals or beats in every objective."""
-    objectives = result.setting.objectives
-    return tuple(
-        network
-        for network in _rivals(result, result.front)
-        if not any(_no_worse(trial.network, network, objectives) for trial in result.front)
-    )
+    """The references within the limits that no member of the front equals or dominates."""
+    rivals = _rivals(result, result.front)
+    front = _losses(result, [trial.network for trial in result.front])
+    reached_by = no_worse(front, _losses(result, rivals)).T
+    return tuple(network for network, members in zip(rivals, reached_by, strict=True) if not members.any())
 
 
 def references_within(result: SearchResult, budgets: Mapping[str, float]) -> tuple[CostedNetwork, ...]:
@@ -81,18 +80,18 @@ def references_within(result: SearchResult, budgets: Mapping[str, float]) -> tup
 def _pick(
     result: SearchResult, reason: str, slug: str, trial: Trial, budgets: Mapping[str, float] | None = None
 ) -> Pick:
-    objectives = result.setting.objectives
+    rivals = _rivals(result, [trial])
+    dominating = dominates(_losses(result, rivals), _losses(result, [trial.network]))[:, 0]
     better = tuple(
         network.name
-        for network in _rivals(result, [trial])
-        if (_no_worse(network, trial.network, objectives) and not _no_worse(trial.network, network, objectives))
-        or (budgets and _meets(network, budgets) and network.learned > trial.network.learned)
+        for network, is_dominating in zip(rivals, dominating, strict=True)
+        if is_dominating or (budgets and _meets(network, budgets) and network.learned > trial.network.learned)
     )
     return Pick(reason, slug, trial, better)
 
 
 def _rivals(result: SearchResult, trials: Sequence[Trial]) -> list[CostedNetwork]:
-    """The trained references within the search's limits whose scores can be compared with those of `trials`."""
+    """The trained references within the limits whose scores are comparable with those of `trials`."""
     scores = [trial.network.score for trial in trials]
     return [
         network
@@ -104,15 +103,19 @@ def _rivals(result: SearchResult, trials: Sequence[Trial]) -> list[CostedNetwork
 
 
 def _meets(network: CostedNetwork, bounds: Mapping[str, float]) -> bool:
+    """Whether a network is within limits or budgets by quantity (fps: at or above them)."""
     return all(loss_of(name, network.value(name)) <= loss_of(name, most) for name, most in bounds.items())
 
 
-def _no_worse(network: CostedNetwork, other: CostedNetwork, objectives: Sequence[str]) -> bool:
-    return all(a <= b for a, b in zip(network.losses(objectives), other.losses(objectives), strict=True))
+def _losses(result: SearchResult, networks: Sequence[CostedNetwork]) -> NDArray[np.float64]:
+    """(n, objectives): the search's objectives of these networks, minimised."""
+    objectives = result.setting.objectives
+    losses = [network.losses(objectives) for network in networks]
+    return np.array(losses, dtype=np.float64).reshape(len(networks), len(objectives))
 
 
 def latency_objectives(result: SearchResult) -> tuple[str, ...]:
-    """Of each device whose latency or frame rate is an objective, one such objective."""
+    """The latency objective of each device whose latency or frame rate is an objective of the search."""
     by_device: dict[str, str] = {}
     for name in result.setting.known_objectives:
         quantity, device = split_name(name)
@@ -122,11 +125,11 @@ def latency_objectives(result: SearchResult) -> tuple[str, ...]:
 
 
 def best_on_worst_device(result: SearchResult) -> Trial:
-    """The front's member whose standing on its worst device is best (a maximin, after Wald, 1945).
+    """The front's member whose standing on its worst device is best (max-min: Wald, 1945).
 
-    Standing is judged on each device by itself, from top-1 and the latency there: how far a network lies beyond the
-    line between the ends of that device's front (`pareto.standings`). On one device it is the knee. Regret of latency
-    against the fastest network of the same accuracy would not do: the most accurate one never has any.
+    The standing on a device is computed from top-1 and the latency there: how far a network lies beyond the line
+    between the ends of that device's front (`pareto.standings`). With one device this is the knee. Regret, the latency
+    in excess of the fastest network of the same accuracy, would not do: the most accurate network never has any.
     """
     by_device = [
         standings([trial.network.losses((result.setting.learned, name)) for trial in result.front])
@@ -136,9 +139,10 @@ def best_on_worst_device(result: SearchResult) -> Trial:
 
 
 def joint_budgets(budgets: Mapping[str, tuple[float, ...]]) -> list[dict[str, float]]:
-    """Budgets of several objectives that hold together: the first of each, the second of each, and so on.
+    """Budgets of several objectives that belong together: the first of each, the second of each, and so on.
 
-    None where only one objective has budgets, or some have more than others: it is not known which belong together.
+    Empty where only one objective has budgets, and where some have more than others, since nothing says which belong
+    together.
     """
     if len(budgets) < 2 or len({len(values) for values in budgets.values()}) > 1:
         return []

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from nas.accuracy.score import TOP1, Score
 from nas.latency.table import Source
 from nas.search.costing import CostedNetwork
+from nas.search.pareto import added_volume, front_of, knee_of
 from nas.search.quantities import DEFAULT_OBJECTIVES, LEARNED, learned_of, loss_of
 from nas.search.results.noise import Certainty, Repeated, certainties
-from nas.search.results.pareto import added_volume, front_of, knee_of
 from nas.search.trial import Trial
 
 Ending = Literal["trials", "minutes", "exhausted", "failing", "interrupted"]

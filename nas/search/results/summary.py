@@ -1,4 +1,4 @@
-"""What does the command print when a search has ended?"""
+"""Print a search's result: the front as a table, the picks, and where the files are."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _NUMBERS = ("top-1 %", "ms", "published", "params M", "MACs M")
 
 _ENDINGS = {
     "minutes": "The minutes are over; the same command goes on.",
-    "exhausted": "No network was found any more that is new and within the limits.",
+    "exhausted": "No further network was found that is new and within the limits.",
     "failing": "Training failed five times in a row, so the search ended; the reasons are in trials.csv.",
     "interrupted": "Stopped. Everything that was trained is kept; the same command goes on.",
 }
 
 
 def print_summary(result: SearchResult, ending: Ending, path: Path, files: Sequence[Path]) -> None:
-    """The front as a table, the references, what the latencies rest on, the picks and where everything lies."""
+    """Print the front and the references as a table, the basis of latencies, the picks, and the path of the report."""
     print(_counts(result))
     if result.front:
         networks = [*(trial.network for trial in result.front), *result.references]
@@ -53,7 +53,7 @@ def print_summary(result: SearchResult, ending: Ending, path: Path, files: Seque
 
 
 def _print_picks(result: SearchResult) -> None:
-    """The picks, and where a reference is better or nothing was found."""
+    """Print the picks, which references are better, and which budgets nothing meets."""
     picks = picks_of(result)
     print("picks:", "; ".join(f"{pick.reason}: {pick.trial.network.name}" for pick in picks))
     for pick in picks:
@@ -65,7 +65,7 @@ def _print_picks(result: SearchResult) -> None:
 
 
 def _print_certainties(result: SearchResult) -> None:
-    """What training the front again said, where it was."""
+    """Print what training the front's members again told; nothing where they were not trained again."""
     if not result.certainties:
         return
     rows = [
@@ -78,7 +78,7 @@ def _print_certainties(result: SearchResult) -> None:
 
 
 def latency_basis(result: SearchResult) -> str:
-    """For each table, what share of the front's latency was measured, published and modelled, and how good it is."""
+    """For each table, the shares of the front's latency that are measured, published and modelled, and its error."""
     return "\n".join(_basis(result, name, conditions) for name, conditions in result.setting.tables.items())
 
 
@@ -108,14 +108,14 @@ def _counts(result: SearchResult) -> str:
     if not result.stopped:
         return text
     done, whole = result.epochs_trained
-    return f"{text}; stopping took {done:,} of the {whole:,} epochs of training all of them to the end"
+    return f"{text}; training with early stopping took {done:,} of the {whole:,} epochs of training all to the end"
 
 
 def _further(setting: Setting) -> tuple[str, ...]:
-    """What stands in columns besides the usual."""
+    """The names of the columns beyond the usual ones."""
     memory = "peak_activation_bytes"
-    asked = memory in setting.objectives or memory in setting.limits
-    return (*setting.further, memory) if asked else setting.further
+    shown_memory = memory in setting.objectives or memory in setting.limits
+    return (*setting.further, memory) if shown_memory else setting.further
 
 
 def _column(name: str) -> str:
@@ -138,6 +138,6 @@ def _row(network: CostedNetwork, further: Sequence[str]) -> tuple[str, ...]:
 
 
 def _in_millions(value: float, decimals: int) -> str:
-    """With so many decimals, or what it takes for two digits that count: a small network is not 0.00."""
+    """In millions with so many decimals; a value that would show as 0.00 has two significant digits."""
     millions = value / 1e6
     return f"{millions:.{decimals}f}" if millions >= 10 ** (1 - decimals) else f"{millions:.2g}"

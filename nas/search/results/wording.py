@@ -1,10 +1,10 @@
-"""How are numbers written for people?"""
+"""Numbers and units as people read them."""
 
 from __future__ import annotations
 
 from nas.search.quantities import quantity_of, split_name
 
-# What a value is divided by to be read, and the unit that it is read in then.
+# The divisor for display, and the unit that the value then has.
 _READ_IN = {"params": (1e6, "M"), "macs": (1e6, "M"), "peak_activation_bytes": (1e6, "MB")}
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -16,7 +16,7 @@ def percent(value: float) -> str:
 
 
 def amount(value: float) -> str:
-    """A number with one decimal; below 1 with two digits that count: `33.0`, `0.042`."""
+    """A number with one decimal; below 1 with two significant digits: `33.0`, `0.042`."""
     return f"{value:.1f}" if value >= 0.95 else f"{value:.2g}"
 
 
@@ -33,25 +33,25 @@ def written(name: str, value: float) -> str:
 
 
 def bound(name: str, value: float) -> str:
-    """A limit or a budget as it was given, with its unit: `40 ms`, `5 M`."""
+    """A limit or a budget as the user wrote it, with its unit: `40 ms`, `5 M`."""
     if split_name(name)[0] in _READ_IN:
         return written(name, value)
     return f"{value:,.6g} {quantity_of(name).unit}"
 
 
 def with_device(name: str, words: str) -> str:
-    """`words` about the value called `name`, and which other device it is on: `12.1 ms on note10_lut`."""
+    """`words` about the value called `name`, with its device unless that is the main one: `12 ms on my_board`."""
     device = split_name(name)[1]
     return f"{words} on {device}" if device else words
 
 
 def read_in(name: str) -> tuple[float, str]:
-    """What values of an objective are divided by where many stand together, and the unit that they have then."""
+    """The divisor of an objective's values in tables and pictures, and the unit that they then have."""
     return _READ_IN.get(split_name(name)[0], (1.0, quantity_of(name).unit))
 
 
 def share(part: float) -> str:
-    """A part of 1 in whole percent; what is not quite nothing or everything does not read as such."""
+    """A part of 1 in whole percent; `< 1 %` and `> 99 %` where rounding would say 0 or 100."""
     if 0 < part < 0.005:
         return "< 1 %"
     if 0.995 <= part < 1:
@@ -75,7 +75,7 @@ def count(value: int, thing: str) -> str:
 
 
 def large(value: int) -> str:
-    """A whole number, as a power of ten where it is too long to read: `about 3.1 × 10²¹`."""
+    """A whole number; from 10⁹ on as a power of ten: `about 3.1 × 10²¹`."""
     if value < 10**9:
         return f"{value:,}"
     exponent = len(str(value)) - 1
@@ -91,11 +91,11 @@ def duration(seconds: float) -> str:
 
 
 def sentence(words: str) -> str:
-    """With a capital and a full stop."""
+    """`words` with a capital letter and a full stop."""
     return f"{words[:1].upper()}{words[1:]}."
 
 
 def short(text: str, most: int = 36) -> str:
-    """`text` without its middle where it is too long for a picture."""
+    """`text`, with its middle cut out where it has more than `most` characters."""
     half = most // 2
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"

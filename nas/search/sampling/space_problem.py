@@ -1,6 +1,6 @@
-"""What can the front sampler be told of an experiment before anything is trained?
+"""Describe an experiment to the front sampler: all that is known of a space's networks before training.
 
-All objectives but top-1, the limits, and what top-1 may depend on, of thousands of a space's networks at once.
+That is all objectives but top-1, the limits, and what top-1 may depend on, computed for thousands of networks at once.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ OfMembers = Callable[[Members], Floats]
 
 
 def problem_of(experiment: Experiment, space: SearchSpace, costing: Costing) -> Problem:
-    """The search that `experiment` describes, as the front sampler sees it.
+    """The problem of `experiment` for the front sampler.
 
-    Evaluated first are those of the experiment's references that are members of the space.
+    The references of the experiment that are members of the space are evaluated first.
     """
     rows, tables, limits = rows_of(space), costing.tables, costing.limits
     objectives = [_values_of(name, tables, rows.table) for name in experiment.objectives]
     limited = {name: _values_of(name, tables, rows.table) for name in limits}
     sizes = [_values_of(name, tables, rows.table) for name in ("macs", "params", "latency_ms")]
 
-    def known(asked: Rows) -> Floats:
-        members = rows.members(asked)
+    def known(batch: Rows) -> Floats:
+        members = rows.members(batch)
         return np.column_stack([values(members) for values in objectives])
 
-    def violation(asked: Rows) -> Floats:
-        members = rows.members(asked)
+    def violation(batch: Rows) -> Floats:
+        members = rows.members(batch)
         beyond = [_losses(name, limited[name](members)) / loss_of(name, limit) - 1 for name, limit in limits.items()]
         return np.column_stack(beyond)
 
-    def features(asked: Rows) -> Floats:
-        members = rows.members(asked)
+    def features(batch: Rows) -> Floats:
+        members = rows.members(batch)
         return np.log(np.column_stack([values(members) for values in sizes]))
 
     return Problem(
@@ -62,7 +62,7 @@ def problem_of(experiment: Experiment, space: SearchSpace, costing: Costing) -> 
 
 
 def _values_of(name: str, tables: Sequence[LatencyTable], of_space: SpaceTable) -> OfMembers:
-    """A quantity of many members, in its unit; NaN for what is learned."""
+    """A function that gives a quantity of many members, in its unit; NaN for top-1."""
     quantity, device = split_name(name)
     table = next((table for table in tables if table.name == device), tables[0])
     if quantity in LEARNED:
@@ -79,7 +79,7 @@ def _values_of(name: str, tables: Sequence[LatencyTable], of_space: SpaceTable) 
 
 
 def _latency_by(table: LatencyTable, of_space: SpaceTable) -> OfMembers:
-    """`table.estimate_members`, with every unit looked up beforehand."""
+    """A function like `table.estimate_members`, with every unit looked up beforehand."""
     costs = of_space.unit_costs(table.unit_latency_ms).ravel()
     calibration = table.conditions.calibration
     return lambda members: calibration.offset_ms + calibration.scale * members.summed(costs)
@@ -90,10 +90,10 @@ def _losses(name: str, values: Floats) -> Floats:
 
 
 def _references_inside(experiment: Experiment, space: SearchSpace) -> tuple[Parameters, ...]:
-    found = []
+    members = []
     for name in experiment.references:
         try:
-            found.append(space.encode(reference(name)))
+            members.append(space.encode(reference(name)))
         except NasError:
-            continue  # a network of another space
-    return tuple(found)
+            continue  # not a member of this space
+    return tuple(members)

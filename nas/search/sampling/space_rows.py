@@ -1,7 +1,7 @@
-"""Which networks do many rows of choices stand for, all at once?
+"""Turn many rows of choices into the networks that they stand for, all at once.
 
-A row holds the number of the choice of each of a space's parameters, in their order. `SpaceTable` costs networks by
-their walks through the space's automaton; here rows become walks: block by block, every row at the same time.
+A row holds, for each of a space's parameters in order, the number of its choice. `SpaceTable` costs networks by their
+walks through the space's automaton. Here rows become such walks, block by block, for all rows at the same time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Rows = NDArray[np.int64]
 
 
 class SpaceRows:
-    """A space whose members are rows. Blocks are looked up when they first occur, and kept."""
+    """The members of a space as rows. Blocks are looked up when they first occur, and remembered."""
 
     def __init__(self, table: SpaceTable) -> None:
         self.table = table
@@ -36,10 +36,11 @@ class SpaceRows:
             for index, stage in enumerate(self._space.format.stages)
             for position in range(max(stage.depth))
         ]
-        # By way to decide the whole and node: the edge of the head, -1 where it was not looked up yet.
+        # The edge of the head, by way of deciding the whole and node; -1 where it was not looked up yet.
         self._heads = np.full(len(self._space.automaton.wholes) * (table.end + 1), -1)
-        nothing = np.zeros((0, len(self._place)), np.int64)
-        self._last: tuple[dict[bytes, int], NDArray[np.int32], Rows] = {}, np.zeros((0, 0), np.int32), nothing
+        # Of the rows that were walked last: their places by key, their walks and their canonical rows.
+        no_rows = np.zeros((0, len(self._place)), np.int64)
+        self._last: tuple[dict[bytes, int], NDArray[np.int32], Rows] = {}, np.zeros((0, 0), np.int32), no_rows
 
     @cached_property
     def distributions(self) -> Mapping[str, BaseDistribution]:
@@ -51,23 +52,24 @@ class SpaceRows:
         return self.table.members(self._walked(rows)[0])
 
     def canonical(self, rows: Rows) -> Rows:
-        """The rows with every choice that makes no difference at its first: those of absent blocks and unused settings.
+        """The rows with every choice that makes no difference set to 0: those of absent blocks and unused settings.
 
-        Rows that differ in what is decided once for a stage, or the whole, stay different even if the networks are one.
+        Rows that differ in a decision about a whole stage or network stay different, even where the networks are equal.
         """
         return self._walked(rows)[1]
 
     def _walked(self, rows: Rows) -> tuple[NDArray[np.int32], Rows]:
-        # The sampler asks for several things of the same rows, or of some of them, one after the other.
+        """The walks (steps, n) of rows and their canonical rows; those of the last call are remembered."""
+        # The sampler asks for several figures of the same rows, or of some of them, one after the other.
         places, walks, spelt = self._last
-        asked = _keys(rows)
-        if not places.keys() >= set(asked):
+        keys = _keys(rows)
+        if not places.keys() >= set(keys):
             walks, spelt = self._walk(rows)
             # A row and its own canonical spelling walk the same way.
-            places = dict(zip([*asked, *_keys(spelt)], [*range(len(rows))] * 2, strict=True))
+            places = dict(zip([*keys, *_keys(spelt)], [*range(len(rows))] * 2, strict=True))
             self._last = places, walks, spelt
             return walks, spelt
-        chosen = np.array([places[key] for key in asked], np.int64)
+        chosen = np.array([places[key] for key in keys], np.int64)
         return walks[:, chosen], spelt[chosen]
 
     def _walk(self, rows: Rows) -> tuple[NDArray[np.int32], Rows]:
@@ -91,7 +93,7 @@ class SpaceRows:
         return walks, spelt
 
     def _begun(self, rows: Rows) -> tuple[Rows, Rows]:
-        """For each row, the way in which the whole is decided, and the first edge."""
+        """For each row, the way of deciding the whole network, and the first edge."""
         whole, start = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
         for number, (decisions, open_, edges) in enumerate(self._ways):
             chosen = np.ones(len(rows), bool)
@@ -103,17 +105,17 @@ class SpaceRows:
 
     @cached_property
     def _ways(self) -> list[tuple[list[tuple[int, int]], bool, Rows]]:
-        """Of each way to decide the whole: its choices by place, whether resolution is one, and its first edges."""
+        """For each way of deciding the whole: its choices by place, whether resolution is open, and its first edges."""
         automaton = self._space.automaton
         edges = {(begun.resolution, begun.stem): edge for edge, begun in enumerate(automaton.starts)}
-        found = []
+        ways = []
         for way in automaton.wholes:
             named = [(name, value) for name, value in way.decisions if name in self._place]
             decisions = [(self._place[name], self._choices(name).index(value)) for name, value in named]
             first = [edges[resolution, automaton.stem(way)] for resolution in way.resolutions]
             open_ = "resolution" in self._place and len(first) > 1
-            found.append((decisions, open_, np.array(first)))
-        return found
+            ways.append((decisions, open_, np.array(first)))
+        return ways
 
     def _depths(self, index: int, whole: Rows, rows: Rows) -> Rows:
         """How many blocks stage number `index` of each row has."""
@@ -122,33 +124,33 @@ class SpaceRows:
 
     @cached_property
     def _stage_depths(self) -> list[tuple[int | None, Rows]]:
-        """Of each stage: the place of its depth and the depths, or None and depths by way to decide the whole."""
+        """For each stage: the place and the values of its depth; or None, and depths by way of deciding the whole."""
         automaton = self._space.automaton
-        found: list[tuple[int | None, Rows]] = []
+        depths: list[tuple[int | None, Rows]] = []
         for index in range(len(self._space.format.stages)):
             name = f"stage{index + 1}.depth"
             if name in self._place:
-                found.append((self._place[name], np.array(self._choices(name), np.int64)))
+                depths.append((self._place[name], np.array(self._choices(name), np.int64)))
             else:
                 first = [automaton.first_state(number) for number in range(len(automaton.wholes))]
-                found.append((None, np.array([automaton.depths(state, index)[0] for state in first], np.int64)))
-        return found
+                depths.append((None, np.array([automaton.depths(state, index)[0] for state in first], np.int64)))
+        return depths
 
     def _ended(self, whole: Rows, node: Rows) -> Rows:
-        """The last edge of each: its head."""
+        """The last edge of each row, which is its head."""
         keys = whole * (self.table.end + 1) + node
         for key in np.unique(keys[self._heads[keys] < 0]).tolist():
             number, at = divmod(key, self.table.end + 1)
             self._heads[key] = _edges(self.table, at)[self._space.automaton.head(self._space.automaton.wholes[number])]
-        found: Rows = self._heads[keys]
-        return found
+        heads: Rows = self._heads[keys]
+        return heads
 
     def _choices(self, name: str) -> tuple[Choice, ...]:
         return self._space.parameters[self._place[name]].choices
 
 
 class _Slot:
-    """Where one block may stand: number `position` of stage number `index`."""
+    """The place of one possible block: number `position` of stage number `index`."""
 
     def __init__(self, table: SpaceTable, place: Mapping[str, int], index: int, position: int) -> None:
         self.index, self.position = index, position
@@ -166,13 +168,13 @@ class _Slot:
         self._own = np.array(list(itertools.product(*map(range, sizes))), np.int64).reshape(
             math.prod(sizes), len(sizes)
         )
-        # By way to decide the whole and node: the number of the state, the first axis of what follows.
+        # The number of the state, by way of deciding the whole and node: the first axis of the arrays below.
         self._state = np.full(len(automaton.wholes) * (table.end + 1), -1)
-        # By state, shared choices and own choices: the edge, and the first own choices that lead to it.
+        # The edge, by state, shared choices and own choices; and the first own choices that lead to the same edge.
         self._edge = np.zeros((0, math.prod(self._sizes[0]), len(self._own)), np.int64)
         self._first = self._edge.copy()
         self.own_places = np.array(self._places[1], np.int64)
-        # Without its first block a stage is not there, nor what is decided once for it.
+        # A stage without its first block is absent, and so are the decisions about the whole stage.
         self.unused_places = np.array(self._places[1] + (self._places[0] if position == 0 else []), np.int64)
 
     def follow(self, whole: Rows, node: Rows, rows: Rows) -> tuple[Rows, Rows]:
@@ -195,10 +197,10 @@ class _Slot:
     def _add(self, key: int) -> None:
         self._state[key] = len(self._edge)
         empty = np.full((1, *self._edge.shape[1:]), -1, np.int64)
-        self._edge, self._first = (np.concatenate([known, empty]) for known in (self._edge, self._first))
+        self._edge, self._first = (np.concatenate([array, empty]) for array in (self._edge, self._first))
 
     def _fill(self, key: int, code: int) -> None:
-        """Look up the blocks of every own choice."""
+        """Look up the edges of all own choices, for one state and one code of shared choices."""
         state = self._state[key]
         whole, node = divmod(key, self._table.end + 1)
         automaton = self._space.automaton
@@ -229,7 +231,7 @@ def _edges(table: SpaceTable, node: int) -> dict[tuple[Block, ...], int]:
 
 
 def _code(digits: Rows, sizes: list[int]) -> Rows:
-    """One number for each row of digits."""
+    """One number for each row of digits, whose bases are `sizes`."""
     code = np.zeros(len(digits), np.int64)
     for column, size in zip(digits.T, sizes, strict=True):
         code = code * size + column

@@ -1,16 +1,17 @@
-"""Which candidates go on training, and which are stopped on the way?
+"""Early stopping: decide at each rung whether a candidate's training goes on.
 
 Asynchronous successive halving (Li et al., arXiv:1810.05934, in the form that stops rather than pauses): training is
-interrupted at rungs, at 1/9, 1/3 and all of the budget where eta is 3, and at each the best third of those that ever
-reached it go on. With several objectives "best" is near the front: constrained non-domination rank (Deb et al., 2002,
-section VI), as in MO-ASHA (Schmucker et al., arXiv:2106.12639). One objective is earned by training and known in part;
-the others are known exactly, so that of two in one rank the one that lacks less accuracy goes first.
+interrupted at rungs, with eta 3 at 1/9, 1/3 and all of the budget. At each rung the best third of all candidates that
+have reached it go on. With several objectives the order is that of constrained non-domination (Deb et al., 2002,
+section VI), as in MO-ASHA (Schmucker et al., arXiv:2106.12639). The first objective is earned by training and known in
+part; the others are known exactly. So within a rank the candidate that lacks less accuracy goes first.
 
-A third of few is too few for a front, and what is stopped does not come back: so those that none dominates go on too,
-while they are not more than half. On the digits (3 seeds of 60 candidates, 150 orders of each) that took 30 % of the
-epochs, as the best third rounded up did (31 %), and the worst order kept 99.1 instead of 91.6 % of the hypervolume.
+A third of a few candidates is too small a front, and a stopped candidate does not come back. So candidates that none
+dominates go on as well, up to half of all. On the digits (3 seeds of 60 candidates, 150 orders of each) this took 30 %
+of the epochs, and the worst order kept 99.1 % of the hypervolume. The best third alone, rounded up, took 31 % and kept
+91.6 %.
 
-A decision depends on what stood at the rung before, and on nothing else: one worker decides the same each time.
+A decision depends only on the candidates that reached the rung before, so that a single worker repeats it exactly.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from nas.config import Settings
 from nas.errors import NasError
+from nas.search.pareto import front_of, lacks, ranks
 
 StoppingMethod = Literal["none", "halving", "hyperband"]
 METHODS: tuple[StoppingMethod, ...] = get_args(StoppingMethod)
@@ -39,10 +40,10 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 class StoppingSettings(Settings):
     """How training is stopped early.
 
-    `halving` compares at rungs `eta` times apart, the first at `min_epochs` or later (by default a share 1/eta² of the
-    budget), and lets one of `eta` go on. `hyperband` (Li et al., arXiv:1603.06560) hedges against a first rung that is
-    too early: its candidates are dealt to `brackets` that begin to compare at the first, second, … rung, by default as
-    many as there are rungs, of which the last compares nothing; each bracket costs about as many epochs.
+    `halving` compares candidates at rungs `eta` times apart and lets one of `eta` go on. The first rung is at
+    `min_epochs` or later, by default at 1/eta² of the budget. `hyperband` (Li et al., arXiv:1603.06560) hedges against
+    a first rung that is too early: it deals candidates to `brackets`, which begin to compare at the first, second, …
+    rung and cost about as many epochs each. By default there are as many brackets as rungs; the last one stops nothing.
     """
 
     method: StoppingMethod = "none"
@@ -53,10 +54,10 @@ class StoppingSettings(Settings):
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a candidate at a rung.
+    """A candidate's objectives at a rung.
 
     `objectives` are all to be minimised: the first is earned by training (top-1 negated, at that rung), the others are
-    exact. `violation` is by how much it breaks its limits, 0 where it meets them.
+    exact. `violation` is how far the candidate is beyond its limits, 0 where it meets them.
     """
 
     objectives: tuple[float, ...]
@@ -65,7 +66,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Decision:
-    """Where a candidate stands at a rung: its `place`, from 1, of `reached`, the best `places` of which go on."""
+    """A candidate's `place` at a rung, from 1, among the `reached` candidates, of which the best `places` go on."""
 
     place: int
     reached: int
@@ -73,7 +74,7 @@ class Decision:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it is trained on."""
+        """Whether the candidate's training goes on."""
         return self.place <= self.places
 
     def __str__(self) -> str:
@@ -81,9 +82,9 @@ class Decision:
 
 
 def rungs(settings: StoppingSettings, budget: int) -> tuple[int, ...]:
-    """The epochs at which a training of `budget` epochs is looked at; the last is `budget`.
+    """The epochs at which a training of `budget` epochs is compared; the last is `budget`.
 
-    Raises NasError where training is to be stopped and there is no rung before the end.
+    Raises NasError where training may be stopped but there is no rung before the end.
     """
     if settings.method == "none":
         return (budget,)
@@ -101,7 +102,7 @@ def rungs(settings: StoppingSettings, budget: int) -> tuple[int, ...]:
 
 
 def brackets(settings: StoppingSettings, budget: int) -> tuple[tuple[int, ...], ...]:
-    """The rungs of each bracket, the one that compares first in front. Raises NasError as `rungs` does."""
+    """The rungs of each bracket; the bracket that compares earliest comes first. Raises NasError as `rungs` does."""
     levels = rungs(settings, budget)
     count = 1 if settings.method != "hyperband" else settings.brackets or len(levels)
     if count > len(levels):
@@ -113,22 +114,23 @@ def brackets(settings: StoppingSettings, budget: int) -> tuple[tuple[int, ...], 
 
 
 def bracket_of(number: int, shapes: Sequence[Sequence[int]], eta: int) -> int:
-    """The bracket that trial `number` is dealt to: each is to cost the same, so early rungs take more candidates."""
+    """The bracket of trial `number`. Brackets that stop early get more trials, so that all cost the same."""
     shares = np.array([1 / expected_epochs(shape, eta) for shape in shapes])
     place = (number + 0.5) * _GOLDEN % 1
     return int(np.searchsorted(np.cumsum(shares / shares.sum())[:-1], place, side="right"))
 
 
 def expected_epochs(levels: Sequence[int], eta: int) -> float:
-    """What a candidate costs on average, in epochs, where one of `eta` goes on at each of the rungs `levels`."""
+    """The epochs that a candidate takes on average when one of `eta` goes on at each of the rungs `levels`."""
     steps = np.diff([0, *levels])
     return float((steps / float(eta) ** np.arange(len(steps))).sum())
 
 
 def decide(candidate: Standing, others: Sequence[Standing], eta: int) -> Decision:
-    """Whether `candidate`, at a rung that `others` have reached before it, is trained on.
+    """Whether the training of `candidate` goes on at a rung that `others` reached before it.
 
-    The best 1/eta are, rounded down, and those that none dominates, up to half (or `eta`, where that is more).
+    It goes on for the best 1/eta, rounded down, and for those that none dominates, up to half of all (or `eta`, where
+    that is more).
     """
     standings = [*others, candidate]
     order = best_first(standings)
@@ -140,7 +142,7 @@ def decide(candidate: Standing, others: Sequence[Standing], eta: int) -> Decisio
 def best_first(standings: Sequence[Standing]) -> list[int]:
     """Indices from the best to the worst: by violation, then non-domination rank, then lack of accuracy.
 
-    Of equals the earlier goes first. Raises ValueError for NaN and for unequal numbers of objectives.
+    Of equal candidates the earlier one comes first. Raises ValueError for NaN and for unequal numbers of objectives.
     """
     points = np.array([standing.objectives for standing in standings], dtype=np.float64)
     violations = np.array([standing.violation for standing in standings])
@@ -150,38 +152,6 @@ def best_first(standings: Sequence[Standing]) -> list[int]:
 
 
 def _front_size(standings: Sequence[Standing]) -> int:
-    """How many none dominates, among those that break their limits least."""
+    """How many candidates none dominates, among those that break their limits least."""
     least = min(standing.violation for standing in standings)
-    points = np.array([standing.objectives for standing in standings if standing.violation == least])
-    return int((ranks(points) == 0).sum())
-
-
-def ranks(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Of (n, m) points, all to be minimised: 0 for those that none dominates, 1 for those that then none does, …
-
-    Of equal points the first counts as better.
-    """
-    no_worse: NDArray[np.bool_] = np.all(points[:, None] <= points[None], axis=2)
-    earlier = np.triu(np.ones_like(no_worse), k=1)
-    dominates = no_worse & (~no_worse.T | earlier)
-    result = np.full(len(points), -1)
-    left = np.ones(len(points), dtype=bool)
-    for rank in range(len(points)):
-        if not left.any():
-            break
-        front = left & ~dominates[left].any(axis=0)
-        result[front] = rank
-        left &= ~front
-    return result
-
-
-def lacks(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far the first objective of each of (n, m) points is behind the best of those that cost no more.
-
-    Negative, its lead, where it is ahead of them; minus infinity where all others cost more.
-    """
-    # [i, j]: i costs no more than j
-    cheaper: NDArray[np.bool_] = np.all(points[:, None, 1:] <= points[None, :, 1:], axis=2)
-    np.fill_diagonal(cheaper, False)
-    best: NDArray[np.float64] = np.where(cheaper, points[:, None, 0], np.inf).min(axis=0)
-    return np.subtract(points[:, 0], best)
+    return len(front_of([standing.objectives for standing in standings if standing.violation == least]))

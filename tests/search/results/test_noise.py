@@ -1,4 +1,4 @@
-"""Are error bars and probabilities those of the model, where the answer is known?"""
+"""Error bars and probabilities are those of the model, where the answer is known."""
 
 from __future__ import annotations
 

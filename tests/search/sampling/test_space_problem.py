@@ -1,4 +1,4 @@
-"""Is what the front sampler is told of a network what the search knows of it?"""
+"""The front sampler is told of a network what the search computes for it."""
 
 from __future__ import annotations
 

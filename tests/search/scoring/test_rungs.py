@@ -1,18 +1,16 @@
-"""Do those near the front go on, each as often as eta says, and is every decision repeatable?"""
+"""Candidates near the front go on, as many as eta says, and every decision is repeatable."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nas.errors import NasError
-from nas.search.results.pareto import front_of
 from nas.search.scoring.rungs import (
     Decision,
     Standing,
@@ -22,16 +20,11 @@ from nas.search.scoring.rungs import (
     brackets,
     decide,
     expected_epochs,
-    lacks,
-    ranks,
     rungs,
 )
-from tests.strategies import points
 
 HALVING = StoppingSettings(method="halving")
 HYPERBAND = StoppingSettings(method="hyperband")
-
-some_points = st.integers(1, 3).flatmap(lambda m: points(m, max_size=12)).filter(bool)
 
 
 @pytest.mark.parametrize(
@@ -106,30 +99,6 @@ def test_expected_epochs_is_the_sum_over_rungs() -> None:
     """1 for all, 2 more for a third, 6 more for a ninth."""
     assert expected_epochs((1, 3, 9), 3) == pytest.approx(1 + 2 / 3 + 6 / 9)
     assert expected_epochs((9,), 3) == 9
-
-
-@given(some_points)
-def test_ranks_are_fronts_peeled_off(values: list[tuple[float, ...]]) -> None:
-    """By definition: rank r is the front of what is left when those before are gone; of equal points the first."""
-    result = ranks(np.array(values)).tolist()
-    for rank in range(max(result) + 1):
-        left = [index for index, r in enumerate(result) if r >= rank]
-        front = front_of([values[index] for index in left])
-        assert [index for index in left if result[index] == rank] == [left[i] for i in front]
-
-
-@given(some_points)
-def test_who_is_ahead_of_all_that_cost_no_more_is_on_the_front(values: list[tuple[float, ...]]) -> None:
-    """A negative lack is a lead that no dominated point has."""
-    array = np.array(values)
-    leads = lacks(array) < 0  # equal ones lead nobody
-    assert all(rank == 0 for rank, lead in zip(ranks(array), leads, strict=True) if lead)
-
-
-def test_lack_is_measured_against_those_that_cost_no_more() -> None:
-    """In points of accuracy; the cheapest lacks nothing."""
-    table = np.array([(-80.0, 10.0), (-90.0, 20.0), (-85.0, 30.0), (-90.0, 20.0)])
-    assert lacks(table).tolist() == [-math.inf, 0.0, 5.0, 0.0]
 
 
 def test_feasible_before_front_before_lack() -> None:

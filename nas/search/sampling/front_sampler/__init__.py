@@ -1,1 +1,1 @@
-"""Which network is worth training next, when everything but its accuracy is known?"""
+"""The `front` sampler: the network that should enlarge the front most, when all but its accuracy is known."""

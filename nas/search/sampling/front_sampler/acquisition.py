@@ -1,12 +1,14 @@
-"""How much hypervolume may be expected of a candidate, when all its objectives but one are known?
+"""The exact expected hypervolume improvement of candidates whose objectives are all known but one.
 
-Objectives are minimised. With k the known objectives of a candidate and y the learned one, the hypervolume that it
-adds to a front is the integral, over all points z of the known objectives' space that are no better than k, of
-max(0, t(z) - y): t(z) is the best learned value of the front members whose known objectives are no worse than z, or
-the reference's where there are none. t is constant in boxes, so that for a normal y the expected improvement is a
-finite sum, exact for any number of objectives (with all objectives uncertain it is not so cheap: Yang et al.,
-"Efficient computation of expected hypervolume improvement using box decomposition algorithms", J. Global Optimization
-75, 2019, doi:10.1007/s10898-019-00798-7).
+Objectives are minimised. A candidate has known objectives k and a learned objective y. It adds to a front's hypervolume
+
+    ∫ max(0, t(z) − y) dz    over all points z of the known objectives' space that are no better than k,
+
+where t(z) is the best learned value of the front members whose known objectives are no worse than z, or the reference's
+where there is no such member. t is constant in boxes, so that for a normal y the expectation is a finite sum, exact for
+any number of objectives. With all objectives uncertain it costs more: Yang et al., "Efficient computation of expected
+hypervolume improvement using box decomposition algorithms", J. Global Optimization 75, 2019,
+doi:10.1007/s10898-019-00798-7.
 """
 
 from __future__ import annotations
@@ -20,16 +22,17 @@ from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 
-# Beyond so many boxes (a large front of four objectives or more) a front is thinned out.
+# A front of more boxes than this (a large one of four objectives or more) is thinned out.
 _MOST_BOXES = 4000
 _ROOT_TWO_PI = np.sqrt(2 * np.pi)
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """The known objectives' space in boxes (boxes, known), each with the number of its threshold in `levels`.
+    """Boxes of the known objectives' space, in each of which the learned value to beat is constant.
 
-    `lower` is unbounded where the boxes begin; `levels` are the learned values to beat, the reference last.
+    `lower` and `upper` (boxes, known) are their corners; `lower` is minus infinity at the edge of the space. `levels`
+    are the learned values to beat, the reference last, and `level` (boxes,) the number of each box's in `levels`.
     """
 
     lower: Floats
@@ -38,52 +41,52 @@ class Boxes:
     levels: Floats
 
     def areas(self, known: Floats) -> Floats:
-        """For each candidate (n, known), how much of each level it would cover: (n, levels)."""
-        found = np.ones((len(known), len(self.lower)))
+        """(n, levels): how much of each level's boxes each candidate (n, known) would cover."""
+        areas = np.ones((len(known), len(self.lower)))
         for lower, upper, k in zip(self.lower.T, self.upper.T, known.T, strict=True):
-            found *= np.maximum(upper - np.maximum(lower, k[:, None]), 0.0)
+            areas *= np.maximum(upper - np.maximum(lower, k[:, None]), 0.0)
         # Boxes are in the order of their levels.
         starts = np.flatnonzero(np.diff(self.level, prepend=-1))
         summed = np.zeros((len(known), len(self.levels)))
-        summed[:, self.level[starts]] = np.add.reduceat(found, starts, axis=1)
+        summed[:, self.level[starts]] = np.add.reduceat(areas, starts, axis=1)
         return summed
 
 
 def decompose(front_known: Floats, front_learned: Floats, reference_known: Floats, reference: float) -> Boxes:
-    """The boxes of a front (members, known) and (members,) below a reference. Dominated members do no harm."""
+    """The boxes of a front, (members, known) and (members,), below a reference. Dominated members change nothing."""
     inside = (front_known < reference_known).all(axis=1) & (front_learned < reference)
     known, learned = front_known[inside], front_learned[inside]
     order = np.argsort(learned, kind="stable")
     known, learned = known[order], learned[order]
-    found = _decomposed(known, reference_known)
-    while len(found[2]) > _MOST_BOXES:
-        # Every other member is left out: the rest is still a front, and says a little less.
+    lower, upper, level = _decomposed(known, reference_known)
+    while len(level) > _MOST_BOXES:
+        # Every other member is left out: the rest is still a front, of slightly less hypervolume.
         known, learned = known[::2], learned[::2]
-        found = _decomposed(known, reference_known)
-    lower, upper, level = found
+        lower, upper, level = _decomposed(known, reference_known)
     return Boxes(lower, upper, level, np.append(learned, reference))
 
 
 def expected_improvement(boxes: Boxes, known: Floats, integral: Callable[[Floats], Floats]) -> Floats:
-    """The expected hypervolume improvement of candidates whose known objectives are (n, known).
+    """(n,): the expected hypervolume improvement of candidates whose known objectives are (n, known).
 
-    `integral` gives, for thresholds (levels,) of the learned objective, the expected amount by which each candidate
-    beats them: (n, levels); `expected_below` for a normal distribution.
+    `integral` takes thresholds (levels,) of the learned objective and gives the expected amount by which each candidate
+    beats each of them, (n, levels). For a normal distribution it is `expected_below`.
     """
-    found: Floats = (boxes.areas(known) * integral(boxes.levels)).sum(axis=1)
-    return found
+    expected: Floats = (boxes.areas(known) * integral(boxes.levels)).sum(axis=1)
+    return expected
 
 
 def expected_below(threshold: Floats, mean: Floats, std: Floats) -> Floats:
-    """E max(0, threshold - y) for y normal, all shapes broadcast: the integral of its distribution function."""
+    """E max(0, threshold − y) for a normal y: the integral of its distribution function. All shapes broadcast."""
     z = (threshold - mean) / std
-    found: Floats = std * (z * ndtr(z) + np.exp(-0.5 * z * z) / _ROOT_TWO_PI)
-    return np.maximum(found, 0.0)
+    expected: Floats = std * (z * ndtr(z) + np.exp(-0.5 * z * z) / _ROOT_TWO_PI)
+    return np.maximum(expected, 0.0)
 
 
 def covered(known: Floats, learned: Floats, reference_known: Floats, reference: float) -> float:
-    """The hypervolume of a front (members, known) and (members,): what it takes a slice of the learned objective each
-    time that `nas.search.results.pareto.hypervolume` computes takes a box here, which is faster for large fronts.
+    """The hypervolume of a front, (members, known) and (members,), as the sum over its boxes.
+
+    It equals `nas.search.pareto.hypervolume` but for rounding; experiments/EVIDENCE.md has the times of both.
     """
     inside = (known < reference_known).all(axis=1) & (learned < reference)
     order = np.argsort(learned[inside], kind="stable")
@@ -97,17 +100,17 @@ def covered(known: Floats, learned: Floats, reference_known: Floats, reference: 
 
 
 def improvement(boxes: Boxes, known: Floats, learned: Floats) -> Floats:
-    """The hypervolume that points of known objectives (n, known) and learned ones (n,) would add."""
+    """(n,): the hypervolume that each of n points with known objectives (n, known) and learned ones (n,) would add."""
     return expected_improvement(boxes, known, lambda levels: np.maximum(levels - learned[:, None], 0.0))
 
 
 def _decomposed(known: Floats, reference: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Boxes in the order of the levels, for members in the order of their learned values, best first."""
+    """Lower corners, upper corners and levels of boxes, by level, for members in the order of their learned values."""
     dimensions = len(reference)
     lower, upper = np.full((1, dimensions), -np.inf), reference[None].copy()
     lowers, uppers, levels = [], [], []
     for number, corner in enumerate(known):
-        # What lies beyond this member's corner, in no better member's: it is this one that is to be beaten there.
+        # Beyond this member's corner, where no earlier (better) member was, this one is to be beaten.
         begin = np.maximum(lower, corner)
         hit = (begin < upper).all(axis=1)
         if not hit.any():
@@ -125,7 +128,7 @@ def _decomposed(known: Floats, reference: Floats) -> tuple[Floats, Floats, NDArr
 def _without(
     lower: Floats, upper: Floats, corner: Floats, rest_lower: Floats, rest_upper: Floats
 ) -> tuple[Floats, Floats]:
-    """The rest, and the boxes without what lies beyond `corner`: cut off along one dimension after the other."""
+    """The rest, and the boxes without their part beyond `corner`, cut along one dimension after the other."""
     lowers, uppers = [rest_lower], [rest_upper]
     for dimension, at in enumerate(corner):
         split = lower[:, dimension] < at

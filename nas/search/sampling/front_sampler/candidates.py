@@ -1,4 +1,4 @@
-"""Which members of the space are looked at, before one is chosen?"""
+"""Draw the candidates that a proposal is chosen from: bred from parents, spread broadly, or evenly stepped."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ _CLIMBS = 3
 
 
 def bred(problem: Problem, parents: Rows, count: int, rng: np.random.Generator) -> Rows:
-    """`count` children of `parents`, which stand in the order of a known objective: half of one parent with one to a
-    few choices drawn anew, half of two that stand near each other, their choices mixed.
+    """`count` children of `parents`, which are in the order of a known objective.
+
+    Half of them mix the choices of two parents that are near each other; the other half copy one parent and draw one or
+    a few choices anew.
     """
     grid = problem.grid
     parameters = len(grid.sizes)
@@ -25,17 +27,17 @@ def bred(problem: Problem, parents: Rows, count: int, rng: np.random.Generator) 
     second = np.clip(first + away, 0, len(parents) - 1)
     heads = rng.random((count // 2, parameters)) < rng.random((count // 2, 1))
     children[mixed] = np.where(heads, parents[first], parents[second])
-    # One change for certain in the unmixed, and a few more: one on average.
+    # Every choice changes with probability 1/parameters; a copy changes in one for certain.
     changed = rng.random((count, parameters)) < 1.0 / parameters
     changed[np.arange(count // 2, count), rng.integers(parameters, size=count - count // 2)] = True
     return np.where(changed, grid.random(count, rng), children)
 
 
 def broad(view: Minimised, rng: np.random.Generator) -> Rows:
-    """Feasible members from one end of the known objectives to the other, in no order.
+    """Feasible members from one end of the known objectives to the other, in random order.
 
-    Random choices alone would pile up in the middle: so they are mixed with those of the ends. Raises NasError, with
-    the nearest member found, where nothing meets the constraints.
+    Members of random choices alone would crowd in the middle, so they are mixed with members at the ends. Raises
+    NasError, with the nearest member, where none is found that meets the constraints.
     """
     problem = view.problem
     rows = problem.grid.random(_BROAD, rng)
@@ -44,11 +46,11 @@ def broad(view: Minimised, rng: np.random.Generator) -> Rows:
     for column in range(known.shape[1]):
         for sign in (1.0, -1.0):
             ends.append(_climbed(problem, rows[[np.argmin(sign * known[:, column])]], view, column, sign))
-    end = np.concatenate(ends)
+    extremes = np.concatenate(ends)
     if known.shape[1]:
-        taken = rng.random((_BROAD, 1)) * rng.integers(0, 2, size=(_BROAD, 1))
-        rows = np.where(rng.random(rows.shape) < taken, end[rng.integers(1, len(end), size=_BROAD)], rows)
-    rows = np.unique(problem.spelt(np.concatenate([rows, end])), axis=0)
+        mixed_in = rng.random((_BROAD, 1)) * rng.integers(0, 2, size=(_BROAD, 1))
+        rows = np.where(rng.random(rows.shape) < mixed_in, extremes[rng.integers(1, len(extremes), size=_BROAD)], rows)
+    rows = np.unique(problem.spelt(np.concatenate([rows, extremes])), axis=0)
     beyond = problem.excess(rows)
     if (beyond <= 0).any():
         return rng.permutation(rows[beyond <= 0])
@@ -56,26 +58,29 @@ def broad(view: Minimised, rng: np.random.Generator) -> Rows:
 
 
 def stratified(known: Floats, count: int, rng: np.random.Generator) -> list[int]:
-    """Numbers of up to `count` members, at even steps of the first known objective (n, known), in random order.
+    """Numbers of up to `count` members at even steps of the first known objective of `known` (n, objectives − 1).
 
-    In random order, so that a search that is cut short has still seen the whole range.
+    They are in random order, so that a search that is cut short has still seen the whole range.
     """
     if not known.shape[1]:
         return list(range(min(count, len(known))))
-    of = known[:, 0]
+    values = known[:, 0]
     chosen: dict[int, None] = {}
-    for target in np.linspace(of.min(), of.max(), count):
-        away = np.abs(of - target)
-        away[list(chosen)] = np.inf
-        chosen[int(np.argmin(away))] = None
-        if len(chosen) == len(of):
+    for target in np.linspace(values.min(), values.max(), count):
+        distances = np.abs(values - target)
+        distances[list(chosen)] = np.inf
+        chosen[int(np.argmin(distances))] = None
+        if len(chosen) == len(values):
             break
     numbers = list(chosen)
     return [numbers[index] for index in rng.permutation(len(numbers))]
 
 
 def _climbed(problem: Problem, row: Rows, view: Minimised, column: int, sign: float) -> Rows:
-    """A member near the least (sign 1) or most (-1) of a known objective: the best choice of each parameter."""
+    """A member near the least (sign 1) or the most (sign −1) of known objective number `column`, reached from `row`.
+
+    In each step every parameter takes its best choice, judged with all other parameters unchanged.
+    """
     for _ in range(_CLIMBS):
         around = problem.grid.neighbours(row)
         value = sign * view.known(np.concatenate([row, around]))[:, column]
@@ -93,7 +98,7 @@ def _climbed(problem: Problem, row: Rows, view: Minimised, column: int, sign: fl
 
 
 def _feasible_near(problem: Problem, rows: Rows) -> Rows:
-    """Feasible members downhill from `rows`."""
+    """Feasible members reached from the first of `rows` that leads to any, by neighbours of ever smaller excess."""
     for row in rows:
         here = row[None]
         beyond = float(problem.excess(here)[0])

@@ -1,7 +1,7 @@
-"""How do an Optuna study's parameters become rows of whole numbers, and back?
+"""Convert an Optuna study's parameters to rows of whole numbers, and back.
 
 A row holds, for each parameter in order, the number of its choice. Everything in this package works on arrays of rows
-(n, parameters); dictionaries are made only for the one that is proposed.
+(n, parameters); only the row that is proposed becomes a dictionary.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from nas.errors import NasError
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# A parameter of more values (or of a continuous range) is searched at so many of them, evenly spread.
+# A parameter with more values than this, or with a continuous range, is searched at this many evenly spread values.
 MOST_VALUES = 33
+# Of a parameter with at most this many choices, every other choice is a neighbour.
+_FEW = 12
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Grid:
 
     @cached_property
     def ordered(self) -> tuple[bool, ...]:
-        """Whether a parameter's choices are numbers, so that near choices mean alike."""
+        """Whether a parameter's choices are numbers, so that neighbouring choices are alike."""
         return tuple(
             all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
             for values in self.values
@@ -59,49 +61,55 @@ class Grid:
         return {name: values[n] for name, values, n in zip(self.space, self.values, row, strict=True)}
 
     def row(self, params: Mapping[str, Any]) -> list[int]:
-        """The row of parameters; a number that is no choice takes the nearest. Raises NasError for what cannot fit."""
-        found = []
-        for name, known in zip(self.space, self._numbers, strict=True):
+        """The row of parameters; a number that is not a choice becomes the nearest one.
+
+        Raises NasError for a missing parameter, and for another value that is not a choice.
+        """
+        row = []
+        for name, numbers in zip(self.space, self._numbers, strict=True):
             if name not in params:
                 raise NasError(f"the parameter {name} is missing; got {', '.join(params) or 'none'}")
             value = params[name]
-            number = known.get(value)
-            found.append(self._nearest(name, value) if number is None else number)
-        return found
+            number = numbers.get(value)
+            row.append(self._nearest(name, value) if number is None else number)
+        return row
 
     def contains(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> bool:
         """Whether these parameters are ones of this space, each within its distribution."""
         return all(
             name in params
-            and type(distributions[name]) is type(wanted)
-            and wanted._contains(wanted.to_internal_repr(params[name]))
-            for name, wanted in self.space.items()
+            and type(distributions[name]) is type(distribution)
+            and distribution._contains(distribution.to_internal_repr(params[name]))
+            for name, distribution in self.space.items()
         )
 
     def all_rows(self) -> Rows:
-        """Every row. Only for small spaces."""
+        """Every row; for small spaces only."""
         return np.stack(np.unravel_index(np.arange(self.size), self.sizes.tolist() or (1,)), axis=1)[
             :, : len(self.sizes)
         ].astype(np.int64)
 
     def random(self, count: int, rng: np.random.Generator) -> Rows:
-        """Rows of independent, evenly drawn choices."""
+        """Rows of independent choices, each uniformly drawn."""
         return rng.integers(self.sizes, size=(count, len(self.sizes)))
 
     def neighbours(self, rows: Rows) -> Rows:
-        """Every row that differs from one of `rows` in one parameter; in one of many choices by one or two steps."""
+        """Every row that differs from one of `rows` in one parameter.
+
+        A parameter of more than _FEW choices moves by one or two steps only.
+        """
         places, steps = self._steps
-        found = np.repeat(rows, len(places), axis=0)
+        around = np.repeat(rows, len(places), axis=0)
         sizes = self.sizes[places]
         target = rows[:, places] + steps
-        # Few choices: every other one, in a ring. Many: the nearest, where there is one.
+        # Few choices: steps go round in a ring. Many: steps end at the first and the last choice.
         target = np.where(sizes > _FEW, np.clip(target, 0, sizes - 1), target % sizes)
-        found[np.arange(len(found)), np.tile(places, len(rows))] = target.ravel()
-        return found
+        around[np.arange(len(around)), np.tile(places, len(rows))] = target.ravel()
+        return around
 
     @cached_property
     def _steps(self) -> tuple[Rows, Rows]:
-        """For each neighbour of a row: which parameter it differs in, and by how much."""
+        """For each neighbour of a row: the place of the parameter that differs, and the step."""
         pairs = [
             (place, step)
             for place, size in enumerate(self.sizes.tolist())
@@ -120,9 +128,6 @@ class Grid:
         return int(np.argmin(np.abs(np.array(self.values[place], dtype=np.float64) - value)))
 
 
-_FEW = 12
-
-
 def _values(distribution: BaseDistribution) -> tuple[Any, ...]:
     if isinstance(distribution, CategoricalDistribution):
         return tuple(distribution.choices)
@@ -139,7 +144,7 @@ def _values(distribution: BaseDistribution) -> tuple[Any, ...]:
         count = round((high_ - low_) / width)
         numbers = np.unique(np.rint(np.linspace(0, count, min(count + 1, MOST_VALUES))))
         return tuple(np.minimum(low_ + numbers * width, high_).tolist())
-    raise NasError(f"a parameter must be categorical, whole or real, but got {distribution}")
+    raise NasError(f"a parameter must be categorical, an integer or a float, but got {distribution}")
 
 
 def _spread(low: float, high: float, *, log: bool) -> Floats:

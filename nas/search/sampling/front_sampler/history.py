@@ -1,4 +1,4 @@
-"""What do the trials so far tell?"""
+"""Read a study's trials as arrays: what was tried, what it told, and what is still running."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError
-from nas.search.sampling.front_sampler.dominance import front_numbers, gaps
+from nas.search.pareto import front_of, lacks
 from nas.search.sampling.front_sampler.grid import Floats, Rows
 from nas.search.sampling.front_sampler.problem import Minimised
 
-# Of a trial that was trained with less than the whole budget: {"value": as in the study, "budget": its share, 0 to 1}.
+# User attribute of a trial that was trained on less than the whole budget: {"value": the learned objective in the
+# study's unit, "budget": the share of the budget, 0 to 1}.
 PARTIAL = "partial"
-# Of a trial that this sampler proposed: its row, so that others know it before its parameters are stored.
+# System attribute of a trial that this sampler proposed: its row, so that other processes see it before its parameters
+# are stored.
 PROPOSED = "front:proposed"
 
 
 @dataclass(frozen=True)
 class History:
-    """Trials in the order of their numbers: rows (n, parameters) and known objectives (n, objectives - 1), minimised.
+    """Trials in the order of their numbers, with all objectives minimised.
 
-    `learned` (n,), minimised, is NaN where nothing was learned; it was learned with the share `budget` (n,) of the
-    whole. `running` are the trials that will tell yet.
+    `rows` (n, parameters) are their choices and `known` (n, objectives − 1) the objectives that need no training.
+    `learned` (n,) is the trained objective, NaN where a trial told nothing, and `budget` (n,) the share of the whole
+    budget that it was trained on. `running` (n,) marks trials without a result yet.
     """
 
     number: NDArray[np.int64]
@@ -42,57 +45,57 @@ class History:
     running: NDArray[np.bool_]
 
     def take(self, numbers: NDArray[np.int64]) -> History:
-        """Some of them."""
+        """The trials at these places."""
         return History(**{part.name: getattr(self, part.name)[numbers] for part in fields(self)})
 
     @cached_property
     def complete(self) -> NDArray[np.bool_]:
-        """Which trials learned something with the whole budget: those that a front is made of."""
+        """Which trials have a learned objective of the whole budget; the front is made of these."""
         return ~np.isnan(self.learned) & (self.budget >= 1)
 
     @cached_property
     def informative(self) -> NDArray[np.bool_]:
-        """Which trials learned something."""
+        """Which trials have a learned objective, of whatever budget."""
         return ~np.isnan(self.learned)
 
     @cached_property
     def gaps(self) -> Floats:
-        """How much each trial's learned objective lacks to be on the front: (n,), NaN where nothing was learned."""
-        values = np.column_stack([self.known, self.learned])
-        front = values[self.complete]
-        found = np.full(len(values), np.nan)
-        found[self.informative] = gaps(values[self.informative], front[front_numbers(front)])
-        return found
+        """(n,): how far each trial's learned objective is behind the front (`pareto.lacks`); NaN without one."""
+        values = np.column_stack([self.learned, self.known])
+        finished = values[self.complete]
+        gaps = np.full(len(values), np.nan)
+        gaps[self.informative] = lacks(values[self.informative], finished[front_of(finished)])
+        return gaps
 
 
 class Reader:
-    """Reads a study's trials. What it keeps of finished ones saves time and changes nothing."""
+    """Reads a study's trials. It keeps those that have finished, which saves time and changes no result."""
 
     def __init__(self, view: Minimised) -> None:
         self._view = view
         self._lock = threading.Lock()
         self._finished: History | None = None
         self._ids: set[int] = set()
-        # So many trials from the first on have ended and were read: they are not looked at again.
-        self._passed = 0
+        # This many trials, from the first on, have all finished and been read; they are skipped from now on.
+        self._read_count = 0
 
     def read(self, study: Study, but: int) -> History:
-        """All trials but number `but` whose parameters are of this space."""
+        """All trials of this space but number `but`."""
         with self._lock:
-            trials = study._storage.get_all_trials(study._study_id, deepcopy=False)[self._passed :]
+            trials = study._storage.get_all_trials(study._study_id, deepcopy=False)[self._read_count :]
             new = [t for t in trials if t.state.is_finished() and t._trial_id not in self._ids]
             self._ids.update(t._trial_id for t in new)
-            self._passed += sum(1 for _ in takewhile(lambda trial: trial.state.is_finished(), trials))
+            self._read_count += sum(1 for _ in takewhile(lambda trial: trial.state.is_finished(), trials))
             finished = self._read(new) if self._finished is None else _joined(self._finished, self._read(new))
             self._finished = finished
         under_way = [t for t in trials if t.state == TrialState.RUNNING and t.number != but]
         return _joined(finished, self._read(under_way))
 
     def _read(self, trials: Sequence[FrozenTrial]) -> History:
-        found = [(trial, row) for trial in trials if (row := self._row(trial)) is not None]
-        read = [trial for trial, _ in found]
+        pairs = [(trial, row) for trial in trials if (row := self._row(trial)) is not None]
+        read = [trial for trial, _ in pairs]
         width = len(self._view.signs)
-        rows = np.array([row for _, row in found], dtype=np.int64).reshape(len(read), len(self._view.problem.space))
+        rows = np.array([row for _, row in pairs], dtype=np.int64).reshape(len(read), len(self._view.problem.space))
         told = np.array([_values(t, width) for t in read], dtype=np.float64).reshape(len(read), width)
         partial = [_partial(trial) for trial in read]
         known, learned = self._view.split(told)
@@ -112,7 +115,7 @@ class Reader:
         )
 
     def _row(self, trial: FrozenTrial) -> list[int] | None:
-        """The trial's row; None for one of another space, or whose parameters are not decided yet."""
+        """The trial's row; None for a trial of another space, or one whose parameters are not decided yet."""
         grid = self._view.problem.grid
         try:
             if grid.contains(trial.params, trial.distributions):
@@ -120,20 +123,20 @@ class Reader:
         except (NasError, KeyError, ValueError, TypeError):
             return None
         proposed = trial.system_attrs.get(PROPOSED)
-        # Nobody else's parameters are overruled: only what is not stored yet is taken from the proposal.
+        # Stored parameters take precedence: the proposal counts only until they are stored.
         if trial.state == TrialState.RUNNING and isinstance(proposed, list) and len(proposed) == len(grid.sizes):
             return [int(number) for number in proposed]
         return None
 
 
 def _values(trial: FrozenTrial, width: int) -> Sequence[float]:
-    """A complete trial's values, or NaN for each objective."""
+    """A complete trial's values; NaN for each objective of other trials."""
     values: Any = trial.values if trial.state == TrialState.COMPLETE else None
     return values if values is not None and len(values) == width else [math.nan] * width
 
 
 def _partial(trial: FrozenTrial) -> tuple[float, float] | None:
-    """The learned value and the share of the budget of a trial that ended early, or None for others."""
+    """The learned value and the budget's share of a trial that ended early; None for other trials."""
     attribute = trial.user_attrs.get(PARTIAL)
     if not isinstance(attribute, dict) or trial.state not in (TrialState.PRUNED, TrialState.COMPLETE):
         return None

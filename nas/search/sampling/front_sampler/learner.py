@@ -1,4 +1,4 @@
-"""What do the trials so far teach of members that were not tried?"""
+"""Learn a model of the trained objective from the trials so far, for members that were not tried."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from numpy.typing import NDArray
 from nas.search.sampling.front_sampler.encoding import Encoder
 from nas.search.sampling.front_sampler.grid import Floats, Rows
 from nas.search.sampling.front_sampler.history import History
-from nas.search.sampling.front_sampler.model import Inputs, Model, condition, fit
+from nas.search.sampling.front_sampler.model import GaussianProcess, Inputs, condition, fit
 from nas.search.sampling.front_sampler.warp import Warp, fit_warp
 
 Numbers = NDArray[np.int64]
-# Of rows (n, parameters) and their known objectives, what the learned one may depend on: (n, features).
+# From rows (n, parameters) and their known objectives to what the learned objective may depend on, (n, features).
 Features = Callable[[Rows, Floats], Floats]
 
-# The hyperparameters are fitted to so many trials, and the model sees so many: those near the front, and a spread.
+# The hyperparameters are fitted to at most _FITTED trials, and the model sees at most _SEEN: a share _NEAR of them are
+# those nearest to the front, the others a random draw.
 _FITTED, _SEEN, _NEAR = 120, 300, 0.7
-# The hyperparameters are fitted after each of so many trials, then when a share more have told something: they move
-# ever less, and fitting them is most of what a suggestion costs.
+# The hyperparameters are fitted after each of the first _EACH trials, then whenever there are a share _MORE more: they
+# move ever less, and fitting them is most of the cost of a suggestion.
 _EACH, _MORE = 40, 0.1
 
 
 @dataclass(frozen=True)
 class Lens:
-    """How members are shown to a model: their choices, and features in units of what was seen of them.
+    """How members are shown to a model: their choices, and their features, standardised over the trials it sees.
 
-    With `budgeted`, the share of the budget is one more feature: what was stopped early tells of its own budget, and by
-    that of the whole.
+    With `budgeted`, the share of the budget is one more feature, so that the model can learn from trials that were
+    stopped early.
     """
 
     encoder: Encoder
@@ -53,40 +54,40 @@ class Learned:
 
     lens: Lens
     warp: Warp
-    model: Model
+    model: GaussianProcess
 
     def predict(self, rows: Rows, known: Floats) -> tuple[Floats, Floats]:
-        """Warped mean and standard deviation (n,) of the learned objective, for the whole budget."""
+        """Mean and standard deviation (n,) of the warped learned objective after the whole budget."""
         if not len(rows):
             return np.zeros(0), np.zeros(0)
         return self.model.predict(self.lens.inputs(rows, known))
 
     def believing(self, rows: Rows, known: Floats) -> tuple[Learned, Floats]:
-        """What would be known if these members gave what is expected of them, and that: (n,), minimised."""
+        """The model as if these members had told what it predicts, and those predictions (n,), minimised."""
         inputs = self.lens.inputs(rows, known)
         mean, _ = self.model.predict(inputs)
         return replace(self, model=self.model.believing(inputs)), self.warp.backward(mean)
 
 
 class Learner:
-    """Learns from the histories of one study. It keeps the last hyperparameters, which changes nothing but the time."""
+    """Learns from the histories of one study. It keeps the last hyperparameters, which only saves time."""
 
     def __init__(self, encoder: Encoder, features: Features, seed: int) -> None:
         self._encoder, self._features, self._seed = encoder, features, seed
         self._last: tuple[tuple[bytes, ...], Floats] | None = None
 
     def learn(self, history: History) -> Learned:
-        """What the trials of `history` teach, at least one of which learned something with the whole budget."""
-        sees = _training_set(history, self._rng(history))
+        """The model of `history`, in which at least one trial was trained on the whole budget."""
+        seen = _training_set(history, self._rng(history))
         warp = fit_warp(history.learned[history.complete])
-        lens = self._lens(history, sees, budgeted=_budgeted(history))
-        inputs = lens.inputs(history.rows[sees], history.known[sees], history.budget[sees])
+        lens = self._lens(history, seen, budgeted=_budgeted(history))
+        inputs = lens.inputs(history.rows[seen], history.known[seen], history.budget[seen])
         return Learned(
-            lens, warp, condition(inputs, warp.forward(history.learned[sees]), self._hyperparameters(history))
+            lens, warp, condition(inputs, warp.forward(history.learned[seen]), self._hyperparameters(history))
         )
 
     def _hyperparameters(self, history: History) -> Floats:
-        """Those of the beginning of `history` that they were last to be fitted to."""
+        """The hyperparameters fitted to the first `fitted_at` trials of `history`."""
         usable = np.flatnonzero(history.informative)
         first = history.take(usable[: fitted_at(len(usable))])
         budgeted = _budgeted(history)
@@ -96,15 +97,15 @@ class Learner:
         return self._last[1]
 
     def _fitted(self, history: History, *, budgeted: bool) -> Floats:
-        sees = _training_set(history, self._rng(history))
-        sees = sees[np.unique(np.linspace(0, len(sees) - 1, min(_FITTED, len(sees))).astype(int))]
-        lens = self._lens(history, sees, budgeted=budgeted)
-        known = history.complete if history.complete.any() else history.informative
-        targets = fit_warp(history.learned[known]).forward(history.learned[sees])
-        return fit(lens.inputs(history.rows[sees], history.known[sees], history.budget[sees]), targets)
+        seen = _training_set(history, self._rng(history))
+        seen = seen[np.unique(np.linspace(0, len(seen) - 1, min(_FITTED, len(seen))).astype(int))]
+        lens = self._lens(history, seen, budgeted=budgeted)
+        finished = history.complete if history.complete.any() else history.informative
+        targets = fit_warp(history.learned[finished]).forward(history.learned[seen])
+        return fit(lens.inputs(history.rows[seen], history.known[seen], history.budget[seen]), targets)
 
-    def _lens(self, history: History, sees: Numbers, *, budgeted: bool) -> Lens:
-        features = self._features(history.rows[sees], history.known[sees])
+    def _lens(self, history: History, seen: Numbers, *, budgeted: bool) -> Lens:
+        features = self._features(history.rows[seen], history.known[seen])
         width = features.std(axis=0)
         return Lens(self._encoder, self._features, features.mean(axis=0), np.where(width > 1e-12, width, 1.0), budgeted)
 
@@ -113,7 +114,7 @@ class Learner:
 
 
 def fitted_at(count: int) -> int:
-    """To how many of `count` trials hyperparameters are fitted: to all of few, then to the last step before."""
+    """To how many of the first `count` trials the hyperparameters are fitted."""
     at = min(count, _EACH)
     while (after := at + max(1, int(_MORE * at))) <= count:
         at = after
@@ -125,7 +126,7 @@ def _budgeted(history: History) -> bool:
 
 
 def _training_set(history: History, rng: np.random.Generator) -> Numbers:
-    """Which trials the model sees: all, or those near the front and a random draw of the others."""
+    """The numbers of the trials that the model sees: all, or those near the front and a random draw of the others."""
     usable = np.flatnonzero(history.informative)
     if len(usable) <= _SEEN:
         return usable

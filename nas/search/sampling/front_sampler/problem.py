@@ -1,4 +1,4 @@
-"""What is known of a search before anything is trained?"""
+"""A search problem as the front sampler sees it: the space, and all that is known of its members before training."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from optuna.study import StudyDirection
 from nas.errors import NasError
 from nas.search.sampling.front_sampler.grid import Floats, Grid, Rows
 
-# Of rows (n, parameters), a figure or several for each: (n,) or (n, figures).
+# From rows (n, parameters) to one figure (n,) or several (n, figures) for each.
 OfRows = Callable[[Rows], Floats]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A search space, and all that can be told of its members without training them.
+    """A search space, and all that can be computed of its members without training them.
 
-    Functions take many members at once, as rows of choices (grid.py); `on_params` makes one of
-    a function of dictionaries.
+    Functions take many members at once, as rows of choices (grid.py); `on_params` makes such a function of one that
+    takes dictionaries.
 
-    known: every objective (n, objectives), in the study's order and unit; NaN for the one that is learned. May be None
-        where there is no other.
-    learned: the number of the objective that training tells.
-    violation: (n,) or (n, constraints); above 0 is never proposed.
+    known: all objectives (n, objectives), in the study's order and unit, with NaN for the learned one. May be None
+        where the learned objective is the only one.
+    learned: the number of the objective that needs training.
+    violation: (n,) or (n, constraints); a member with a value above 0 is never proposed.
     features: what the learned objective may depend on besides the choices, (n, features), such as log MACs. By default
-        the known objectives, in logarithms where they are positive.
-    canonical: rows that stand for the same member, given one spelling: what stands in a block that is not there.
+        the known objectives, as logarithms where they are positive.
+    canonical: turns rows that stand for the same member into one of them, such as rows that differ in a block that is
+        absent.
     start: members that are evaluated first, such as published networks.
-    reference: the point that hypervolume is measured from, in the study's order and unit; by default, what a broad
-        sample and the trials so far suggest.
+    reference: the point that hypervolume is measured from, in the study's order and unit. By default it is derived
+        from a broad sample and the first trials.
     """
 
     space: Mapping[str, BaseDistribution]
@@ -48,7 +49,7 @@ class Problem:
 
     @cached_property
     def grid(self) -> Grid:
-        """The choices."""
+        """The space's choices as numbers."""
         return Grid(self.space)
 
     @cached_property
@@ -58,21 +59,21 @@ class Problem:
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.space))
 
     def spelt(self, rows: Rows) -> Rows:
-        """`rows` in the one spelling of each member."""
+        """The canonical rows of the same members."""
         return rows if self.canonical is None else self.canonical(rows)
 
     def excess(self, rows: Rows) -> Floats:
-        """How far each row is beyond the constraints: (n,), 0 where it meets them all."""
+        """(n,): by how much each row violates the constraints in sum; 0 where it meets them all."""
         if self.violation is None or not len(rows):
             return np.zeros(len(rows))
-        found = np.asarray(self.violation(rows), dtype=np.float64).reshape(len(rows), -1)
-        excess: Floats = np.where(np.isnan(found), np.inf, np.maximum(found, 0.0)).sum(axis=1)
+        violations = np.asarray(self.violation(rows), dtype=np.float64).reshape(len(rows), -1)
+        excess: Floats = np.where(np.isnan(violations), np.inf, np.maximum(violations, 0.0)).sum(axis=1)
         return excess
 
 
 @dataclass(frozen=True)
 class Minimised:
-    """A problem as seen from a study: every objective turned so that less is better, the learned one apart."""
+    """A problem with the directions of a study: all objectives turned so that less is better, the learned one apart."""
 
     problem: Problem
     directions: tuple[StudyDirection, ...]
@@ -93,26 +94,26 @@ class Minimised:
 
     @property
     def sign(self) -> float:
-        """Of the learned objective."""
+        """The sign of the learned objective."""
         return float(self.signs[self.problem.learned])
 
     def known(self, rows: Rows) -> Floats:
         """The known objectives of rows: (n, objectives - 1)."""
         if len(self.directions) == 1 or self.problem.known is None:
             return np.zeros((len(rows), 0))
-        found = np.asarray(self.problem.known(rows), dtype=np.float64)
-        if found.shape != (len(rows), len(self.directions)):
-            raise NasError(f"`known` must give ({len(rows)}, {len(self.directions)}) values, but gave {found.shape}")
-        return self.split(found)[0]
+        values = np.asarray(self.problem.known(rows), dtype=np.float64)
+        if values.shape != (len(rows), len(self.directions)):
+            raise NasError(f"`known` must give ({len(rows)}, {len(self.directions)}) values, but gave {values.shape}")
+        return self.split(values)[0]
 
     def split(self, values: Floats) -> tuple[Floats, Floats]:
-        """Objectives as the study has them (n, objectives), as known ones and the learned one, minimised."""
+        """The known objectives (n, objectives − 1) and the learned one (n,), minimised, of a study's values."""
         turned = values * self.signs
         return np.delete(turned, self.problem.learned, axis=1), turned[:, self.problem.learned]
 
     @cached_property
     def reference(self) -> tuple[Floats, float] | None:
-        """The known part and the learned part of the reference, minimised."""
+        """The known and the learned part of the reference, minimised; None where the problem has no reference."""
         if self.problem.reference is None:
             return None
         known, learned = self.split(np.array([self.problem.reference], dtype=np.float64))
@@ -122,25 +123,24 @@ class Minimised:
 def on_params(
     space: Mapping[str, BaseDistribution], function: Callable[[Sequence[dict[str, Any]]], Any]
 ) -> Callable[[Rows], Floats]:
-    """A function of rows from a batched function of dictionaries; every row is asked for once."""
+    """A function of rows made of one that takes a batch of dictionaries. It computes each row once and remembers it."""
     grid = Grid(space)
-    found: dict[bytes, Floats] = {}
+    answers: dict[bytes, Floats] = {}
 
     def of_rows(rows: Rows) -> Floats:
         keys = keys_of(rows)
-        missing = {key: index for index, key in enumerate(keys) if key not in found}
+        missing = {key: index for index, key in enumerate(keys) if key not in answers}
         if missing:
-            asked = [grid.params(rows[index].tolist()) for index in missing.values()]
-            answers = np.asarray(function(asked), dtype=np.float64)
-            found.update(zip(missing, answers, strict=True))
-        return np.array([found[key] for key in keys], dtype=np.float64)
+            batch = [grid.params(rows[index].tolist()) for index in missing.values()]
+            answers.update(zip(missing, np.asarray(function(batch), dtype=np.float64), strict=True))
+        return np.array([answers[key] for key in keys], dtype=np.float64)
 
     return of_rows
 
 
 def keys_of(rows: Rows) -> list[bytes]:
     """A hashable value for each row."""
-    # One byte a choice where that is enough: half of the time goes into making these.
+    # One byte a choice where that is enough: keys take half of the time of a suggestion.
     narrow = np.ascontiguousarray(rows, dtype=np.uint8 if rows.max(initial=0) < 256 else np.int64)
     whole, width = narrow.tobytes(), narrow.itemsize * rows.shape[1]
     return [whole[at : at + width] for at in range(0, len(whole), width)] if width else [b""] * len(rows)

@@ -1,9 +1,9 @@
-"""How are a few terrible values kept from ruining a model of the good ones?
+"""A warp that compresses bad values, so that a few terrible ones do not ruin a model of the good ones.
 
-Values (to be minimised) up to a knee stay as they are; beyond it they are compressed, the further the more, as a
-logarithm would: each following segment is twice as long and half as steep. The knee is as far above the median as the
-best tenth lies below it, so that it moves with the search towards what matters. Being piecewise linear, the warp lets
-expected improvements be integrated exactly in the original unit.
+Values are minimised. Up to a knee they stay in proportion; beyond it they are compressed as a logarithm would do it:
+each segment is twice as long as the one before and half as steep. The knee is `median + (median − q10)`, so that it
+follows the search towards better values. The warp is piecewise linear, so that expected improvements can be integrated
+exactly in the original unit.
 """
 
 from __future__ import annotations
@@ -22,49 +22,52 @@ _SEGMENTS = 24
 
 @dataclass(frozen=True)
 class Warp:
-    """A monotone map: `x` are its knots' values, `z` what they become; below the first and above the last, straight."""
+    """A monotone map from the original values `x` of its knots to warped values `z`.
+
+    It is straight between the knots and below the first one, and constant beyond the last.
+    """
 
     x: Floats
     z: Floats
 
     def forward(self, values: Floats) -> Floats:
-        """The model's values for original ones. Infinite ones count as the last knot."""
+        """Warped values of original ones. Values beyond the last knot, infinite ones too, count as the last knot."""
         values = np.minimum(values, self.x[-1])
         inside: Floats = np.interp(values, self.x, self.z)
         return np.where(values < self.x[0], self.z[0] + self.slopes[0] * (values - self.x[0]), inside)
 
     def backward(self, values: Floats) -> Floats:
-        """The original values of the model's."""
+        """Original values of warped ones."""
         values = np.minimum(values, self.z[-1])
         inside: Floats = np.interp(values, self.z, self.x)
         return np.where(values < self.z[0], self.x[0] + (values - self.z[0]) / self.slopes[0], inside)
 
     @property
     def slopes(self) -> Floats:
-        """Of each segment; the first goes on below the first knot."""
-        found: Floats = np.diff(self.z) / np.diff(self.x)
-        return found
+        """The slope of each segment; the first one continues below the first knot."""
+        slopes: Floats = np.diff(self.z) / np.diff(self.x)
+        return slopes
 
     def expected_below(self, thresholds: Floats, mean: Floats, std: Floats) -> Floats:
-        """E max(0, t - y) in the original unit, for thresholds (t,) in it and normal warped values (n,): (n, t).
+        """(n, t): E max(0, threshold − y) for thresholds (t,), where the warped y is normal with `mean`, `std` (n,).
 
-        It is the integral of P(y < t), segment by segment: in each, that of the normal's distribution function by the
-        segment's slope.
+        Thresholds and results have the original unit. The expectation is the integral of P(y < threshold): in each
+        segment, the integral of the normal distribution function divided by the segment's slope.
         """
         inner = self.x[1:-1][self.x[1:-1] < thresholds.max(initial=-np.inf)]
         points = np.concatenate([np.minimum(thresholds, self.x[-1]), inner])
         integral = expected_below(self.forward(points), mean[:, None], std[:, None])
-        # Sum by parts: a change of slope at each knot below the threshold.
+        # Summation by parts: each knot below the threshold changes the slope.
         segment = np.clip(np.searchsorted(self.x, points[: len(thresholds)], side="left") - 1, 0, len(self.slopes) - 1)
         changes = 1 / self.slopes[: len(inner)] - 1 / self.slopes[1 : len(inner) + 1]
         below = inner[:, None] < points[: len(thresholds)]
-        found: Floats = integral[:, : len(thresholds)] / self.slopes[segment]
-        found += integral[:, len(thresholds) :] @ (below * changes[:, None])
-        return np.maximum(found, 0.0)
+        expected: Floats = integral[:, : len(thresholds)] / self.slopes[segment]
+        expected += integral[:, len(thresholds) :] @ (below * changes[:, None])
+        return np.maximum(expected, 0.0)
 
 
 def fit_warp(values: Floats) -> Warp:
-    """The warp of observed values, any number of which may be infinite; it also brings them to a usual scale."""
+    """The warp for observed values, which also scales them to about 1. Any number of them may be infinite."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return Warp(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
@@ -73,6 +76,6 @@ def fit_warp(values: Floats) -> Warp:
     lengths = spread * 2.0 ** np.arange(_SEGMENTS)
     x = median + np.concatenate([[0.0, spread], spread + np.cumsum(lengths)])
     z = np.concatenate([[0.0, 1.0], 1.0 + np.arange(1, _SEGMENTS + 1)])
-    # What failed to give a number counts as just beyond the worst that did.
+    # Infinite values count as just beyond the worst finite one.
     count = max(2, int(np.searchsorted(x, worst)) + 2)
     return Warp(x[:count], z[:count])

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from scipy.optimize import approx_fprime
 
 from nas.errors import NasError
-from nas.search.results.pareto import front_of, hypervolume
+from nas.search.pareto import hypervolume
 from nas.search.sampling.front_sampler.acquisition import (
     covered,
     decompose,
@@ -21,7 +21,6 @@ from nas.search.sampling.front_sampler.acquisition import (
     expected_improvement,
     improvement,
 )
-from nas.search.sampling.front_sampler.dominance import front_numbers, gaps
 from nas.search.sampling.front_sampler.encoding import Encoder
 from nas.search.sampling.front_sampler.grid import MOST_VALUES, Grid
 from nas.search.sampling.front_sampler.model import _Distances, condition, covariance, fit
@@ -66,22 +65,6 @@ def test_expected_improvement_is_the_mean_of_improvements(objectives: int) -> No
     weight = np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi) * 16 / 4000
     numeric = sum(w * improvement(boxes, new[:, :-1], mean + std * z) for w, z in zip(weight, at, strict=True))
     assert found == pytest.approx(numeric, rel=1e-4)
-
-
-@given(st.integers(0, 10_000))
-def test_front_numbers_agree_with_the_fronts_of_reports(seed: int) -> None:
-    """Equal and infinite points and all, for any number of objectives."""
-    rng = np.random.default_rng(seed)
-    values = rng.integers(0, 5, size=(30, rng.integers(1, 5))).astype(float)
-    values[rng.random(values.shape) < 0.1] = np.inf
-    assert front_numbers(values).tolist() == front_of(values)
-
-
-def test_what_is_missing_to_the_front() -> None:
-    """The points of a front lack nothing; others what the best that costs no more has over them."""
-    front = np.array([[1.0, 5.0], [2.0, 3.0]])
-    found = gaps(np.array([[1.0, 5.0], [1.5, 6.0], [9.0, 3.5], [0.5, 1.0]]), front)
-    assert found.tolist() == [0.0, 1.0, 0.5, -np.inf]
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=30))

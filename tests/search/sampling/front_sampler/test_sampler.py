@@ -76,7 +76,7 @@ def test_a_parameter_that_was_fixed_stays_fixed() -> None:
 
 def test_finds_the_front_of_a_space_that_it_sees_a_third_of() -> None:
     """All of the best front's hypervolume but 1 % within 25 of 75 members."""
-    from nas.search.results.pareto import hypervolume
+    from nas.search.pareto import hypervolume
 
     def volume(values: list[tuple[float, float]]) -> float:
         return hypervolume([(-top, spent) for top, spent in values], (-50.0, 12.0))

@@ -1,19 +1,22 @@
-"""Are fronts, volumes and knees what their definitions say?"""
+"""Fronts, ranks, volumes and knees are what their definitions say."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.search.results.pareto import added_volume, front_of, hypervolume, knee_of, standings
+from nas.search import pareto
+from nas.search.pareto import added_volume, front_of, front_shares, hypervolume, knee_of, lacks, ranks, standings
 from tests.strategies import points
 
 any_points = st.integers(1, 4).flatmap(points)
+some_points = st.integers(1, 3).flatmap(points).filter(bool)
 
 
 def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -38,6 +41,86 @@ def test_infinite_objectives_are_ordered_like_others(values: list[tuple[float, .
     """Replacing the largest coordinate by infinity changes no front."""
     infinite = [tuple(math.inf if x == 2 else x for x in point) for point in values]
     assert front_of(infinite) == front_of(values)
+
+
+@given(st.integers(1, 4).flatmap(lambda m: st.tuples(points(m), points(m))).filter(all))
+def test_dominance_of_arrays_is_dominance_of_pairs(
+    sets: tuple[list[tuple[float, ...]], list[tuple[float, ...]]],
+) -> None:
+    """Against the definition, for every pair; and no worse is equal or dominating."""
+    ours, theirs = (np.array(values) for values in sets)
+    expected = [[dominates(one, other) for other in sets[1]] for one in sets[0]]
+    assert pareto.dominates(ours, theirs).tolist() == expected
+    equal = (ours[:, None] == theirs).all(axis=2)
+    assert pareto.no_worse(ours, theirs).tolist() == (np.array(expected) | equal).tolist()
+
+
+@given(any_points, st.randoms(use_true_random=False))
+def test_the_order_of_objectives_changes_no_front(values: list[tuple[float, ...]], random: Any) -> None:
+    """Which of equal points stays depends on the order of the points alone."""
+    order = list(range(len(values[0]) if values else 0))
+    random.shuffle(order)
+    assert front_of([tuple(point[i] for i in order) for point in values]) == front_of(values)
+
+
+@given(some_points)
+def test_ranks_are_fronts_peeled_off(values: list[tuple[float, ...]]) -> None:
+    """A point's rank is one above the highest of those that dominate it, or that equal it and come earlier."""
+    result = ranks(values).tolist()
+
+    def beats(one: int, other: int) -> bool:
+        return dominates(values[one], values[other]) or (values[one] == values[other] and one < other)
+
+    for index, rank in enumerate(result):
+        beaten_by = {result[other] for other in range(len(values)) if beats(other, index)}
+        assert rank == max(beaten_by, default=-1) + 1
+
+
+@given(some_points)
+def test_who_is_ahead_of_all_that_cost_no_more_is_on_the_front(values: list[tuple[float, ...]]) -> None:
+    """A negative lack is a lead that no dominated point has."""
+    array = np.array(values)
+    leads = lacks(array) < 0  # equal ones lead nobody
+    assert all(rank == 0 for rank, lead in zip(ranks(array), leads, strict=True) if lead)
+
+
+@given(some_points)
+def test_lacks_are_differences_to_the_best_that_costs_no_more(values: list[tuple[float, ...]]) -> None:
+    """Against the definition; rivals beside the front add nothing."""
+    array = np.array(values)
+
+    def lack(index: int, rivals: list[int]) -> float:
+        cheaper = [r for r in rivals if all(a <= b for a, b in zip(values[r][1:], values[index][1:], strict=True))]
+        return values[index][0] - min((values[r][0] for r in cheaper), default=math.inf)
+
+    everyone = list(range(len(values)))
+    assert lacks(array).tolist() == [lack(i, [r for r in everyone if r != i]) for i in everyone]
+    assert lacks(array, array).tolist() == [lack(i, everyone) for i in everyone]
+    assert lacks(array, array[front_of(array)]).tolist() == lacks(array, array).tolist()
+
+
+def test_lack_is_measured_against_those_that_cost_no_more() -> None:
+    """In points of accuracy; the cheapest lacks nothing."""
+    table = np.array([(-80.0, 10.0), (-90.0, 20.0), (-85.0, 30.0), (-90.0, 20.0)])
+    assert lacks(table).tolist() == [-math.inf, 0.0, 5.0, 0.0]
+
+
+def test_what_is_missing_to_the_front() -> None:
+    """The points of a front lack nothing; others what the best that costs no more has over them."""
+    front = np.array([[5.0, 1.0], [3.0, 2.0]])
+    missing = lacks(np.array([[5.0, 1.0], [6.0, 1.5], [3.5, 9.0], [1.0, 0.5]]), front)
+    assert missing.tolist() == [0.0, 1.0, 0.5, -math.inf]
+    assert lacks(front, front[:0]).tolist() == [-math.inf, -math.inf]
+
+
+@given(points(3).filter(bool), st.integers(0, 10_000))
+def test_shares_on_the_front_count_draws_without_a_better_point(values: list[tuple[float, ...]], seed: int) -> None:
+    """Against the definition, draw by draw; equal points do not push each other off."""
+    fixed = np.array(values)[:, 1:]
+    drawn = np.random.default_rng(seed).integers(0, 4, size=(7, len(fixed))).astype(float)
+    rows = [[tuple(point) for point in np.column_stack([draw, fixed])] for draw in drawn]
+    undominated = [[not any(dominates(other, point) for other in row) for point in row] for row in rows]
+    assert front_shares(drawn, fixed) == pytest.approx(np.mean(undominated, axis=0))
 
 
 def grid_volume(values: list[tuple[float, ...]], side: int, objectives: int) -> float:
@@ -177,7 +260,7 @@ def test_standings_are_distances_from_the_line_between_the_ends() -> None:
         standings([(1, 2, 3)])
 
 
-@pytest.mark.parametrize("use", [front_of, knee_of, lambda values: hypervolume(values, (1, 1))])
+@pytest.mark.parametrize("use", [front_of, ranks, knee_of, lambda values: hypervolume(values, (1, 1))])
 def test_nan_is_refused(use: object) -> None:
     """A failed trial cannot slip into a front."""
     with pytest.raises(ValueError, match="NaN"):

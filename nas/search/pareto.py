@@ -1,6 +1,8 @@
-"""Which points does no other point beat, and how much do they cover?
+"""Dominance, fronts, ranks, hypervolume and knees of points whose objectives are all minimised.
 
-Points are rows of an (n, m) array of m objectives, all to be minimised: negate what is to be large.
+Points are rows of an (n, m) array of m objectives; negate an objective that is to be large. A point dominates another
+when it is no worse in every objective and better in at least one. Where a function keeps one of several equal points,
+it keeps the first.
 """
 
 from __future__ import annotations
@@ -11,31 +13,92 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
+
+def no_worse(points: Array, others: Array) -> Booleans:
+    """(n, k): whether each of (n, m) points is no worse than each of (k, m) others in every objective."""
+    result = np.ones((len(points), len(others)), dtype=bool)
+    for values, other_values in zip(points.T, others.T, strict=True):
+        result &= values[:, None] <= other_values
+    return result
+
+
+def dominates(points: Array, others: Array) -> Booleans:
+    """(n, k): whether each of (n, m) points dominates each of (k, m) others."""
+    return no_worse(points, others) & ~no_worse(others, points).T
 
 
 def front_of(points: ArrayLike) -> list[int]:
-    """Indices, ascending, of the points that no other point dominates.
-
-    A point dominates another when it is no worse in every objective and better in one. Of equal points the first
-    stays. Raises ValueError for NaN.
-    """
+    """Indices, ascending, of the points that no other point dominates. Raises ValueError for NaN."""
     values = _checked(points)
     if not len(values):
         return []
-    kept: list[int] = []
-    # Sorted (stably, so that of equal points the first comes first), a point is dominated only by one before it.
-    for index in np.lexsort(values.T[::-1]).tolist():
-        if not np.all(values[kept] <= values[index], axis=1).any():
-            kept.append(index)
-    return sorted(kept)
+    # In lexicographic order (stable, so that of equal points the first comes first) only an earlier point can dominate.
+    rest = np.lexsort(values.T[::-1])
+    columns = np.ascontiguousarray(values[rest].T)
+    if len(columns) == 2:
+        lower = columns[1, 1:] < np.minimum.accumulate(columns[1])[:-1]
+        return sorted(rest[np.concatenate([[True], lower])].tolist())
+    members = []
+    while len(rest):
+        members.append(int(rest[0]))
+        better_somewhere = (columns < columns[:, :1]).any(axis=0)
+        rest, columns = rest[better_somewhere], columns[:, better_somewhere]
+    return sorted(members)
+
+
+def ranks(points: ArrayLike) -> NDArray[np.int64]:
+    """(n,): the non-domination rank of each point (Deb et al., 2002), 0 for the front.
+
+    Rank r is the front of the points that are left when all lower ranks are removed. Raises ValueError for NaN.
+    """
+    values = _checked(points)
+    result = np.zeros(len(values), dtype=np.int64)
+    left, rank = np.arange(len(values)), 0
+    while len(left):
+        front = front_of(values[left])
+        result[left[front]] = rank
+        left, rank = np.delete(left, front), rank + 1
+    return result
+
+
+def lacks(points: Array, rivals: Array | None = None) -> Array:
+    """(n,): how far the first objective of each of (n, m) points is behind that of its best rival.
+
+    A point's rivals are those of `rivals` (k, m), by default all other points, that are no worse in every objective but
+    the first. Negative where the point is ahead of them all; minus infinity where it has none.
+    """
+    others = points if rivals is None else rivals
+    compared = no_worse(others[:, 1:], points[:, 1:])
+    if rivals is None:
+        np.fill_diagonal(compared, False)
+    best = np.where(compared, others[:, :1], np.inf).min(axis=0, initial=np.inf)
+    with np.errstate(invalid="ignore"):
+        # Infinity minus infinity: neither has a place near the front.
+        return np.asarray(points[:, 0] - best, dtype=np.float64)
+
+
+def front_shares(drawn: Array, fixed: Array) -> Array:
+    """(n,): in which share of the draws each of n points is dominated by no other.
+
+    `drawn` (draws, n) holds one objective, which differs from draw to draw; `fixed` (n, m - 1) holds the others.
+    """
+    cheaper_or_equal, cheaper = no_worse(fixed, fixed), dominates(fixed, fixed)
+    shares = np.empty(drawn.shape[1])
+    for j in range(drawn.shape[1]):
+        own = drawn[:, [j]]
+        dominated = (drawn < own) & cheaper_or_equal[:, j] | (drawn == own) & cheaper[:, j]
+        shares[j] = 1 - dominated.any(axis=1).mean()
+    return shares
 
 
 def hypervolume(points: ArrayLike, reference: Sequence[float]) -> float:
     """The volume that the points dominate within the box below `reference` (Zitzler and Thiele, 1998).
 
     Points that do not beat the reference in every objective add nothing. Exact for any number of objectives: each point
-    adds its box without what the points after it dominate of it (While et al., 2012). Its cost grows steeply beyond
-    five objectives.
+    adds its box minus what the points after it dominate of it (While et al., 2012). The cost grows steeply beyond five
+    objectives.
     """
     values = _checked(points)
     limit = np.asarray(reference, dtype=np.float64)
@@ -50,7 +113,7 @@ def hypervolume(points: ArrayLike, reference: Sequence[float]) -> float:
 
 
 def added_volume(point: Sequence[float], points: ArrayLike, reference: Sequence[float]) -> float:
-    """By how much the hypervolume of `points` grows with another point: its box without what they dominate of it."""
+    """How much the hypervolume of `points` grows when `point` joins: its box minus what they dominate of it."""
     sides = np.asarray(reference, dtype=np.float64) - np.asarray(point, dtype=np.float64)
     if not (sides > 0).all():
         return 0.0
@@ -60,12 +123,12 @@ def added_volume(point: Sequence[float], points: ArrayLike, reference: Sequence[
 
 
 def knee_of(points: ArrayLike) -> int:
-    """The index of the front's best compromise; objectives are scaled to 0..1 over the front.
+    """The index of the front's best compromise, with objectives scaled to 0..1 over the front.
 
-    For two objectives the knee: the point that stands out furthest from the line between the front's two ends (Branke
-    et al., 2004, after Das, 1999); the ends themselves only when nothing lies beyond that line: then the middle of the
-    front. For more, the point nearest to the ideal one, which has the best of every objective (compromise programming:
-    Zeleny, 1973; Euclidean distance). Raises ValueError for no points and for infinite ones.
+    Of two objectives it is the knee: the point furthest beyond the line between the front's ends (Branke et al., 2004,
+    after Das, 1999). Where no point lies beyond that line, it is the middle of the front. Of more objectives it is the
+    point with the least Euclidean distance to the ideal point, which has the best of every objective (compromise
+    programming: Zeleny, 1973). Raises ValueError for no points and for infinite ones.
     """
     values = _checked(points)
     if not len(values):
