@@ -1,4 +1,4 @@
-"""What do tests of this room share that train?"""
+"""Fixtures of the tests that train."""
 
 from __future__ import annotations
 

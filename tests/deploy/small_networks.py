@@ -1,4 +1,4 @@
-"""What do the tests of training and narrowing train?"""
+"""A small network that the tests of training and narrowing train."""
 
 from __future__ import annotations
 

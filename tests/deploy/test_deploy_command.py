@@ -1,4 +1,4 @@
-"""Does `python -m nas.deploy scale` make a family, and say what decided it?"""
+"""Tests of `python -m nas.deploy scale`."""
 
 from __future__ import annotations
 

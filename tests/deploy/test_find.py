@@ -1,4 +1,4 @@
-"""Which network of a run does a pick mean?"""
+"""Tests of finding the network that NETWORK and --pick mean."""
 
 from __future__ import annotations
 
@@ -75,20 +75,20 @@ def test_a_pick_is_a_name_a_latency_or_a_number(run: Path, pick: str, name: str,
     """A latency means the most accurate network that keeps it (they take 14, 16, 41 and 53 ms)."""
     latencies = [trial(n, reference(NAMES[n])).network.latency.latency_ms for n in range(4)]
     assert latencies[1] < 24 < latencies[2] < 45 < latencies[3]
-    found = find_network(str(run), pick=pick)
-    assert (found.name, found.architecture) == (name, reference(NAMES[number]))
-    assert (found.weights is None) == (number != 3)
-    assert (found.labels, found.preprocessing, found.fully_trained) == (None, None, False)
+    network = find_network(str(run), pick=pick)
+    assert (network.name, network.architecture) == (name, reference(NAMES[number]))
+    assert (network.weights is None) == (number != 3)
+    assert (network.labels, network.preprocessing, network.fully_trained) == (None, None, False)
 
 
 def test_the_knee_is_picked_where_nothing_is_said(run: Path) -> None:
     """A network of the run, whatever it is; its weights are said to be short-trained."""
     assert find_network(str(run)).name == "run-knee"
-    found = find_network(str(run), pick="trial_3")
-    assert found.weights is not None
-    network, sentence = found.deployed()
+    trained = find_network(str(run), pick="trial_3")
+    assert trained.weights is not None
+    network, sentence = trained.deployed()
     assert sentence == "all weights short-trained on digits at 16 pixels for 1 epoch"
-    assert torch.equal(network.state_dict()["0.0.weight"], found.weights["0.0.weight"])
+    assert torch.equal(network.state_dict()["0.0.weight"], trained.weights["0.0.weight"])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_knee_is_picked_where_nothing_is_said(run: Path) -> None:
     [("1ms", "no network of this run is within 1ms"), ("best", "--pick must be knee"), ("99", "--pick must be knee")],
 )
 def test_other_picks_are_refused(run: Path, pick: str, message: str) -> None:
-    """With what there is to pick."""
+    """The error lists the picks."""
     with pytest.raises(NasError, match=message):
         find_network(str(run), pick=pick)
 

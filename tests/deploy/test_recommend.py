@@ -1,4 +1,4 @@
-"""Does a recommendation keep the limits, and say why?"""
+"""Tests of recommending networks within the limits of a use."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def test_the_most_accurate_within_the_limits_comes_first() -> None:
     fast = replace(CANDIDATE, name="fast", top1=89.5, latency_ms=5.0)
     small = replace(CANDIDATE, name="small", top1=89.2, params=100_000)
     poor = replace(CANDIDATE, name="poor", top1=50.0, latency_ms=1.0, params=10)
-    found = recommend([slow, fast, CANDIDATE, small, poor], USES["real-time"])
-    assert [one.candidate.name for one in found] == ["a", "fast", "small"]
-    assert found[0].why == "the most accurate that meets the limits, 13.3 ms to spare"
+    recommended = recommend([slow, fast, CANDIDATE, small, poor], USES["real-time"])
+    assert [one.candidate.name for one in recommended] == ["a", "fast", "small"]
+    assert recommended[0].why == "the most accurate that meets the limits, 13.3 ms to spare"
 
 
 def test_one_network_is_named_once() -> None:
@@ -43,9 +43,9 @@ def test_without_accuracies_the_largest_that_fits_is_best() -> None:
     """Multiply-accumulates stand in, and it is said."""
     unknown = replace(CANDIDATE, top1=None)
     larger = replace(unknown, name="b", macs=200_000_000)
-    found = recommend([unknown, larger], USES["general"])
-    assert found[0].candidate == larger
-    assert "multiply-accumulates" in found[0].why
+    recommended = recommend([unknown, larger], USES["general"])
+    assert recommended[0].candidate == larger
+    assert "multiply-accumulates" in recommended[0].why
 
 
 def test_where_none_fits_the_nearest_are_shown() -> None:

@@ -1,4 +1,4 @@
-"""Is a change in a file of facts noticed, and nothing else taken for one?"""
+"""Tests of noticing changes in sealed JSON data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a trained network on disk whole, and the same when it is read?"""
+"""Tests of writing and reading a trained network."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_damaged_files_are_refused(tmp_path: Path, file: str, damage: str) -> No
     ],
 )
 def test_facts_that_were_changed_are_refused(tmp_path: Path, key: str, value: object) -> None:
-    """Of all that predictions depend on; a file from before there were hashes of them is read."""
+    """All facts that predictions depend on are checked; a file of earlier versions, without their hash, is read."""
     save_trained(tmp_path, fresh())
     path = tmp_path / NETWORK_FILE
     data = json.loads(path.read_text())

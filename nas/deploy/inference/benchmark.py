@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from nas.deploy.export.agreement import random_images
+from nas.deploy.export.export import export_file
 from nas.deploy.export.formats import FORMATS, cannot_run, open_file
 from nas.deploy.export.manifest import Manifest, load_manifest, size_of
+from nas.deploy.find import find_network
 from nas.deploy.inference.memory import Footprint, measure_footprint
 from nas.deploy.inference.model import is_exported
 from nas.deploy.inference.timing import DEFAULT_RUNS, Times, measure_interleaved, ratio_of
@@ -142,9 +144,6 @@ def _exported(text: str, resolutions: Sequence[int]) -> tuple[Path, Manifest]:
 
 def _networks(text: str, folder: Path, resolutions: Sequence[int], pick: str | None) -> list[tuple[Path, Manifest]]:
     """`text` as an ONNX file for each resolution."""
-    from nas.deploy.export.export import export_file
-    from nas.deploy.find import find_network
-
     source = find_network(text, pick=pick)
     network, weights = source.deployed()
     manifest = replace(source.float_manifest("onnx", weights), preprocessing=None)  # that of one resolution alone

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.accuracy.data.dataset import Split
+from nas.accuracy.data.load import load_dataset
 from nas.deploy.trained import Preprocessing
 from nas.errors import NasError
 from nas.networks.architecture import Architecture
@@ -54,8 +55,6 @@ def load_labelled_images(
     `calibration` training images are drawn with `seed`. Without a recorded `preprocessing`, mean and deviation are
     those of the whole training split. Raises NasError as `load_dataset` does.
     """
-    from nas.accuracy.data.load import load_dataset
-
     # Mean and deviation need all training images; where they are recorded, only the images that are used are decoded.
     most = max(calibration, architecture.classes) if preprocessing else None
     resolution = architecture.resolution

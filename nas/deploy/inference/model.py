@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nas.deploy.export.agreement import Logits, Runner
 from nas.deploy.export.formats import FORMATS, cannot_run, format_called, open_file, suffixes
 from nas.deploy.export.manifest import Manifest, load_manifest
+from nas.deploy.find import find_network
 from nas.deploy.trained import is_trained
 from nas.errors import NasError
 from nas.files import shown
@@ -66,8 +67,6 @@ def open_model(text: str, *, pick: str | None = None, threads: int = 0) -> Runna
     if is_exported(text):
         refuse_pick(text, pick)
         return open_exported(Path(text), threads=threads)
-    from nas.deploy.find import find_network
-
     source = find_network(text, pick=pick)
     network, weights = source.deployed()
     manifest = replace(source.float_manifest("torch", weights), versions={"torch": str(torch.__version__)})

@@ -1,4 +1,4 @@
-"""Does `python -m nas.deploy compress` keep what is good, and refuse what is not?"""
+"""Tests of `python -m nas.deploy compress`."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def test_a_network_becomes_int8_with_its_facts(
 ) -> None:
     """The file stands with a manifest that says how it was made and what it lost; predict and benchmark take it."""
     assert compress(network, "--out", str(tmp_path), "--images", "64", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
     path = tmp_path / "net-int8-static.onnx"
-    assert found["file"] == str(path)
+    assert printed["file"] == str(path)
     written = load_manifest(path)
     assert written.precision == "int8-static"
     assert written.labels == trained_digits().labels
     assert written.history["compress"]["calibration_images"] == 64
     assert (written.history["compress"]["percentile"], written.history["compress"]["exclude"]) == (None, [])
-    assert written.history["compress"]["after"]["top1"] == found["after"]["top1"]
-    assert found["drop"] == found["before"]["top1"] - found["after"]["top1"] <= 1
+    assert written.history["compress"]["after"]["top1"] == printed["after"]["top1"]
+    assert printed["drop"] == printed["before"]["top1"] - printed["after"]["top1"] <= 1
     assert main(["benchmark", str(path), "--runs", "2", "--json"]) == 0
 
 
@@ -105,15 +105,15 @@ def test_a_network_is_trained_for_int8(network: Path, tmp_path: Path, capsys: py
     """The manifest says how it was trained; and the outputs are those of int8-static."""
     words = ("--steps", "15", "--learning-rate", "0.02", "--train-images", "400", "--seed", "3", "--json")
     assert qat(network, *words, "--out", str(tmp_path)) == 0
-    found = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
     path = tmp_path / "net-int8-qat.onnx"
-    assert found["file"] == str(path)
-    assert found["operators"]["convolutions_and_products_in_float"] == 0
+    assert printed["file"] == str(path)
+    assert printed["operators"]["convolutions_and_products_in_float"] == 0
     history = load_manifest(path).history["compress"]
     assert history["calibration_images"] == 64
     facts = {"images": 400, "steps": 15, "batch_size": 64, "learning_rate": 0.02, "seed": 3}
     assert facts.items() <= history["training"].items()
-    assert history["after"]["top1"] == found["after"]["top1"]
+    assert history["after"]["top1"] == printed["after"]["top1"]
     assert main(["benchmark", str(path), "--runs", "2", "--json"]) == 0
 
 

@@ -1,4 +1,4 @@
-"""Does `python -m nas.deploy export` find the network, and say what is known of its file?"""
+"""Tests of `python -m nas.deploy export`."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def test_a_trial_that_passes_says_so(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_network_is_found_by_what_it_is_called(tmp_path: Path) -> None:
     """A folder, a published name, a file; a pick makes sense for runs alone, and an empty folder holds nothing."""
     save_trained(tmp_path / "net", trained_digits())
-    found = find_network(str(tmp_path / "net"))
-    assert (found.name, found.architecture, found.fully_trained) == ("net", DIGITS, True)
+    trained = find_network(str(tmp_path / "net"))
+    assert (trained.name, trained.architecture, trained.fully_trained) == ("net", DIGITS, True)
     published = find_network("mobilenet_v3_small")
     assert (published.weights, published.labels, published.preprocessing) == (None, None, None)
     with pytest.raises(NasError, match="--pick chooses a network of a run"):

@@ -1,4 +1,4 @@
-"""Does `python -m nas.deploy finish` leave a trained network, and refuse what it cannot train?"""
+"""Tests of `python -m nas.deploy finish`, and of its teachers."""
 
 from __future__ import annotations
 

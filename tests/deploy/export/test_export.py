@@ -1,4 +1,4 @@
-"""Is the exported file the network that was trained?"""
+"""Tests of ONNX export: the file must compute what torch does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a manifest say what its file is, and notice another one?"""
+"""Tests of manifests: they describe their file, and refuse another one."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def test_a_manifest_reads_back_equal_and_counts_every_part(tmp_path: Path) -> No
 
 
 def test_unknown_labels_and_preprocessing_stay_unknown(tmp_path: Path) -> None:
-    """Nothing is made up for what nobody recorded."""
+    """What was not recorded stays None."""
     unknown = replace(MANIFEST, labels=None, preprocessing=None)
     assert Manifest.from_json(unknown.to_json()) == unknown
 
 
 @pytest.mark.parametrize("part", ["net.onnx", "net.bin"])
 def test_a_file_that_was_changed_is_refused(tmp_path: Path, part: str) -> None:
-    """Another file under the name, in any of its parts, is not taken for the one that was checked."""
+    """A file of which any part was replaced is refused."""
     path = saved(tmp_path)
     (tmp_path / part).write_bytes(b"other")
     with pytest.raises(NasError, match="another hash"):
@@ -69,7 +69,7 @@ def test_a_file_that_was_changed_is_refused(tmp_path: Path, part: str) -> None:
     "change", [{"labels": list("0123456798")}, {"preprocessing": Preprocessing(SIDE, (0.2,) * 3, (0.4,) * 3).to_json()}]
 )
 def test_facts_that_were_changed_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
-    """Labels and preprocessing decide predictions, too; a manifest from before there were hashes of it is read."""
+    """Labels and preprocessing decide predictions, too; a manifest of earlier versions, without a hash, is read."""
     path = saved(tmp_path)
     data = json.loads(manifest_path(path).read_text())
     manifest_path(path).write_text(json.dumps({**data, **change}))
@@ -88,7 +88,7 @@ def test_a_name_leads_into_no_other_folder(name: str) -> None:
 
 
 def test_a_file_without_a_manifest_is_refused(tmp_path: Path) -> None:
-    """What feeds it is not guessed; and a file that is not there is said not to be."""
+    """Its input is not guessed; a file that is missing is said to be."""
     (tmp_path / "net.onnx").write_bytes(b"graph")
     with pytest.raises(NasError, match=r"must have its manifest net\.onnx\.json beside it"):
         load_manifest(tmp_path / "net.onnx")
@@ -109,7 +109,7 @@ def test_a_file_without_a_manifest_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_manifest_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
-    """Other versions, missing parts and files elsewhere are errors of the user's files, not of ours."""
+    """Another version, missing parts and files elsewhere are reported as errors of the user's files."""
     path = saved(tmp_path)
     data = json.loads(manifest_path(path).read_text())
     manifest_path(path).write_text(json.dumps({**data, **change}))

@@ -1,4 +1,4 @@
-"""Are models timed side by side, and is what is said of them what was measured?"""
+"""Tests of timing models side by side, and of what the command prints."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_statistics_are_those_of_the_samples() -> None:
 
 
 def test_a_ratio_is_that_of_each_round() -> None:
-    """A machine that slows down tenfold half way does the same to both, and nothing to the ratio."""
+    """A machine that becomes ten times slower half way slows both alike, and leaves the ratio as it was."""
     base = Times((1.0, 1.0, 10.0, 10.0))
     assert ratio_of(Times((2.0, 2.0, 20.0, 20.0)), base) == 2
     assert ratio_of(base, base) == 1
 
 
 def test_rounds_run_every_model_twice_and_keep_the_second() -> None:
-    """Models take turns, in an order that changes; what is kept is the time of a run, in milliseconds."""
+    """Models take turns, in changing order; samples are the times of single runs, in milliseconds."""
     calls: list[str] = []
 
     def run(name: str, seconds: float) -> None:
@@ -64,7 +64,7 @@ def test_rounds_run_every_model_twice_and_keep_the_second() -> None:
 
 
 def test_frames_a_second_and_in_time() -> None:
-    """Batches count as so many frames, and have the time that so many frames take to come."""
+    """A batch counts as so many frames, and may take as long as these take to arrive."""
     contender = Contender("net", Path("net.onnx"), manifest("onnx"), 4)
     benchmark = Benchmark(contender, Times((100.0, 100.0, 100.0, 300.0)), 1.0, 1, None)
     assert benchmark.frames_per_second == pytest.approx(4 * 1000 / 150)
@@ -74,11 +74,16 @@ def test_frames_a_second_and_in_time() -> None:
 
 
 def test_a_network_is_timed_at_every_resolution_and_batch_size(tmp_path: Path) -> None:
-    """Each is a contender of its own; larger inputs take longer."""
+    """Each resolution and batch size is a contender of its own; larger inputs take longer."""
     (tmp_path / "net.json").write_text(json.dumps(DIGITS.to_json()))
-    found = contenders_of(str(tmp_path / "net.json"), tmp_path / "files", resolutions=(16, 96), batches=(1, 8))
-    assert [contender.shape for contender in found] == [(1, 3, 16, 16), (8, 3, 16, 16), (1, 3, 96, 96), (8, 3, 96, 96)]
-    measured = measure(found, runs=5, memory=False)
+    contenders = contenders_of(str(tmp_path / "net.json"), tmp_path / "files", resolutions=(16, 96), batches=(1, 8))
+    assert [contender.shape for contender in contenders] == [
+        (1, 3, 16, 16),
+        (8, 3, 16, 16),
+        (1, 3, 96, 96),
+        (8, 3, 96, 96),
+    ]
+    measured = measure(contenders, runs=5, memory=False)
     assert measured[0].ratio == 1
     assert measured[0].times.median < measured[3].times.median
 
@@ -92,7 +97,7 @@ def test_exported_files_are_timed_as_they_are(exported: Path, tmp_path: Path) ->
 
 
 def test_a_profile_names_every_block(exported: Path) -> None:
-    """The blocks' times add up to the whole, and each stands under its unit's key."""
+    """The times of the blocks add up to the whole, and each has its unit's key."""
     layers = profile_onnx(exported, DIGITS)
     assert sum(layer.share for layer in layers) == pytest.approx(1)
     keys = {index: unit.key for index, unit in enumerate(units(DIGITS))}
@@ -102,7 +107,7 @@ def test_a_profile_names_every_block(exported: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_is_that_of_the_model(exported: Path, tmp_path: Path) -> None:
-    """80 MB of weights take 80 MB more than next to none; what does not run says why."""
+    """80 MB of weights take 80 MB more than hardly any; a file that does not run is an error with the reason."""
     wide = Architecture(16, 10, (Block("conv", 4096), Block("pool"), Block("linear", 4864), Block("linear", 10)))
     large, _ = export_file(build_network(wide).eval(), manifest("onnx", wide), tmp_path)
     small_, large_ = (measure_footprint("onnx", path, (1, 3, 16, 16)) for path in (exported, large))
@@ -131,7 +136,7 @@ def test_memory_is_that_of_the_model(exported: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_table_speaks_of_its_own_precision(ours: str, theirs: str, said: bool, tmp_path: Path) -> None:
-    """Of another it says neither a latency nor what comes of one, and why."""
+    """For another precision it predicts neither latency nor energy, and the reason is given."""
     table = load_table("pixel_lut")
     table = replace(table, conditions=table.conditions.model_copy(update={"precision": theirs}))
     network = replace(manifest("onnx", reference("mobilenet_v3_small")), precision=ours)
@@ -145,7 +150,7 @@ def test_a_table_speaks_of_its_own_precision(ours: str, theirs: str, said: bool,
 def test_a_table_that_cannot_tell_is_said_before_anything_is_timed(
     exported: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rather than after minutes."""
+    """Before anything is timed."""
     monkeypatch.setattr(benchmark, "measure", lambda *_, **__: pytest.fail("timed"))
     assert main(["benchmark", str(exported), "--device", "fpga_fbnet32"]) == 2
     assert "the latency table fpga_fbnet32 has no cost model" in capsys.readouterr().err
@@ -154,7 +159,7 @@ def test_a_table_that_cannot_tell_is_said_before_anything_is_timed(
 def test_fresh_weights_are_said_to_be(
     exported: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of each model once, and in the JSON; as is where a table says nothing."""
+    """Once for each model, and in the JSON; so is the reason why a table predicts nothing."""
     monkeypatch.setattr(benchmark, "_footprint", lambda *_: None)
     (tmp_path / "net.json").write_text(json.dumps(DIGITS.to_json()))
     words = ["compare", str(exported), str(tmp_path / "net.json"), "--batches", "1,2", "--runs", "1"]
@@ -204,6 +209,6 @@ def test_compare_prints_ratios_predictions_and_profiles(
     ],
 )
 def test_mistakes_are_said(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is asked must make sense, and exist."""
+    """Options must be possible, and files must exist."""
     assert main(words) == 2
     assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Does a file see in images what torch sees in them?"""
+"""Tests of classifying images with a file as torch does."""
 
 from __future__ import annotations
 
@@ -57,16 +57,15 @@ def test_a_file_sees_what_torch_sees(photos: Path, exported: Path) -> None:
     assert len(images) == COUNT
     seen = [predict(open_exported(exported), images, batch_size=size) for size in (1, 7, 100)]
     for predictions in seen:
-        found = {Path(one.image).name: one.classes[0][0] for one in predictions}
-        assert found == torch_classes()
+        assert {Path(one.image).name: one.classes[0][0] for one in predictions} == torch_classes()
     assert [one.image for one in seen[0]] == [one.image for one in seen[1]] == [str(path) for path in images]
 
 
 def test_a_trained_folder_predicts_too(photos: Path, tmp_path: Path) -> None:
     """Before any export, torch runs the network itself."""
     save_trained(tmp_path / "net", trained_digits())
-    found = predict(open_model(str(tmp_path / "net")), images_in([photos]))
-    assert {Path(one.image).name: one.classes[0][0] for one in found} == torch_classes()
+    predictions = predict(open_model(str(tmp_path / "net")), images_in([photos]))
+    assert {Path(one.image).name: one.classes[0][0] for one in predictions} == torch_classes()
 
 
 def test_probabilities_are_the_softmax_best_first(photos: Path, exported: Path) -> None:
@@ -81,16 +80,16 @@ def test_probabilities_are_the_softmax_best_first(photos: Path, exported: Path) 
 
 def test_json_and_csv_hold_the_same(photos: Path, exported: Path) -> None:
     """Programs and spreadsheets get each image's path, labels and probabilities."""
-    found = predict(open_exported(exported), images_in([photos])[:3], top=2)
-    rows = list(csv.DictReader(io.StringIO(as_csv(found))))
-    for row, data, one in zip(rows, json.loads(as_json(found)), found, strict=True):
+    predictions = predict(open_exported(exported), images_in([photos])[:3], top=2)
+    rows = list(csv.DictReader(io.StringIO(as_csv(predictions))))
+    for row, data, one in zip(rows, json.loads(as_json(predictions)), predictions, strict=True):
         assert row["image"] == data["image"] == one.image
         assert row["label_2"] == data["classes"][1]["label"] == one.classes[1][0]
         assert float(row["probability_1"]) == pytest.approx(data["classes"][0]["probability"], abs=1e-6)
 
 
 def test_the_centre_square_of_a_photograph_counts(exported: Path, tmp_path: Path) -> None:
-    """What lies beside it makes no difference."""
+    """Files beside it make no difference."""
     wide = Image.new("RGB", (3 * SIDE, SIDE), (255, 0, 0))
     wide.paste(Image.fromarray(digits().val.images[0].permute(1, 2, 0).numpy()), (SIDE, 0))
     wide.save(tmp_path / "wide.png")
@@ -99,14 +98,14 @@ def test_the_centre_square_of_a_photograph_counts(exported: Path, tmp_path: Path
 
 
 def test_a_broken_image_is_named(photos: Path, exported: Path, tmp_path: Path) -> None:
-    """The one file that cannot be read stands in the error."""
+    """The error names the one file that cannot be read."""
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(NasError, match=r"(?s)1 of \d+ images cannot be read.*broken\.jpg"):
         predict(open_exported(exported), [*images_in([photos])[:2], tmp_path / "broken.jpg"])
 
 
 def test_broken_images_of_all_batches_are_named_at_once(photos: Path, exported: Path, tmp_path: Path) -> None:
-    """Not those of the first batch that has one."""
+    """Not only those of the first batch that has one."""
     broken = [tmp_path / f"{number}.jpg" for number in range(3)]
     for path in broken:
         path.write_bytes(b"no image")
@@ -117,7 +116,7 @@ def test_broken_images_of_all_batches_are_named_at_once(photos: Path, exported: 
 
 
 def test_what_lies_beside_a_trained_network_is_no_manifest(photos: Path, tmp_path: Path) -> None:
-    """As a rule it is the architecture that was finished, under the same name."""
+    """Most often it is the architecture that was finished, under the same name."""
     save_trained(tmp_path / "net_x0.5", trained_digits())
     (tmp_path / "net_x0.5.json").write_text(json.dumps(trained_digits().architecture.to_json()))
     assert open_model(str(tmp_path / "net_x0.5")).manifest.labels == trained_digits().labels

@@ -1,4 +1,4 @@
-"""Does NetAdapt get to its target step by step, and go on where it was?"""
+"""Tests of NetAdapt: its steps, its checkpoint, and `python -m nas.deploy refine`."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def test_each_step_saves_what_it_must(trained: TrainedNetwork, digits: Dataset) 
 def test_proposals_are_the_widest_that_save_enough() -> None:
     """A width more of the same set would not; each changes one set."""
     aim = 0.85 * latency_ms(SMALL)
-    found = proposals(SMALL, latency_ms, aim, divisor=1)
-    assert len(found) >= 3
+    narrower = proposals(SMALL, latency_ms, aim, divisor=1)
+    assert len(narrower) >= 3
     sets = channel_sets(SMALL)
-    for proposal in found:
+    for proposal in narrower:
         assert proposal.latency_ms == latency_ms(proposal.architecture) <= aim
         changed = {
             number: after.channels

@@ -1,4 +1,4 @@
-"""Is a pruned network smaller and faster, still the network that it says, and refused where it lost too much?"""
+"""Tests of pruning, and of `python -m nas.deploy prune`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def trained() -> TrainedNetwork:
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large"])
 @pytest.mark.parametrize("share", [0.8, 0.5])
 def test_channels_go_until_the_budget_is_met(name: str, share: float) -> None:
-    """Not far below it; no set gets wider or is all but closed, and squeezes follow."""
+    """And not far below it; no set gets wider or nearly empty, and squeeze layers follow their block."""
     architecture = reference(name)
     weights = build_network(architecture).state_dict()
     pruned = pruned_architecture(architecture, weights, count_macs, share * count_macs(architecture))
@@ -74,20 +74,20 @@ def test_what_matters_least_goes_first() -> None:
 
 
 def test_budgets_out_of_reach_are_refused() -> None:
-    """Rather than closing a layer."""
+    """A target that would nearly empty a layer is refused."""
     with pytest.raises(RunFailedError, match=r"cannot be reached with a share of 0\.2 of each set"):
         pruned_architecture(SMALL, build_network(SMALL).state_dict(), count_macs, 0.01 * count_macs(SMALL))
 
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9])
 def test_the_smallest_weights_become_zero(sparsity: float) -> None:
-    """Exactly that share, over all layers together; the others, biases and normalisations stay."""
+    """Exactly that share, over all layers together; other weights, biases and normalisations stay."""
     weights = build_network(SMALL).state_dict()
     sparse = sparse_weights(weights, sparsity)
     assert sparsity_of(sparse) == pytest.approx(sparsity, abs=1e-4)
-    kept = torch.cat([t[sparse[n] != 0].abs() for n, t in weights.items() if t.ndim >= 2])
+    remaining = torch.cat([t[sparse[n] != 0].abs() for n, t in weights.items() if t.ndim >= 2])
     gone = torch.cat([t[sparse[n] == 0].abs() for n, t in weights.items() if t.ndim >= 2])
-    assert gone.max() <= kept.min()
+    assert gone.max() <= remaining.min()
     assert all(torch.equal(sparse[n], t) for n, t in weights.items() if t.ndim < 2)
     with pytest.raises(NasError, match="between 0 and 1"):
         sparse_weights(weights, 1.0)
@@ -130,7 +130,7 @@ def test_facts_are_the_networks(trained: TrainedNetwork) -> None:
 
 @pytest.mark.parametrize("after", [88.9, float("nan")])
 def test_bad_results_are_refused(after: float) -> None:
-    """A fall beyond the limit, and what is no number."""
+    """A fall beyond the limit, and NaN."""
     facts = NetworkFacts(90.0, 1, 1, 1, 1, 0.0, 1.0, None)
     check_drop(facts, replace(facts, top1=89.5), 1.0)
     with pytest.raises(RunFailedError, match=r"top-1 fell by .* --allow"):
@@ -167,7 +167,7 @@ def test_validation_images_decide(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is lost on the test images is told, and has no part in whether the network is kept."""
+    """The loss on test images is printed, but does not decide whether the network is kept."""
     save_trained(tmp_path / "small", trained)
 
     def top1(

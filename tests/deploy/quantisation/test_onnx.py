@@ -1,4 +1,4 @@
-"""Is a quantised network all integers, and still the same network?"""
+"""Tests of int8 and float16 models."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_static_int8_keeps_accuracy_with_every_product_in_integers(calibration: 
 
 
 def test_float16_keeps_accuracy_in_half_the_space() -> None:
-    """What it takes and gives stays float32."""
+    """Input and output stay float32."""
     made = in_float16(model())
     assert top1(made) >= top1(model()) - 0.5
     assert len(made.SerializeToString()) < 0.75 * len(model().SerializeToString())
@@ -80,9 +80,9 @@ def test_dynamic_int8_quantises_linear_layers_alone() -> None:
     """The classifier becomes integers, convolutions stay as they are, and accuracy is kept."""
     made = quantised_dynamic(model())
     assert top1(made) >= top1(model()) - 1
-    found = runs_as(made)
-    assert found.integer == 1
-    assert found.heavy_float == sum(node.op_type == "Conv" for node in model().graph.node)
+    operators = runs_as(made)
+    assert operators.integer == 1
+    assert operators.heavy_float == sum(node.op_type == "Conv" for node in model().graph.node)
 
 
 def test_equal_biases_do_not_keep_convolutions_in_float() -> None:
@@ -99,7 +99,7 @@ def test_equal_biases_do_not_keep_convolutions_in_float() -> None:
 
 
 def test_no_level_is_spent_where_h_swish_is_zero() -> None:
-    """What goes into h-swish starts at -3 or above, however far below it reaches."""
+    """The range of an input of h-swish starts at -3 or above, however far below its values reach."""
     block = Block("conv", 8, 3, activation="hswish")
     architecture = Architecture(SIDE, 10, (block, Block("pool"), Block("linear", 10)))
     network = build_network(architecture)
@@ -108,9 +108,9 @@ def test_no_level_is_spent_where_h_swish_is_zero() -> None:
     loud = as_onnx(architecture, network)
     quantised = quantised_static(loud, inputs())
     (swish,) = (node for node in quantised.graph.node if node.op_type == "HardSwish")
-    (given,) = (node for node in quantised.graph.node if swish.input[0] in node.output)
+    (quantise_node,) = (node for node in quantised.graph.node if swish.input[0] in node.output)
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer}
-    scale, zero_point = (float(tensors[name]) for name in given.input[1:])
+    scale, zero_point = (float(tensors[name]) for name in quantise_node.input[1:])
     assert -3 - scale <= -zero_point * scale <= 0
     reference = session_runner(loud)(inputs())
     assert np.abs(session_runner(quantised)(inputs()) - reference).max() < 0.05 * np.abs(reference).max()
@@ -118,7 +118,7 @@ def test_no_level_is_spent_where_h_swish_is_zero() -> None:
 
 @pytest.mark.parametrize("shape", [(4, 3, 8, 8), (4, 1, SIDE, SIDE), (3, SIDE, SIDE), (0, 3, SIDE, SIDE)])
 def test_calibration_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    """What the network takes, and what came, stand in the error."""
+    """The error says what the network takes, and what came instead."""
     with pytest.raises(NasError, match=r"must be float32 \(n, 3, 16, 16\), at least one, but are float32"):
         quantised_static(model(), np.zeros(shape, np.float32))
 
@@ -130,7 +130,7 @@ def test_excluded_nodes_stay_in_float() -> None:
 
 
 def test_excluding_other_nodes_excuses_no_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does a name that the graph has not, which is refused."""
+    """A name that the graph does not have is refused, too."""
     pool = next(node.name for node in model().graph.node if "Pool" in node.op_type or node.op_type == "ReduceMean")
     monkeypatch.setattr(quantise, "runs_as", lambda _: RunsAs({"Conv": 1}))
     with pytest.raises(
@@ -147,7 +147,7 @@ def quality(top1: float) -> Quality:
 
 @pytest.mark.parametrize(("after", "fails"), [(90.0, False), (89.1, False), (88.9, True), (float("nan"), True)])
 def test_a_drop_over_the_limit_is_refused(after: float, fails: bool) -> None:
-    """One point may be lost, not more; and what cannot be scored is lost."""
+    """One point may be lost and no more; NaN counts as lost."""
     compressed = Compressed(model(), quality(90.0), quality(after), 100, 0.9, 0.5, 1, RunsAs({}))
     if not fails:
         return check_drop(compressed, 1.0)
@@ -158,16 +158,16 @@ def test_a_drop_over_the_limit_is_refused(after: float, fails: bool) -> None:
 
 def test_compress_reports_what_it_measured() -> None:
     """Accuracies are those of torch and of the quantised file; sizes and ratios are of the same two."""
-    found = compress(model(), images(), "int8-static", runs=3)
-    assert found.before.top1 == pytest.approx(trained_digits().record["top1"], abs=0.3)
-    assert found.after.top1 == pytest.approx(top1(found.model))
-    assert found.after.size_bytes == len(found.model.SerializeToString())
-    assert found.images == len(digits().val)
-    assert found.to_json()["operators"]["convolutions_and_products_in_float"] == 0
+    compressed = compress(model(), images(), "int8-static", runs=3)
+    assert compressed.before.top1 == pytest.approx(trained_digits().record["top1"], abs=0.3)
+    assert compressed.after.top1 == pytest.approx(top1(compressed.model))
+    assert compressed.after.size_bytes == len(compressed.model.SerializeToString())
+    assert compressed.images == len(digits().val)
+    assert compressed.to_json()["operators"]["convolutions_and_products_in_float"] == 0
 
 
 def test_logits_that_are_not_finite_are_refused() -> None:
-    """A network whose logits are NaN is never kept for its argmax."""
+    """A network whose logits are NaN is refused, though they have an argmax."""
     network = trained_digits().build()
     with torch.no_grad():
         network[-1][1].bias.fill_(float("nan"))  # type: ignore[index]

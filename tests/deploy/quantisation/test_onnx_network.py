@@ -1,4 +1,4 @@
-"""Does torch compute what ONNX Runtime computes, for every kind of block?"""
+"""Tests of running ONNX graphs in torch: logits must be those of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nas.networks.onnx_graph import INPUT_NAME, OUTPUT_NAME, onnx_bytes
 
 SIDE = 16
 
-# By what they bring into a graph.
+# Named after the operators that they bring into a graph.
 BLOCKS = {
     "mobile": [
         Block("ds_conv", 8, 3, activation="relu"),
@@ -97,7 +97,7 @@ def graph_of(blocks: Sequence[Block]) -> ModelProto:
 
 
 def as_it_stands(model: ModelProto) -> Runner:
-    """What runs `model` without ONNX Runtime's optimisations."""
+    """A function that runs `model` without ONNX Runtime's optimisations."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -113,13 +113,13 @@ def test_torch_computes_what_onnx_runtime_does(kind: str) -> None:
     """Logits agree to rounding, whatever the block, and for another batch size than was exported."""
     graph = graph_of(BLOCKS[kind])
     reference = session_runner(graph)(images(3).numpy())
-    found = OnnxNetwork(graph, trained=[])(images(3)).numpy()
-    assert np.abs(found - reference).max() < 1e-5 * np.abs(reference).max()
+    logits = OnnxNetwork(graph, trained=[])(images(3)).numpy()
+    assert np.abs(logits - reference).max() < 1e-5 * np.abs(reference).max()
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_what_is_rounded_in_training_is_what_int8_rounds(kind: str) -> None:
-    """Before any training, logits are on the same of 256 levels, give or take one, as the int8 model's.
+    """Before any training, logits are on the same level of 256 as the int8 model's, give or take one.
 
     Where ONNX Runtime's optimiser resizes bytes, it cuts off what it should round: there the graph is run as it stands.
     """
@@ -131,16 +131,16 @@ def test_what_is_rounded_in_training_is_what_int8_rounds(kind: str) -> None:
     network = FakeQuantisedNetwork(graph, fake_quantised(quantised), ranges)
     with torch.no_grad():
         network.fix_ranges()
-        found = network(images(64)).numpy()
+        logits = network(images(64)).numpy()
     low, high = ranges[graph.graph.output[0].name]
     run = as_it_stands(quantised) if kind == "odd" else session_runner(quantised)
-    levels = np.abs(found - run(images(64).numpy())) * 255 / (high - low)
+    levels = np.abs(logits - run(images(64).numpy())) * 255 / (high - low)
     assert levels.max() < 2.5
     assert (levels < 0.5).mean() > 0.9
 
 
 def test_trained_tensors_are_parameters_and_go_back_into_the_graph() -> None:
-    """What was changed in torch is what ONNX Runtime then runs; the graph that was given stays as it was."""
+    """ONNX Runtime runs the weights changed in torch; the original graph stays as it was."""
     graph = graph_of(BLOCKS["squeeze"])
     before = copy.deepcopy(graph)
     weight = next(node.input[1] for node in graph.graph.node if node.op_type == "Conv")
@@ -151,13 +151,13 @@ def test_trained_tensors_are_parameters_and_go_back_into_the_graph() -> None:
     changed = with_tensors(graph, network.tensors())
     assert graph == before
     with torch.no_grad():
-        found = network(images(2)).numpy()
-    assert np.allclose(session_runner(changed)(images(2).numpy()), found, rtol=1e-4, atol=1e-4)
-    assert not np.allclose(session_runner(graph)(images(2).numpy()), found, rtol=1e-4, atol=1e-4)
+        logits = network(images(2)).numpy()
+    assert np.allclose(session_runner(changed)(images(2).numpy()), logits, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(session_runner(graph)(images(2).numpy()), logits, rtol=1e-4, atol=1e-4)
 
 
 def test_a_resize_that_is_not_bilinear_is_refused() -> None:
-    """And how it resizes is said."""
+    """The error says how the node resizes."""
     graph = graph_of(BLOCKS["odd"])
     resize = next(node for node in graph.graph.node if node.op_type == "Resize")
     next(attribute for attribute in resize.attribute if attribute.name == "mode").s = b"cubic"
@@ -166,7 +166,7 @@ def test_a_resize_that_is_not_bilinear_is_refused() -> None:
 
 
 def test_operators_that_torch_does_not_run_here_are_named() -> None:
-    """And what to do instead."""
+    """The error names them, and says what to do instead."""
     graph = graph_of(BLOCKS["pools"])
     for node in graph.graph.node:
         if node.op_type == "Relu":

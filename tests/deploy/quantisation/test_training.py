@@ -1,4 +1,4 @@
-"""Does a network that is trained for int8 run in int8 as it was trained?"""
+"""Tests of training for int8: the int8 model computes what was trained."""
 
 from __future__ import annotations
 
@@ -67,23 +67,23 @@ def test_every_product_is_in_integers_and_accuracy_is_kept() -> None:
 
 
 def test_the_int8_model_is_the_one_that_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same class in every image, and logits on the same of 256 levels but for what rounding does on its way."""
+    """The class of every image is the same, and logits are on the same level of 256 but for rounding on the way."""
     networks: list[FakeQuantisedNetwork] = []
     build = FakeQuantisedNetwork.__init__
 
-    def kept(network: FakeQuantisedNetwork, *arguments: object) -> None:
+    def build_and_keep(network: FakeQuantisedNetwork, *arguments: object) -> None:
         build(network, *arguments)  # type: ignore[arg-type]
         networks.append(network)
 
-    monkeypatch.setattr(FakeQuantisedNetwork, "__init__", kept)
+    monkeypatch.setattr(FakeQuantisedNetwork, "__init__", build_and_keep)
     made = trained(steps=10)
     (network,) = networks
     images = trained_digits().preprocessing.applied(digits().val.images)
     with torch.no_grad():
         reference = network(images).numpy()
-    found = session_runner(made)(images.numpy())
-    levels = np.abs(found - reference) / initial("logits_scale", made)
-    assert (found.argmax(1) == reference.argmax(1)).mean() > 0.998
+    logits = session_runner(made)(images.numpy())
+    levels = np.abs(logits - reference) / initial("logits_scale", made)
+    assert (logits.argmax(1) == reference.argmax(1)).mean() > 0.998
     assert levels.max() < 2.5
     assert (levels < 0.5).mean() > 0.98
     for name, (low, high) in network.ranges().items():
@@ -92,7 +92,7 @@ def test_the_int8_model_is_the_one_that_was_trained(monkeypatch: pytest.MonkeyPa
 
 
 def test_ranges_are_learned_and_cut_to_what_matters() -> None:
-    """They are not those of calibration; and of what goes into h-swish none is spent below -3."""
+    """They are not those of calibration, and those of h-swish's inputs spend no level below -3."""
     before = quantised_static(model(), inputs())
     names = [tensor.name for tensor in before.graph.initializer if tensor.name.endswith("output_0_scale")]
     moved = [name for name in names if initial(name, before) != initial(name, quantised())]
@@ -112,7 +112,7 @@ def test_training_mends_ranges_that_ruin_the_network() -> None:
 
 
 def test_the_seed_decides_everything() -> None:
-    """The same seed gives the same file, byte for byte; another one another; the global random state is untouched."""
+    """The same seed gives the same file, byte for byte, another seed another file; global random state is untouched."""
     state = torch.get_rng_state()
     again = trained()
     assert torch.equal(torch.get_rng_state(), state)
@@ -129,19 +129,19 @@ def test_excluded_nodes_are_neither_rounded_nor_trained() -> None:
 
 
 def test_before_training_the_network_is_the_calibrated_one() -> None:
-    """With ranges that stand still, what it gives is what the model gives that was quantised after training."""
+    """With fixed ranges, logits are those of the model that was quantised after training."""
     plain = prepared(model())
     ranges = calibrated_ranges(plain, inputs())
     static = quantised_with(plain, ranges)
     network = FakeQuantisedNetwork(plain, fake_quantised(static), ranges)
     network.fix_ranges()
     with torch.no_grad():
-        found = network(torch.from_numpy(inputs())).numpy()
-    assert np.abs(found - session_runner(static)(inputs())).max() < 2.5 * initial("logits_scale", static)
+        logits = network(torch.from_numpy(inputs())).numpy()
+    assert np.abs(logits - session_runner(static)(inputs())).max() < 2.5 * initial("logits_scale", static)
 
 
 def test_images_are_normalised_as_the_network_was_trained() -> None:
-    """By the recorded mean and deviation, on any subset; and calibration images are of those that are trained on."""
+    """By the recorded mean and deviation, on any subset; calibration images are some of the training images."""
     other = Preprocessing(SIDE, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
     images, dataset = load_training_images("digits", DIGITS, preprocessing=other, calibration=30, max_images=50)
     assert torch.allclose(dataset.mean, 255 * torch.tensor(other.mean))
@@ -157,7 +157,7 @@ def test_images_are_normalised_as_the_network_was_trained() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_training_that_goes_wrong_is_said(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights that become NaN or infinite are no model, though rounding makes numbers of them."""
+    """Weights that become NaN or infinite are an error, though rounding makes numbers of them."""
 
     def diverges(network: FakeQuantisedNetwork, *_: object, **__: object) -> None:
         with torch.no_grad():
@@ -171,7 +171,7 @@ def test_training_that_goes_wrong_is_said(value: float, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("steps", "images"), [(0, 100), (5, 0)])
 def test_nothing_to_train_is_refused(steps: int, images: int) -> None:
-    """Neither no steps nor no images make a model that was trained."""
+    """Training needs at least one step and one image."""
     few = replace(digits(), train=digits().train.pick(torch.arange(images)))
     with pytest.raises(NasError, match=f"at least one step and one image, but has {steps} and {images}"):
         trained_for_int8(model(), inputs(), few, SETTINGS, steps=steps, seed=0)

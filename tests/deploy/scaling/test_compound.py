@@ -1,4 +1,4 @@
-"""Does compound scaling by latency find what doubles it, and families that keep to their targets?"""
+"""Tests of compound scaling by latency, and of the families that it makes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_grid_is_by_latency_not_by_macs() -> None:
 
 
 def test_a_small_grid_is_a_spread_of_the_large_one() -> None:
-    """The nearest candidate, then those that differ most: not only deep, wide or large ones."""
+    """The nearest candidate, then those that differ most, so that not all are deep, wide or large."""
     grid = scaling_grid(BASE, by_macs)
     few = scaling_grid(BASE, by_macs, most=4)
     assert few[0] == grid[0]
@@ -68,7 +68,7 @@ def test_a_small_grid_is_a_spread_of_the_large_one() -> None:
 
 @pytest.mark.parametrize("dimension", ["alphas", "betas", "gammas"])
 def test_a_spread_knows_each_dimension(dimension: str) -> None:
-    """Where only one differs, the second candidate is the farthest in it, not the second nearest to the ratio."""
+    """Where one dimension alone differs, the second candidate is the farthest in it, not the next nearest in ratio."""
     bases = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
     one = {"alphas": [1.0], "betas": [1.0], "gammas": [1.0]} | {dimension: bases}
     first, *_, last = scaling_grid(BASE, by_macs, tolerance=1, **one)  # type: ignore[arg-type] # numbers all
@@ -144,7 +144,7 @@ def test_a_family_keeps_to_its_target_and_comes_near(multiple: float, a: float, 
 
 
 def test_the_base_is_its_own_family_at_one() -> None:
-    """And is asked for once, because measuring it again would say something else."""
+    """And is asked for once, because measuring it again would give another latency."""
     asked: list[Architecture] = []
 
     def measured(network: Architecture) -> float:
@@ -170,7 +170,7 @@ def test_plateaus_are_told_by_the_ratio_that_is_attained() -> None:
 
 
 def test_where_latency_falls_on_the_way_up_no_member_is_too_slow() -> None:
-    """A device that likes multiples of 32 pixels."""
+    """A device that is faster at multiples of 32 pixels."""
 
     def picky(network: Architecture) -> float:
         return by_macs(network) * (1 if network.resolution % 32 == 0 else 1.5)
@@ -198,7 +198,7 @@ def test_targets_out_of_reach_say_how_far_it_goes(scaling: CompoundScaling, mult
 
 
 def test_the_slowest_network_is_enough_where_it_takes_what_is_asked_for() -> None:
-    """Nothing need take more: neither with a scaling that changes nothing, nor on a device that does not care."""
+    """No network need take longer: not by a scaling that changes nothing, nor on a device of constant latency."""
     still = CompoundScaling(1, 1, 1)
     assert scaled_family(BASE, still, by_macs, [1])[1].architecture == BASE
     assert scaled_family(BASE, EFFICIENTNET_SCALING, lambda _: 5.0, [1])[1].architecture == BASE
@@ -228,7 +228,7 @@ def test_rescaled_keeps_proportions() -> None:
 
 
 def test_a_first_step_that_is_too_large_cannot_be_rescaled() -> None:
-    """A second block in the only stage takes four times as long: there is no phi for twice."""
+    """A second block in the only stage takes four times as long, so that no phi doubles the latency."""
     blocks = (Block("conv", 8, 3), Block("ds_conv", 64, 3, 2, activation="relu"), Block("pool"), Block("linear", 2))
     base = Architecture(32, 2, blocks)
     with pytest.raises(RunFailedError, match=r"phi = 1 cannot take 2 times .* smallest step up takes 4\.\d+ times"):

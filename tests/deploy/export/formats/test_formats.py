@@ -1,4 +1,4 @@
-"""Is a network the same in every format, and is what a format cannot express named?"""
+"""Tests of all formats: each computes what torch does, or names what it cannot express."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def images() -> Tensor:
     return trained_digits().preprocessing.applied(digits().val.images[:40])
 
 
-# Converters warn of what is theirs to mend.
+# Converters give warnings about their own code.
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_torchs_logits_on_real_images(tmp_path: Path, name: str) -> None:
-    """The file runs in its own runtime, agrees on every class, and its manifest says all that is known."""
+    """The file runs in its own runtime, agrees on every class, and its manifest is complete."""
     needs(name)
     network = trained_digits().build()
     path, written = export_file(network, manifest(name), tmp_path, batches=[images()], of="validation images")
@@ -97,7 +97,7 @@ def test_a_file_that_is_not_what_it_says_is_refused(tmp_path: Path, name: str) -
 
 
 def test_an_export_that_differs_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A converter that gets the network wrong is found out, and what was there before stays with its manifest."""
+    """A file that computes something else is refused, and the earlier file stays with its manifest."""
     path, _ = export_file(trained_digits().build(), manifest("onnx"), tmp_path)
     before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
     write = onnx_format.write
@@ -123,12 +123,12 @@ def no_hard_swish(network: nn.Module, example: Tensor, path: Path) -> None:
 
 
 def test_an_operator_that_a_format_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each kind of block is tried once; the refused ones stand with their numbers and the converter's words."""
+    """Each kind of block is tried once; refused ones are listed with their numbers and the converter's words."""
     monkeypatch.setattr(onnx_format, "write", no_hard_swish)
     monkeypatch.setattr(onnx_format, "RUNS_NOT_HERE", "not in this test")
     tried: list[str] = []
-    found = refusals(DIGITS, ["onnx"], on_trial=lambda _, block: tried.append(block.op))
-    assert [(refusal.block.op, refusal.blocks) for refusal in found] == [
+    refused = refusals(DIGITS, ["onnx"], on_trial=lambda _, block: tried.append(block.op))
+    assert [(refusal.block.op, refusal.blocks) for refusal in refused] == [
         ("conv", (0,)),
         ("mbconv", (2,)),
         ("conv", (3,)),
@@ -164,7 +164,7 @@ def test_a_missing_converter_is_asked_for_by_its_extra(monkeypatch: pytest.Monke
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="Core ML runs there")
 def test_core_ml_says_that_it_cannot_run_here() -> None:
-    """Not that something is to be installed."""
+    """And not that a package is to be installed."""
     assert cannot_run("coreml") == "Core ML files run on Apple's systems alone"
 
 
@@ -195,8 +195,10 @@ def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_agreement_is_stated_with_its_limit() -> None:
-    """Logits that are the same agree fully; the images are counted, and what they are is said."""
+    """Equal logits agree fully; the agreement has the number of the images, and their name."""
     network = trained_digits().build()
     with torch.no_grad():
-        found = check_agreement(lambda x: network(torch.from_numpy(x)).numpy(), network, [images()], name="n", of="x")
-    assert (found.difference, found.top1_agreement, found.images, found.of) == (0.0, 1.0, 40, "x")
+        agreement = check_agreement(
+            lambda x: network(torch.from_numpy(x)).numpy(), network, [images()], name="n", of="x"
+        )
+    assert (agreement.difference, agreement.top1_agreement, agreement.images, agreement.of) == (0.0, 1.0, 40, "x")
