@@ -1,4 +1,4 @@
-"""python -m nas.networks: what is a network or a search space, and what does it cost on any device?"""
+"""python -m nas.networks: show networks and search spaces with their costs, and check a search space's file."""
 
 from __future__ import annotations
 
@@ -29,8 +29,14 @@ examples:
   python -m nas.networks check search_spaces/mbv3.yaml
 """
 NAMES = "a published network (see list), a search space, or a .json or .yaml file"
-# The layer that MobileNetV1 takes as its example (arXiv:1704.04861, table 3).
+# The example layer of MobileNetV1 (arXiv:1704.04861, table 3).
 CONVOLUTION = {"kernel": 3, "in_channels": 512, "out_channels": 512, "size": 14}
+CONVOLUTION_HELP = {
+    "kernel": "kernel size of the convolution",
+    "in_channels": "input channels of the convolution",
+    "out_channels": "output channels of the convolution",
+    "size": "height and width of the convolution's output, in pixels",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m nas.networks",
-        description="Networks and search spaces: parameters, multiply-accumulates (MACs), memory. Needs no device.",
+        description="Show networks and search spaces with their parameters, multiply-accumulates (MACs) and memory. "
+        "No device is needed.",
         epilog=EXAMPLES,
         formatter_class=formatter,
     )
@@ -53,33 +60,40 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, text: str, description: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=description, epilog=EXAMPLES, formatter_class=formatter)
 
-    listing = add("list", "every published network with its costs", "List the published networks by family.")
+    listing = add("list", "list every published network with its costs", "List the published networks by family.")
     listing.add_argument("--json", action="store_true", help="print JSON")
     show = add(
         "show",
-        "a network's units and costs, or a space's decisions and size",
+        "show a network's units and costs, or a search space's decisions and size",
         "Show a published network, a search space, or the architecture in a JSON file.",
     )
     show.add_argument("name", metavar="NAME", help=NAMES)
     show.add_argument("--json", action="store_true", help="print JSON")
-    show.add_argument("--member", choices=("smallest", "largest"), help="show this member of a search space")
-    show.add_argument("--svg", metavar="FILE", help="also draw the network (of a space: the --member)")
+    show.add_argument(
+        "--member",
+        choices=("smallest", "largest"),
+        help="show the member of a search space with the fewest or most MACs",
+    )
+    show.add_argument(
+        "--svg", metavar="FILE", help="SVG file to draw the network (of a search space: its --member) into"
+    )
     explain = add(
         "explain",
-        "what depthwise separable convolutions save, layer by layer",
-        "Compare depthwise separable convolutions with standard ones: those of a network, or one of a given shape. "
-        "For a network also the share of each kind of operation.",
+        "compare depthwise separable convolutions with standard ones, layer by layer",
+        "Compare depthwise separable convolutions with standard ones: those of a network, or one of the shape that the "
+        "options set. For a network, also show the share of each kind of operation in MACs and weights.",
     )
     explain.add_argument("name", metavar="NAME", nargs="?", help="a published network (see list) or a .json file")
     explain.add_argument("--json", action="store_true", help="print JSON")
     for option, default in CONVOLUTION.items():
-        explain.add_argument(_flag(option), type=int, metavar="N", help=f"without NAME: default {default}")
+        text = f"{CONVOLUTION_HELP[option]}, only without NAME (default: {default})"
+        explain.add_argument(_flag(option), type=int, metavar="N", help=text)
     check = add(
         "check",
-        "every problem of a search space's file",
-        "Check a search space's file: one line for each problem, exit code 2 if there is one.",
+        "report every problem of a search space's file",
+        "Check a search space's file: print one line for each problem, and exit with code 2 if there is any.",
     )
-    check.add_argument("file", metavar="FILE.yaml", help="the search space")
+    check.add_argument("file", metavar="FILE.yaml", help="the search space's file")
     return parser
 
 
@@ -129,15 +143,15 @@ def _draw(file: str, network: Architecture, title: str) -> None:
 def _explain(arguments: argparse.Namespace) -> int:
     from nas.networks.show import explain_convolutions, explain_network
 
-    given = {option: getattr(arguments, option) for option in CONVOLUTION if getattr(arguments, option) is not None}
+    options = {option: getattr(arguments, option) for option in CONVOLUTION if getattr(arguments, option) is not None}
     if arguments.name is None:
-        _check_convolution(given)
-        kernel, in_channels, out_channels, size = (CONVOLUTION | given).values()
+        _check_convolution(options)
+        kernel, in_channels, out_channels, size = (CONVOLUTION | options).values()
         explain_convolutions(kernel, in_channels, out_channels, size, as_json=arguments.json)
         return 0
-    if given:
-        options = ", ".join(map(_flag, given))
-        raise NasError(f"{options} cannot be given for a network, whose convolutions have their own shapes")
+    if options:
+        flags = ", ".join(map(_flag, options))
+        raise NasError(f"{flags} cannot be given for a network, whose convolutions have their own shapes")
     if not _is_network(arguments.name):
         raise NasError(_no_network(arguments.name))
     explain_network(Path(arguments.name).stem, find_network(arguments.name), as_json=arguments.json)
@@ -148,9 +162,9 @@ def _flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
-def _check_convolution(given: Mapping[str, int]) -> None:
-    """Raise NasError, in the words of the command, for a shape that no convolution has."""
-    for option, value in given.items():
+def _check_convolution(options: Mapping[str, int]) -> None:
+    """Raise NasError, naming the option, for a shape that no convolution has."""
+    for option, value in options.items():
         if value < 1 or (option == "kernel" and value % 2 == 0):
             kind = "odd and at least 1" if option == "kernel" else "at least 1"
             raise NasError(f"{_flag(option)} must be {kind}, but got {value}")
@@ -167,7 +181,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _no_network(name: str) -> str:
-    """Why `name` is none, for a command that takes nothing else."""
+    """The message that `name` is not a network, with what to do if it is a search space."""
     from nas.files import known_names
 
     if name.endswith((".yaml", ".yml")) or name in known_names("search_spaces"):
@@ -183,7 +197,7 @@ def _is_network(name: str) -> bool:
 
 
 def _find_space(name: str) -> SearchSpace:
-    # Imported here, because it brings NumPy and pydantic, which a reference network has no use for.
+    # Imported here, because it loads NumPy and pydantic, which a reference network does not need.
     from nas.files import known_names
     from nas.networks.space.search_space import load_space
 

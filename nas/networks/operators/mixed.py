@@ -9,7 +9,7 @@ from nas.networks.operators.mobile import added, squeezed
 
 
 def mixconv(graph: Graph, x: Tensor, block: Block) -> Tensor:
-    """MixNet's block (arXiv:1907.09595, section 3): an inverted residual whose depthwise kernels differ in size.
+    """MixNet's block (arXiv:1907.09595, section 3): an inverted residual with depthwise kernels of several sizes.
 
     The hidden channels are cut into equal parts (see `kernel_parts`), one for each kernel size, and normalised
     together. The 1×1s can have groups: `expand_groups` those of the expansion (left out where `hidden_channels` equal

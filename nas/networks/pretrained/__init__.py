@@ -1,8 +1,8 @@
-"""How do the weights that others have trained get into our networks?
+"""Load the pretrained weights of torchvision and timm into our networks.
 
-`load_pretrained` takes the state dict of a network of torchvision or timm, from a file (.safetensors, or what
-`torch.save` wrote) or in memory, and puts it into the same published network here, so that both give the same logits.
-Tensors are matched by name; every family has a layout that says what its library calls the layers of our blocks:
+`load_pretrained` takes the state dict of a network of torchvision or timm, from a file (.safetensors, or written by
+`torch.save`) or in memory, and copies it into the same published network here, so that both give the same logits.
+Tensors are matched by name; every family has a layout with the library's names for the layers of our blocks:
 
 | library | networks here (`nas.networks.references`) | a file, for example |
 |---|---|---|
@@ -22,17 +22,17 @@ Tensors are matched by name; every family has a layout that says what its librar
 | timm | mobilevit_xxs, xs, s | mobilevit_s.cvnets_in1k |
 | timm | efficientvit_b0 to b3 | efficientvit_b0.r224_in1k |
 
-timm's are on its hub pages as `model.safetensors`. Images must be scaled and normalised as the library says.
+timm's files are on its hub pages as `model.safetensors`. Images must be scaled and normalised as the library says.
 
-Not taken: timm's `tf_` networks. They were ported from TensorFlow, which pads a convolution of stride 2 at the right
+timm's `tf_` networks are refused. They were ported from TensorFlow, which pads a convolution of stride 2 at the right
 and bottom only; ours pad all sides, as torch does. Their tensors have the names and shapes of other networks, so that
-only the name of a file or folder gives them away: a state dict in memory cannot be refused.
+only the name of a file or folder reveals them, and a state dict in memory cannot be refused.
 
 Batch normalisation divides by the square root of variance + epsilon. Ours has torch's epsilon, 1e-5, everywhere. Where
 the library's is larger (see `torchvision.py` and `timm.py`), the difference is added to the running variances: the
 logits in evaluation mode are the same. In training mode batches are normalised with 1e-5, and running variances move
-towards those of the batches, without the addition: fine-tuning starts from a network that differs by that much, which
-only matters for channels whose variance is not far above 1e-3. Momentum is torch's, too.
+towards those of the batches, without the addition. So fine-tuning starts from a slightly different network, which
+matters only for channels whose variance is not far above 1e-3. Momentum is torch's, too.
 """
 
 from nas.networks.pretrained.load import Loaded, load_pretrained

@@ -1,4 +1,4 @@
-"""Which tensors are in a file of weights?"""
+"""Read the tensors in a file of weights, without running code from it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from torch import Tensor
 
 from nas.errors import NasError
 
-# Where training scripts put the state dict in what they save.
+# The keys under which training scripts save the state dict.
 _NESTED = ("state_dict", "model")
-# What DistributedDataParallel puts before each name.
+# The prefix that DistributedDataParallel gives each name.
 _WRAPPER = "module."
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a .safetensors file or in one that `torch.save` wrote, on the CPU.
+    """The state dict in a .safetensors file or one written by `torch.save`, on the CPU.
 
-    Nothing but plain data and tensors is read. Raises NasError for anything else, and for a file that cannot be read.
+    Only plain data and tensors are read. Raises NasError for anything else, and for a file that cannot be read.
     """
     try:
         if path.suffix == ".safetensors":
             data: Any = load_file(path)
         else:
             with warnings.catch_warnings():
-                # That a later pickle protocol may not be readable: if so, torch says so with an error.
+                # The warning says that a newer pickle protocol may be unreadable; if it is, torch raises an error.
                 warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
                 data = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -41,7 +41,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} must hold tensors alone, but holds something else, which could run code when it is read. "
             "Ask for the state dict, best as a .safetensors file."
         ) from error
-    # A file that is cut short or of another kind: torch raises any of these.
+    # torch raises any of these for a file that is truncated or of another kind.
     except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError) as error:
         raise NasError(f"{path} is not a file of weights, or a damaged one ({error!r})") from error
     try:
@@ -51,7 +51,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def tensors_of(data: Any) -> dict[str, Tensor]:
-    """The state dict in `data`, which may lie under "state_dict" or "model", with "module." before its names.
+    """The state dict in `data`, or under its key "state_dict" or "model", without "module." before its names.
 
     Raises NasError where there is none.
     """

@@ -1,7 +1,7 @@
-"""What does a library call the layers of our blocks?
+"""`Layout`: a library's names for the layers of our blocks.
 
-A `Layout` names, for each unit of a network, the library's counterparts of the unit's layers that have weights, in the
-order in which our module registers them, which is that in which they run.
+For each unit of a network it has the library's names of the unit's layers with weights, in the order in which our
+module registers them, which is that in which they run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from nas.errors import NasError
 from nas.networks.operators import Unit
 
-# The library's name of a layer; a tuple names several layers whose tensors are stacked to make one of ours.
+# The library's name of a layer, or the names of several layers whose tensors are concatenated to one of ours.
 Leaf = str | tuple[str, ...]
 Leaves = Sequence[Leaf]
 
@@ -23,10 +23,10 @@ TORCH_EPSILON = 1e-5
 class Layout(NamedTuple):
     """The names of one family of networks of one library.
 
-    `marks` are patterns, each of which some name in a state dict of the family fits, and that no other family's names
-    fit all of. `place` is the name of a block with {} for its numbers, which are read off the state dict: libraries
-    count in stages, which our networks do not record. `leaves` gives the leaves of each unit, for the units and all
-    places; `epsilon` that of the batch normalisations.
+    `marks` are patterns that recognise the family: in its state dicts, and in no other family's, each pattern matches
+    some name. `place` is the name of a block with {} for its numbers. These are read from the state dict, because
+    libraries count in stages, which our networks do not record. `leaves` gives the names of each unit's layers, from
+    all units and places; `epsilon` gives the epsilon of the batch normalisations.
     """
 
     library: str
@@ -42,21 +42,21 @@ class Layout(NamedTuple):
         return all(any(re.match(mark, name) for name in names) for mark in self.marks)
 
     def places(self, names: Iterable[str]) -> list[str]:
-        """The blocks in a state dict with these names, in the order in which they run."""
+        """The names of the blocks in a state dict with these names, in the order in which they run."""
         pattern = re.compile(re.escape(self.place).replace(r"\{\}", r"(\d+)") + r"\.")
         matches = filter(None, map(pattern.match, names))
         return [self.place.format(*numbers) for numbers in sorted({tuple(map(int, m.groups())) for m in matches})]
 
 
 def usual_epsilon(_: Sequence[Unit]) -> float:
-    """That of torch."""
+    """The epsilon of torch, for all networks of the family."""
     return TORCH_EPSILON
 
 
 def parts(unit: Unit) -> list[str]:
-    """Which convolutions (and squeeze-and-excitation) an inverted residual has, in order.
+    """The parts of an inverted residual in order: expand, depthwise, squeeze, project, without those that it lacks.
 
-    Of expand, depthwise (spatial in a Fused-MBConv, which may be that alone), squeeze and project.
+    A Fused-MBConv has spatial, squeeze and project, or spatial alone.
     """
     block = unit.block
     squeeze = ["squeeze"] if block.se_channels else []
@@ -70,9 +70,9 @@ def parts(unit: Unit) -> list[str]:
 def split(
     units: Sequence[Unit], places: Sequence[str], count: int | None = None
 ) -> tuple[Sequence[Unit], Sequence[Unit]]:
-    """The `count` units of the places (by default one each), which come first, and those of the network's end.
+    """The first `count` units (by default as many as places), and those of the network's end.
 
-    Raises NasError where the rest is no end: at most a convolution, then pooling and linear layers.
+    Raises NasError unless the end is at most one convolution, then pooling and linear layers.
     """
     count = len(places) if count is None else count
     body, end = units[:count], units[count:]
@@ -83,11 +83,11 @@ def split(
 
 
 def misfit(places: Sequence[str]) -> NasError:
-    """That a network has another number of blocks."""
+    """The error for a network with another number of blocks."""
     last = f", the last of them {places[-1]}" if places else ""
     return NasError(f"they have {len(places)} blocks{last}, and the network has another number")
 
 
 def unknown_operator(unit: Unit, library: str) -> NasError:
-    """That a family has no such block."""
+    """The error for a block that no network of the library's family has."""
     return NasError(f"no network of {library} with such names has a block like {unit.key}")

@@ -1,4 +1,4 @@
-"""How do a library's weights get into our network?"""
+"""Copy a library's weights into our network, and refuse weights that do not fit it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from nas.networks.pretrained.layout import Layout
 
 LAYOUTS = (*torchvision.LAYOUTS, *timm.LAYOUTS)
 
-# How many tensors of a kind an error names.
+# The most tensors of a kind that an error names.
 _MOST_NAMED = 10
-# timm's networks with TensorFlow's padding, as a file or as a folder of its hub.
+# Names of files and of hub folders of timm's networks with TensorFlow's padding.
 _TENSORFLOW = re.compile(r"(?:models--timm--)?tf_(?:efficientnet|mixnet|mobilenet)")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Which weights a network got: those of `library`'s `family`, `tensors` of our state dict; says so as a text.
+    """What was loaded: the number of `tensors` of our state dict, from a network of `library`'s `family`.
 
-    `fresh` says why the classifier kept the weights that it had, and is empty where it was loaded too.
+    `fresh` says why the classifier kept its own weights; it is empty if the classifier was loaded too.
     """
 
     library: str
@@ -44,7 +44,7 @@ class Loaded:
 
 
 class Target(NamedTuple):
-    """A tensor of ours: the library's tensors that make it, and what is added (to a running variance)."""
+    """A tensor of ours, the names of the library's tensors for it, and a number to add (to running variances)."""
 
     name: str
     tensor: Tensor
@@ -60,42 +60,42 @@ def load_pretrained(
     *,
     classifier: bool | None = None,
 ) -> Loaded:
-    """Put the weights in `source`, a file or a state dict of a library's network, into the same network of ours.
+    """Copy the weights in `source`, a file or a state dict of a library's network, into the same network of ours.
 
-    `network` is what `build_network(architecture)` gives. The classifier (the last block) is loaded where it fits, and
-    keeps its weights where the number of classes is another or the file has none; it must fit with `classifier=True`,
-    and is left alone with `classifier=False`. Afterwards both networks give the same logits in evaluation mode (about
-    training: see `nas.networks.pretrained`). Raises NasError, with the network as it was, for what holds no state dict,
-    a family that is not known, timm's `tf_` networks, and tensors that are missing, left over or of another shape.
+    `network` is made by `build_network(architecture)`. The classifier (the last block) is loaded if it fits; it keeps
+    its weights if the number of classes differs or the file has no classifier. With `classifier=True` it must fit, with
+    `classifier=False` it is never loaded. Afterwards both networks give the same logits in evaluation mode (for
+    training see `nas.networks.pretrained`). Raises NasError, and leaves the network as it was, for a source without a
+    state dict, an unknown family, timm's `tf_` networks, and tensors that are missing, left over or of another shape.
     """
     weights = _weights(source)
     layout = recognise(weights)
     targets = match(layout, network, architecture, weights)
     fresh = _reason_to_skip(targets, weights, classifier)
-    wanted = [target for target in targets if not (fresh and target.classifier)]
-    problems = _problems(wanted, weights, {name for target in targets for name in target.sources})
+    loaded = [target for target in targets if not (fresh and target.classifier)]
+    problems = _problems(loaded, weights, {name for target in targets for name in target.sources})
     if problems:
         raise NasError(f"weights of {layout.library} ({layout.family}) do not fit this network: {'; '.join(problems)}")
     with torch.no_grad():
-        for target in wanted:
+        for target in loaded:
             target.tensor.copy_(_value(target, weights))
-    return Loaded(layout.library, layout.family, len(wanted), fresh)
+    return Loaded(layout.library, layout.family, len(loaded), fresh)
 
 
 def recognise(names: Mapping[str, Tensor]) -> Layout:
-    """The layout of a state dict with these names. Raises NasError where it is none that is known."""
+    """The layout of a state dict with these names. Raises NasError for an unknown family."""
     for layout in LAYOUTS:
         if layout.recognises(names):
             return layout
-    known = ", ".join(f"{layout.family} ({layout.library})" for layout in LAYOUTS)
+    families = ", ".join(f"{layout.family} ({layout.library})" for layout in LAYOUTS)
     first = ", ".join(list(names)[:3])
-    raise NasError(f"weights of a family that is not known: the first of {len(names)} are {first}. Known: {known}.")
+    raise NasError(f"weights of a family that is not known: the first of {len(names)} are {first}. Known: {families}.")
 
 
 def match(
     layout: Layout, network: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor]
 ) -> list[Target]:
-    """All tensors of `network` with their counterparts by the layout, whether `weights` holds these or not."""
+    """All tensors of `network` with the names of their counterparts, which may be missing in `weights`."""
     rows = units(architecture)
     blocks = list(network.children())
     if len(blocks) != len(rows):
@@ -140,7 +140,7 @@ def _weights(source: str | Path | Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _leaf_modules(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The layers with weights of their own, in the order in which they were registered."""
+    """The layers that have weights themselves, in the order in which they were registered."""
     for path, module in block.named_modules():
         if next(module.parameters(recurse=False), None) is not None:
             yield path, module
@@ -151,39 +151,39 @@ def _reason_to_skip(targets: Sequence[Target], weights: Mapping[str, Tensor], cl
     if classifier is not None:
         return "" if classifier else "it was not asked for"
     of_classifier = [target for target in targets if target.classifier]
-    found = [weights[source] for target in of_classifier for source in target.sources if source in weights]
-    if not found:
+    theirs = [weights[source] for target in of_classifier for source in target.sources if source in weights]
+    if not theirs:
         return "there are no weights for it"
-    ours, theirs = len(of_classifier[0].tensor), len(found[0]) if found[0].ndim else 0
-    return f"{ours} classes instead of {theirs}" if ours != theirs else ""
+    our_classes, their_classes = len(of_classifier[0].tensor), len(theirs[0]) if theirs[0].ndim else 0
+    return f"{our_classes} classes instead of {their_classes}" if our_classes != their_classes else ""
 
 
-def _problems(wanted: Sequence[Target], weights: Mapping[str, Tensor], known: set[str]) -> list[str]:
-    """What does not fit, one text for each kind."""
-    needed = [source for target in wanted for source in target.sources if not _optional(source)]
+def _problems(targets: Sequence[Target], weights: Mapping[str, Tensor], expected: set[str]) -> list[str]:
+    """One text for each kind of problem: missing tensors, tensors that are not `expected`, and wrong shapes."""
+    needed = [source for target in targets for source in target.sources if not _optional(source)]
     missing = [source for source in needed if source not in weights]
-    over = [name for name in weights if name not in known]
+    over = [name for name in weights if name not in expected]
     shapes = [
         f"{target.sources[0]} is {_shape(weights[target.sources[0]])} instead of {_shape(target.tensor)}"
-        for target in wanted
+        for target in targets
         if all(source in weights for source in target.sources) and not _fits(target, weights)
     ]
     kinds = ((missing, "missing"), (over, "of no layer here"), (shapes, "of another shape"))
-    return [f"{len(found)} {kind}: {_first(found)}" for found, kind in kinds if found]
+    return [f"{len(names)} {kind}: {_first(names)}" for names, kind in kinds if names]
 
 
 def _first(names: Sequence[str]) -> str:
-    rest = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    others = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {others} more" if others > 0 else "")
 
 
 def _optional(source: str) -> bool:
-    """Older files do not count batches."""
+    """Whether a tensor may be missing: older files have no batch counts of their normalisations."""
     return source.endswith(".num_batches_tracked")
 
 
 def _fits(target: Target, weights: Mapping[str, Tensor]) -> bool:
-    """Whether the library's tensors make one of ours; a linear layer may be a 1×1 convolution there, or the reverse."""
+    """Whether shapes fit; a linear layer may be a 1×1 convolution in the library, or the reverse."""
     shapes = [weights[source].shape for source in target.sources]
     if any(shape[1:] != shapes[0][1:] for shape in shapes):
         return False
@@ -192,7 +192,7 @@ def _fits(target: Target, weights: Mapping[str, Tensor]) -> bool:
 
 
 def _without_pixels(shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of a 1×1 convolution's weights, as a linear layer's; any other as it is."""
+    """The shape of a 1×1 convolution's weights as that of a linear layer's; any other shape unchanged."""
     return tuple(shape[:2]) if len(shape) == 4 and tuple(shape[2:]) == (1, 1) else tuple(shape)
 
 
@@ -201,7 +201,7 @@ def _value(target: Target, weights: Mapping[str, Tensor]) -> Tensor:
         return torch.zeros_like(target.tensor)
     sources = [weights[source] for source in target.sources]
     whole = torch.cat(sources) if len(sources) > 1 else sources[0]
-    # Converted first: in half precision the shift of a variance would be lost.
+    # The type is converted first, because half precision would lose the shift of a variance.
     return whole.reshape(target.tensor.shape).to(target.tensor) + (target.shift if target.shift else 0)
 
 

@@ -1,4 +1,4 @@
-"""What do timm's networks call their layers? Facts of timm 1.0.31."""
+"""The layouts of timm's networks: its names for the layers of our blocks, as of timm 1.0.31."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SQUEEZE = ("se.conv_reduce", "se.conv_expand")
 
 
 def _efficientnet(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leaves]:
-    """Most mobile networks, which timm builds as EfficientNet or MobileNetV3: both call everything alike.
+    """Most mobile networks, which timm builds as EfficientNet or MobileNetV3, with the same names.
 
-    A convolution (or a linear layer, which timm has as a 1×1 convolution) that is no block is `conv_head`.
+    `conv_head` is the last convolution, or a linear layer before the classifier (in timm a 1×1 convolution).
     """
     blocks = _paired(units[1:])[: len(places)]
     _, end = split(units[1:], places, count=sum(map(len, blocks)))
@@ -49,9 +49,9 @@ def _efficientnet(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leav
 
 
 def _paired(units: Sequence[Unit]) -> list[Sequence[Unit]]:
-    """The units, each alone, but together the two convolutions that are an inverted residual without its addition.
+    """Each unit alone, except pairs of convolutions that are one inverted residual without addition in timm.
 
-    Only their second one has no activation.
+    Only the second one of a pair has no activation.
     """
     blocks: list[Sequence[Unit]] = []
     for unit in units:
@@ -81,11 +81,11 @@ def _efficientnet_block(unit: Unit) -> Leaves:
 
 
 def _inverted_residual(unit: Unit) -> Leaves:
-    """Convolutions are called by what they do, normalisations are numbered."""
+    """Convolutions are named for what they do, normalisations are numbered."""
     present = parts(unit)
     if present == ["spatial"]:
         return ["conv", "bn1"]
-    # Without an expansion the block is a depthwise separable convolution, whose 1×1 has no "linear" in its name.
+    # Without expansion timm has a depthwise separable convolution, whose 1×1 is conv_pw instead of conv_pwl.
     names = {"expand": "conv_pw", "depthwise": "conv_dw", "spatial": "conv_exp", "project": "conv_pwl"}
     if present[0] == "depthwise":
         names["project"] = "conv_pw"
@@ -101,7 +101,7 @@ def _inverted_residual(unit: Unit) -> Leaves:
 
 
 def _split_convolution(unit: Unit, part: str, name: str) -> Leaves:
-    """MixNet's groups and kernels are convolutions of their own in timm; here groups are one convolution."""
+    """MixNet has a convolution for each group and each kernel in timm; here all groups are one convolution."""
     if unit.block.op != "mixconv":
         return [name]
     if part == "depthwise":
@@ -118,7 +118,7 @@ def _universal_inverted_bottleneck(unit: Unit) -> Leaves:
 
 
 def _ghost(unit: Unit, module: tuple[str, ...]) -> Leaves:
-    """Two ghost modules, what is between them, and the shortcut."""
+    """Two ghost modules, the layers between them, and the shortcut."""
     depthwise = ["conv_dw", "bn_dw"] if unit.block.stride == 2 else []
     squeeze = _SQUEEZE if unit.block.se_channels else ()
     return [
@@ -180,7 +180,7 @@ def _mobilevit_block(unit: Unit) -> Leaves:
 
 
 def _efficientvit(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leaves]:
-    """Attention and the inverted residual after it are one block of timm's; the stem's blocks stand apart."""
+    """Attention and the inverted residual after it are one block in timm; the stem's blocks are in no stage."""
     pool = [unit.block.op for unit in units].index("pool")
     body, linear = units[1 : pool - 1], units[pool + 1 :]
     in_stem = next((index for index, unit in enumerate(body) if unit.block.stride == 2), len(body))
@@ -191,13 +191,13 @@ def _efficientvit(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leav
     yield ["stem.in_conv.conv", "stem.in_conv.norm"]
     for j, unit in enumerate(body[:in_stem]):
         yield _within(f"stem.res{j}.main", _efficientvit_residual(unit))
-    rest = iter(places)
+    remaining_places = iter(places)
     place = ""
     for unit, follows in zip(stages, after_attention, strict=True):
         if follows:
             yield _within(f"{place}.local_module.main", _efficientvit_residual(unit))
             continue
-        place = next(rest)
+        place = next(remaining_places)
         if unit.block.op == "lite_mla":
             yield _within(f"{place}.context_module.main", _LITE_MLA)
         else:
@@ -230,7 +230,7 @@ def _within(place: str, leaves: Leaves) -> Leaves:
 
 
 def _efficientnet_epsilon(units: Sequence[Unit]) -> float:
-    """timm/models/mobilenetv3.py: 1e-3 for mobilenetv3_rw, torch's for all that are no `tf_` networks."""
+    """timm/models/mobilenetv3.py: 1e-3 for mobilenetv3_rw, torch's for all others without `tf_`."""
     features = tuple(unit.block for unit in units[:-1])
     return 1e-3 if features == mobilenet_v3_rw().blocks[:-1] else TORCH_EPSILON
 

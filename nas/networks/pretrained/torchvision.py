@@ -1,4 +1,4 @@
-"""What do torchvision's networks call their layers? Facts of torchvision 0.28."""
+"""The layouts of torchvision's networks: its names for the layers of our blocks, as of torchvision 0.28."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _B5_BLOCKS = 39
 
 
 def _mobilenet_v2(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leaves]:
-    """All before the pooling is numbered in `features`; a block's projection lies flat beside its other pairs."""
+    """`features` numbers all blocks before the pooling; in a block only the projection is not nested in a pair."""
     body, linear = _split_at_pool(units, places)
     for unit, place in zip(body, places, strict=True):
         if unit.block.op == "conv":
@@ -36,7 +36,7 @@ def _mobilenet_v2(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leav
 
 
 def _mobilenet_v3(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leaves]:
-    """All before the pooling is numbered in `features`."""
+    """`features` numbers all blocks before the pooling."""
     body, linear = _split_at_pool(units, places)
     for unit, place in zip(body, places, strict=True):
         yield _pair(place) if unit.block.op == "conv" else _numbered(unit, f"{place}.block")
@@ -61,7 +61,7 @@ def _efficientnet(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leav
 
 
 def _mnasnet(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leaves]:
-    """`layers` holds the stem and the first block, flat, then six stacks of blocks, then the last convolution, flat."""
+    """`layers` has the layers of the stem and first block, then six stacks of blocks, then the last convolution's."""
     body, end = split(units[2:], places)
     last_stage = int(places[-1].split(".")[1])
     yield ["layers.0", "layers.1"]
@@ -80,7 +80,7 @@ def _mnasnet(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leaves]:
 
 
 def _shufflenet_v2(units: Sequence[Unit], places: Sequence[str]) -> Iterator[Leaves]:
-    """Activations and the pooling before the stages have numbers, too."""
+    """Numbers count activations too, so those of layers with weights have gaps."""
     body, end = split(units[2:], places)
     yield _pair("conv1")
     yield []

@@ -1,6 +1,6 @@
-"""Which published networks are known here, exactly?
+"""The published networks by name, and reading a network from a file.
 
-One file for each family. Each network is a table with its columns named, as in the paper that is cited above it.
+There is a file for each family. Each network is a table with named columns, as in the paper that is cited above it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ from nas.networks.references.spnas import single_path_nas
 
 _NEAREST = 8
 
-# By family, so that each family's file is followed by its rows here.
+# Grouped by family, as the files of this folder.
 REFERENCES: Mapping[str, Callable[[], Architecture]] = {
     # MobileNetV1
     "mobilenet_v1": mobilenet_v1,
@@ -212,18 +212,17 @@ def reference(name: str) -> Architecture:
     return REFERENCES[name]()
 
 
-def unknown_network(kind: str, name: str, known: Iterable[str]) -> str:
-    """Say that there is no `kind` called `name`, with the nearest of those that are `known`: all would fill a page."""
-    nearest = ", ".join(nearest_first(name, known)[:_NEAREST])
+def unknown_network(kind: str, name: str, names: Iterable[str]) -> str:
+    """The message that there is no `kind` called `name`, with the nearest of `names`: all of them would fill a page."""
+    nearest = ", ".join(nearest_first(name, names)[:_NEAREST])
     return f"unknown {kind} {name!r}. Nearest: {nearest}. `python -m nas.networks list` shows all networks."
 
 
 def find_network(name: str) -> Architecture:
     """The published network called `name`, or the one in the file `name` (ending in .json).
 
-    The file holds what `Architecture.to_json` gives, itself or under the key "architecture"; or it is of a search's
-    pick, whose trial has it.
-    Raises NasError for a name that is not known and a file that holds no architecture.
+    The file holds the result of `Architecture.to_json`, by itself or under the key "architecture", or it is the file of
+    a search's pick. Raises NasError for an unknown name, and for a file without an architecture.
     """
     if not name.endswith(".json"):
         return reference(name)

@@ -1,4 +1,4 @@
-"""Which networks are the MobileNetEdgeTPUV2s?"""
+"""MobileNetEdgeTPUV2."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from nas.networks.architecture import Architecture, Block
 
 
 class Size(NamedTuple):
-    """What distinguishes the members of the family: `channels` are those of its seven stages.
+    """A member of the family: `channels` are those of its seven stages, `last_channels` those of the last convolution.
 
-    A group of a grouped convolution makes `group_channels` channels; `last_channels` are those of the last convolution.
+    Grouped convolutions have `group_channels` channels in each group.
     """
 
     stem_channels: int
@@ -21,7 +21,7 @@ class Size(NamedTuple):
 
 
 class EdgeRow(NamedTuple):
-    """`repeats` blocks of a stage, the first with `stride`; `grouped` says that its k×k convolution has groups."""
+    """`repeats` blocks of a stage, the first with `stride`; `grouped`: the k×k convolution has groups."""
 
     op: str
     stage: int
@@ -32,7 +32,7 @@ class EdgeRow(NamedTuple):
 
 
 # MobileNetEdgeTPUV2, arXiv:2204.14007; the numbers are those of the authors' code (TensorFlow Model Garden,
-# official/projects/edgetpu/vision). Convolutions are dense or grouped where images are large, depthwise where small.
+# official/projects/edgetpu/vision). Convolutions are dense or grouped on large feature maps, depthwise on small ones.
 EDGETPU_V2 = (
     EdgeRow("fused_mbconv", stage=1, expand_ratio=8, stride=2),
     EdgeRow("fused_mbconv", stage=1, expand_ratio=4, grouped=True),
@@ -83,7 +83,7 @@ def mobilenet_edgetpu_v2(size: Size, *, resolution: int = 224, classes: int = 10
     channels = size.channels[0]
     blocks = [
         Block("conv", size.stem_channels, kernel_size=size.stem_kernel_size, stride=2, activation="relu"),
-        # The first stage is an inverted residual without expansion, of which only the projection is left.
+        # The first stage is an inverted residual without expansion and depthwise convolution: only the projection.
         Block("conv", channels, activation="relu"),
     ]
     for row in EDGETPU_V2:

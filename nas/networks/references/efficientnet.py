@@ -1,4 +1,4 @@
-"""Which networks are the EfficientNets, first generation: B0 to B7, Lite and EdgeTPU?"""
+"""EfficientNet of the first generation: B0 to B7, Lite and EdgeTPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nas.networks.scaling import make_divisible
 
 
 class Size(NamedTuple):
-    """How a network of a family is scaled: channels and repeats times these, for images of `resolution` pixels."""
+    """A row of a family's table: the factors of channels and repeats, and the resolution in pixels."""
 
     width: float
     depth: float
@@ -29,8 +29,8 @@ EFFICIENTNET_B0 = (
     Stage(channels=320, repeats=1, stride=1, kernel_size=3, expand_ratio=6, se_ratio=0.25),
 )
 
-# The authors' code (tensorflow/tpu, efficientnet_builder.py). The paper's powers of 1.2, 1.1 and 1.15 are close to
-# them, but rounding those does not give them.
+# The authors' code (tensorflow/tpu, efficientnet_builder.py). The paper's powers of 1.2, 1.1 and 1.15 are close,
+# but do not give exactly these numbers, even rounded.
 EFFICIENTNET_SIZES: Mapping[str, Size] = {
     "b0": Size(width=1.0, depth=1.0, resolution=224),
     "b1": Size(width=1.0, depth=1.1, resolution=240),
@@ -52,7 +52,7 @@ EFFICIENTNET_LITE_SIZES: Mapping[str, Size] = {
     "lite4": Size(width=1.4, depth=1.8, resolution=300),
 }
 
-# The authors' code (tensorflow/tpu, efficientnet/edgetpu). The first stage departs from the others: it expands to four
+# The authors' code (tensorflow/tpu, efficientnet/edgetpu). The first stage is an exception: it expands to four
 # times its output's channels, and never adds its input.
 EFFICIENTNET_EDGETPU = (
     Stage(channels=24, repeats=1, stride=1, kernel_size=3, expand_ratio=4, op="fused_mbconv"),
@@ -91,8 +91,8 @@ def efficientnet_lite(
 ) -> Architecture:
     """EfficientNet-Lite, by default Lite0; `EFFICIENTNET_LITE_SIZES` has the others.
 
-    Made for phones: ReLU6, no squeeze-and-excitation; stem, first and last stage and head are not scaled (but for the
-    two stages' channels).
+    It has ReLU6 and no squeeze-and-excitation. Stem and head are not scaled, nor are the repeats of the first and last
+    stage.
     """
     first, *middle, last = EFFICIENTNET_LITE
     stages = (first, *deepened(middle, depth), last)
@@ -112,7 +112,7 @@ def efficientnet_edgetpu(
     """EfficientNet-EdgeTPU, by default S; `EFFICIENTNET_EDGETPU_SIZES` has the others."""
     first, *others = deepened(EFFICIENTNET_EDGETPU, depth)
     channels = make_divisible(first.channels * width)
-    # fused_mbconv would add the input, so these are written as the two convolutions that they are.
+    # fused_mbconv would add the input, so these blocks are written as two convolutions.
     first_block = (
         Block("conv", make_divisible(channels * first.expand_ratio), kernel_size=3, activation="relu"),
         Block("conv", channels),

@@ -1,4 +1,4 @@
-"""Which networks are the EfficientNets, second generation?"""
+"""EfficientNetV2: S, M, L and B0 to B3."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def efficientnet_v2(
 def efficientnet_v2_base(
     *, width: float = 1.0, depth: float = 1.0, resolution: int = 224, classes: int = 1000
 ) -> Architecture:
-    """EfficientNetV2, scaled as the first generation was: by default B0; `EFFICIENTNET_V2_SIZES` has the others.
+    """EfficientNetV2, scaled like the first generation, by default B0; `EFFICIENTNET_V2_SIZES` has the others.
 
-    Channels are rounded to the nearest multiple of 8, however far below.
+    Channels are rounded to the nearest multiple of 8, even where that is less than 90 %.
     """
     nearest = partial(make_divisible, least=0.0)
     stem = Block("conv", nearest(32 * width), kernel_size=3, stride=2, activation="silu")

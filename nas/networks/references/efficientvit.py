@@ -1,4 +1,4 @@
-"""Which networks are the EfficientViTs (of MIT)?"""
+"""EfficientViT (of MIT): B0 to B3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXPAND_RATIO = 4
 
 
 class EfficientViTVariant(NamedTuple):
-    """`widths` and `depths` of the stem and the four stages, the width of a head, and the two widths of the end."""
+    """`widths` and `depths` of the stem and the four stages, channels of a head, and widths of the last two layers."""
 
     widths: tuple[int, int, int, int, int]
     depths: tuple[int, int, int, int, int]
@@ -20,7 +20,7 @@ class EfficientViTVariant(NamedTuple):
     last_features: int
 
 
-# EfficientViT, arXiv:2205.14756, B0 to B3: the paper gives costs, the widths and depths stand in the authors' code
+# EfficientViT, arXiv:2205.14756, B0 to B3: the paper gives costs; widths and depths are from the authors' code
 # (github.com/mit-han-lab/efficientvit, models/efficientvit/backbone.py and cls.py).
 EFFICIENTVIT_B0 = EfficientViTVariant((8, 16, 32, 64, 128), (1, 2, 2, 2, 2), 16, 1024, 1280)
 EFFICIENTVIT_B1 = EfficientViTVariant((16, 32, 64, 128, 256), (1, 2, 3, 3, 4), 16, 1536, 1600)
@@ -74,7 +74,7 @@ def _efficientvit(variant: EfficientViTVariant, resolution: int, classes: int) -
 
 
 def _attention_blocks(width: int, head_channels: int) -> Iterator[Block]:
-    """Attention over the whole image, then an inverted residual, which sees the near (figure 2)."""
+    """Attention over the whole image, then an inverted residual for local features (figure 2)."""
     yield Block("lite_mla", width, kernel_size=5, transformer_channels=width, heads=width // head_channels)
     yield _inverted_residual(width, EXPAND_RATIO * width, norm="last")
 

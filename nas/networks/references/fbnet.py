@@ -1,4 +1,4 @@
-"""Which networks are the FBNets?"""
+"""FBNet-C and FBNetV3-B, -D and -G."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from nas.networks.architecture import Architecture, Block
 from nas.networks.references.stages import Stage, mbconv_stages
 from nas.networks.scaling import make_divisible
 
-# FBNet-C, arXiv:1812.03443, figure 4 (the skipped layers left out), read as timm reads it: 385 million MACs, where the
-# paper's table 3 says 375 million. Blocks with an expansion of 1 do have their 1×1 expansion.
+# FBNet-C, arXiv:1812.03443, figure 4 (without the skipped layers), as in timm: 385 million MACs, where the paper's
+# table 3 says 375 million. Blocks with an expansion of 1 have a 1×1 expansion too.
 FBNET_C = (
     Stage(channels=16, repeats=1, stride=1, kernel_size=3, expand_ratio=1, op="fbnet"),
     Stage(channels=24, repeats=1, stride=2, kernel_size=3, expand_ratio=6, op="fbnet"),
@@ -85,25 +85,26 @@ def fbnet_c(*, resolution: int = 224, classes: int = 1000) -> Architecture:
 
 
 def fbnet_v3_b(*, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """FBNetV3-B as timm reads it, at 224 pixels; FBNetV3-A is the same network.
+    """FBNetV3-B as in timm, at 224 pixels; FBNetV3-A is the same network.
 
-    The authors' code has images of 248 pixels, and pads two convolutions of stride 2 less, so that later maps shrink.
+    The authors' code has images of 248 pixels, and less padding in two convolutions of stride 2, so that later maps are
+    smaller.
     """
     return _fbnet_v3(FBNET_V3_B, 16, resolution, classes)
 
 
 def fbnet_v3_d(*, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """FBNetV3-D as timm reads it, at 224 pixels; the authors' code has images of 248."""
+    """FBNetV3-D as in timm, at 224 pixels; the authors' code has images of 248."""
     return _fbnet_v3(FBNET_V3_D, 24, resolution, classes)
 
 
 def fbnet_v3_g(*, resolution: int = 240, classes: int = 1000) -> Architecture:
-    """FBNetV3-G as timm reads it, at 240 pixels; the authors' code has images of 320."""
+    """FBNetV3-G as in timm, at 240 pixels; the authors' code has images of 320."""
     return _fbnet_v3(FBNET_V3_G, 32, resolution, classes)
 
 
 def _fbnet_v3(stages: tuple[Stage, ...], stem_channels: int, resolution: int, classes: int) -> Architecture:
-    """Squeeze-and-excitation squeezes to a quarter of the block's input, rounded to 8 and at least 95 % of it.
+    """Squeeze-and-excitation squeezes to a quarter of the block's input, rounded to a multiple of 8 of at least 95 %.
 
     Its activation is h-swish, as timm and its weights have it.
     """

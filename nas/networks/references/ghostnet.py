@@ -1,4 +1,4 @@
-"""Which networks are the GhostNets and RepGhostNets?"""
+"""GhostNet and RepGhostNet."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class GhostRow(NamedTuple):
     stride: int
 
 
-# GhostNet, arXiv:1911.11907, table 1; the kernels, which it leaves out, are those of the authors' code (where stride
-# and channels stay nothing has that kernel).
+# GhostNet, arXiv:1911.11907, table 1, with the kernels of the authors' code, which the table leaves out. Rows that keep
+# stride and channels do not use their kernel.
 GHOSTNET = (
     GhostRow(3, 16, 16, False, 1),
     GhostRow(3, 48, 24, False, 2),
@@ -40,7 +40,7 @@ GHOSTNET = (
     GhostRow(5, 960, 160, True, 1),
 )
 
-# RepGhostNet, arXiv:2211.06088: its modules add instead of concatenating, so half of the hidden channels do.
+# RepGhostNet, arXiv:2211.06088: its modules add instead of concatenating, so it has about half of the hidden channels.
 REPGHOSTNET = (
     GhostRow(3, 8, 16, False, 1),
     GhostRow(3, 24, 24, False, 2),
@@ -70,7 +70,7 @@ def ghostnet(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) 
 
 
 def repghostnet(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """RepGhostNet as it is trained; `nas.networks.deployed` has the form that is deployed."""
+    """RepGhostNet in its training form; `nas.networks.deployed` gives the deployed form."""
     return _network("rep_ghost", REPGHOSTNET, 1, width, resolution, classes)
 
 

@@ -1,4 +1,4 @@
-"""Which networks are the PP-LCNets?"""
+"""PP-LCNet."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ LCNET = (
 def lcnet(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
     """PP-LCNet. The layer before the classifier has 1280 channels at every width (section 3.4).
 
-    That layer has a bias, as in timm; in the authors' code it has none: 1280 parameters fewer.
+    That layer has a bias, as in timm; in the authors' code it has none, which saves 1280 parameters.
     """
     channels = make_divisible(16 * width)
     blocks = [Block("conv", channels, kernel_size=3, stride=2, activation="hswish")]
     for row in LCNET:
         out_channels = make_divisible(row.out_channels * width)
         for _ in range(row.repeats):
-            # Squeeze-and-excitation stands after the depthwise convolution, on the channels that come in.
+            # Squeeze-and-excitation follows the depthwise convolution, so it scales the block's input channels.
             block = Block(
                 "ds_conv",
                 out_channels,

@@ -1,4 +1,4 @@
-"""Which networks are the MixNets?"""
+"""MixNet-S, -M and -L."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MixStage(NamedTuple):
     activation: str
 
 
-# MixNet, arXiv:1907.09595, section 4 (the figure of MixNet-S and M); what it leaves out, as in the authors' code.
+# MixNet, arXiv:1907.09595, section 4 (the figure of MixNet-S and M), completed from the authors' code.
 MIXNET_S = (
     MixStage(24, 1, 2, 3, 6, 2, 2, 0.0, "relu"),
     MixStage(24, 1, 1, 3, 3, 2, 2, 0.0, "relu"),

@@ -1,4 +1,4 @@
-"""Which networks are the MnasNets?"""
+"""MnasNet-A1, -B1 and -small."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def mnasnet_a1(*, width: float = 1.0, resolution: int = 224, classes: int = 1000
 
 
 def mnasnet_b1(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """MnasNet-B1, scaled as MnasNet-A1 is: torchvision's reading since its version 2 of these networks."""
+    """MnasNet-B1, scaled like MnasNet-A1, as in version 2 of torchvision's networks."""
     return _mnasnet(MNASNET_B1, 32, width, resolution, classes)
 
 
 def mnasnet_small(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """MnasNet-small, scaled as MnasNet-A1 is."""
+    """MnasNet-small, scaled like MnasNet-A1."""
     return _mnasnet(MNASNET_SMALL, 8, width, resolution, classes)
 
 

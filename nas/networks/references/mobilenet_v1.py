@@ -1,4 +1,4 @@
-"""Which networks are MobileNetV1?"""
+"""MobileNetV1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which networks are MobileNetV2?"""
+"""MobileNetV2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which networks are MobileNetV3?"""
+"""MobileNetV3: Large, Small, and timm's variant."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def mobilenet_v3_large(
 ) -> Architecture:
     """MobileNetV3-Large.
 
-    `minimalistic` is the authors' variant without squeeze-and-excitation, h-swish and 5×5 kernels. Widths other than 1
-    have two readings: by default torchvision's (hidden widths and the last linear layers are scaled as all others);
-    with `slim`, that of the authors' code, whose latencies are published (hidden widths follow from the scaled input,
-    the last layer keeps its width): 155 instead of 140 million MACs at width 0.75.
+    `minimalistic` is the authors' variant without squeeze-and-excitation, h-swish and 5×5 kernels. There are
+    two rules for widths other than 1. The default is torchvision's: hidden widths and the last linear layers are scaled
+    as all others. `slim` is that of the authors' code, whose latencies are published: hidden widths follow from the
+    scaled input, and the last layer keeps its width (155 instead of 140 million MACs at width 0.75).
     """
     return _mobilenet_v3(MOBILENET_V3_LARGE, 1280, width, resolution, classes, minimalistic, slim)
 
@@ -86,9 +86,9 @@ def mobilenet_v3_small(
 
 
 def mobilenet_v3_rw(*, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """MobileNetV3-Large as in timm's `mobilenetv3_rw`, which departs from the authors' network in three places.
+    """MobileNetV3-Large as in timm's `mobilenetv3_rw`, which differs from the authors' network in three places.
 
-    Squeeze-and-excitation squeezes to exactly a quarter of the channels, with the block's own activation between; the
+    Squeeze-and-excitation squeezes to exactly a quarter of the channels, with the block's own activation inside; the
     layer before the classifier has no bias; the first block does not add its input.
     """
     large = mobilenet_v3_large(resolution=resolution, classes=classes)
@@ -104,7 +104,7 @@ def mobilenet_v3_rw(*, resolution: int = 224, classes: int = 1000) -> Architectu
 def _squeezed_to_a_quarter(block: Block) -> Block:
     if not block.se_channels:
         return block
-    # relu is the default, which is written by leaving it out.
+    # A block spells relu, the default, as an empty text.
     se_activation = "" if block.activation == "relu" else block.activation
     return replace(block, se_channels=block.hidden_channels // 4, se_activation=se_activation)
 

@@ -1,4 +1,4 @@
-"""Which networks are MobileNetV4, those of convolutions alone?"""
+"""MobileNetV4: the networks of convolutions alone, Conv-S, -M and -L."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nas.networks.architecture import Architecture, Block
 
 
 class UibRow(NamedTuple):
-    """A row of the paper's tables: the kernels before and after the expansion ("DW k1" and "DW k2"; 0: none)."""
+    """A row of the paper's tables: the depthwise kernels before and after the expansion ("DW k1", "DW k2"; 0: none)."""
 
     start_kernel_size: int
     kernel_size: int
@@ -128,7 +128,7 @@ def _mobilenet_v4(stem: Sequence[Block], rows: Sequence[UibRow], resolution: int
         )
         for row in rows
     )
-    # The last convolution sees the pooled image, as the first linear layer of MobileNetV3, but is normalised.
+    # The last convolution follows the pooling, like the first linear layer of MobileNetV3, but is normalised.
     head = (
         Block("conv", 960, activation="relu"),
         Block("pool"),

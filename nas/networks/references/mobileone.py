@@ -1,4 +1,4 @@
-"""Which networks are the MobileOnes?"""
+"""MobileOne: S0 to S4."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class MobileOneVariant(NamedTuple):
 
 
 # MobileOne, arXiv:2206.04040, the table of its specifications: channels and blocks (a depthwise and a pointwise one
-# each) of the stages after the stem. Two stages of 5 blocks each, alike in every variant, are the third here.
+# each) of the stages after the stem. The third stage here is two stages of 5 blocks each, equal in every variant.
 CHANNELS = (64, 128, 256, 512)
 REPEATS = (2, 8, 10, 1)
 
-# The same table, and the authors' code for the branches.
+# The same table; the branches are from the authors' code.
 MOBILEONE_S0 = MobileOneVariant((0.75, 1.0, 1.0, 2.0), branches=4)
 MOBILEONE_S1 = MobileOneVariant((1.5, 1.5, 2.0, 2.5), branches=1)
 MOBILEONE_S2 = MobileOneVariant((1.5, 2.0, 2.5, 4.0), branches=1)
@@ -31,9 +31,9 @@ SQUEEZE_RATIO = 16
 
 
 def mobileone(variant: MobileOneVariant, *, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """MobileOne as it is trained; `nas.networks.deployed` has the form that is deployed.
+    """MobileOne in its training form; `nas.networks.deployed` gives the deployed form.
 
-    The stem is narrower than 64 channels where the first stage is, and has one branch in every variant.
+    The stem has the channels of the first stage, at most 64, and one branch in every variant.
     """
     channels = min(64, int(64 * variant.widths[0]))
     blocks = [Block("mobile_one", channels, kernel_size=3, stride=2, branches=1, activation="relu")]

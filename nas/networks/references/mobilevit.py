@@ -1,4 +1,4 @@
-"""Which networks are the MobileViTs?"""
+"""MobileViT: XXS, XS and S."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class MobileViTStage(NamedTuple):
 
 
 # MobileViT, arXiv:2110.02178, table 4 (appendix A): a 3×3 convolution of 16 channels, these stages, a 1×1 convolution
-# of four times the last channels. Inverted residuals expand four times, in XXS twice; MLPs twice. 4 heads.
+# of four times the last channels. Inverted residuals expand by 4 (XXS: 2), MLPs by 2. Attention has 4 heads.
 MOBILEVIT_XXS = (
     MobileViTStage(channels=16, repeats=1, stride=1),
     MobileViTStage(channels=24, repeats=3, stride=2),

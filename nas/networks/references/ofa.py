@@ -1,4 +1,4 @@
-"""Which networks are the largest and the smallest of once-for-all's MobileNetV3 space?"""
+"""The largest and smallest networks of once-for-all's MobileNetV3 space, and others of one setting throughout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nas.networks.scaling import make_divisible
 
 
 class OfaStage(NamedTuple):
-    """A stage of the super-network: depth, kernel size and expansion of its blocks are chosen."""
+    """A stage of the super-network; the depth, kernel size and expansion of its blocks are free."""
 
     channels: int
     stride: int
@@ -38,7 +38,7 @@ def ofa_mobilenet_v3(
 ) -> Architecture:
     """The member with one depth (2, 3, 4), kernel size (3, 5, 7) and expansion (3, 4, 6) in all stages.
 
-    By default the largest; `ofa_mobilenet_v3(depth=2, kernel_size=3, expand_ratio=3)` is the smallest. Super-networks
+    The default is the largest; `ofa_mobilenet_v3(depth=2, kernel_size=3, expand_ratio=3)` is the smallest. Super-networks
     of widths 1 and 1.2 are published. The layer before the classifier has neither bias nor normalisation.
     """
     channels = make_divisible(16 * width)

@@ -1,8 +1,7 @@
-"""Which networks are ProxylessNAS's?
+"""ProxylessNAS's networks for a phone, a CPU and a GPU.
 
-arXiv:1812.00332, figure 4 draws them. The tables are those of the configurations that the authors published with the
-pretrained networks (proxyless_mobile.config and others, in han-cai/files), with the layers that became identities left
-out.
+arXiv:1812.00332, figure 4. The tables are those of the configurations that the authors published with the pretrained
+networks (proxyless_mobile.config and others, in han-cai/files), without the layers that became identities.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ PROXYLESS_MOBILE = (
     Stage(channels=320, repeats=1, stride=1, kernel_size=7, expand_ratio=6),
 )
 
-# For a Pixel 1, 1.4 times as wide: by no rule of rounding, so each width of the table above has its own.
+# For a Pixel 1, 1.4 times as wide. No rule of rounding gives these channels, so each width is listed.
 _MOBILE_14_CHANNELS = {16: 24, 32: 40, 40: 56, 80: 112, 96: 136, 192: 256, 320: 448}
 PROXYLESS_MOBILE_14 = tuple(stage._replace(channels=_MOBILE_14_CHANNELS[stage.channels]) for stage in PROXYLESS_MOBILE)
 

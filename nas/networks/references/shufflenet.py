@@ -1,4 +1,4 @@
-"""Which networks are ShuffleNetV1 and V2?"""
+"""ShuffleNetV1 and V2."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SHUFFLENET_V2_CHANNELS: Mapping[float, tuple[int, int, int, int]] = {
 def shufflenet_v1(groups: int = 3, *, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
     """ShuffleNetV1 with 1, 2, 3, 4 or 8 groups; the paper has the widths 0.25, 0.5, 1, 1.5 and 2 (tables 2 and 5).
 
-    Channels that the groups do not divide are rounded up. As in the authors' code, that holds for the stem too, which
-    keeps its 24 channels at width 1.5 and has 48 at 2. Raises NasError for other groups.
+    Channels are rounded up to multiples of the groups. As in the authors' code, so are the stem's, which are scaled by
+    the whole part of widths above 1: 24 channels at width 1.5, 48 at 2. Raises NasError for other groups.
     """
     if groups not in SHUFFLENET_V1_CHANNELS:
-        known = ", ".join(map(str, SHUFFLENET_V1_CHANNELS))
-        raise NasError(f"groups of ShuffleNetV1 must be one of {known}, but got {groups}")
+        choices = ", ".join(map(str, SHUFFLENET_V1_CHANNELS))
+        raise NasError(f"groups of ShuffleNetV1 must be one of {choices}, but got {groups}")
     stem_channels = _round_up(STEM_CHANNELS * (math.floor(width) if width > 1 else width), groups)
     blocks = [*_stem(stem_channels)]
     for stage, repeats in enumerate(REPEATS):
@@ -55,10 +55,10 @@ def shufflenet_v1(groups: int = 3, *, width: float = 1.0, resolution: int = 224,
 
 
 def shufflenet_v2(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """ShuffleNetV2 of width 0.5, 1, 1.5 or 2. Raises NasError for others: the paper gives channels, not a rule."""
+    """ShuffleNetV2 of width 0.5, 1, 1.5 or 2. Raises NasError for others, because the paper gives no rule."""
     if width not in SHUFFLENET_V2_CHANNELS:
-        known = ", ".join(map(str, SHUFFLENET_V2_CHANNELS))
-        raise NasError(f"width of ShuffleNetV2 must be one of {known}, but got {width}")
+        choices = ", ".join(map(str, SHUFFLENET_V2_CHANNELS))
+        raise NasError(f"width of ShuffleNetV2 must be one of {choices}, but got {width}")
     *stages, last_channels = SHUFFLENET_V2_CHANNELS[width]
     blocks = [*_stem(STEM_CHANNELS)]
     for out_channels, repeats in zip(stages, REPEATS, strict=True):

@@ -1,4 +1,4 @@
-"""Which network is Single-Path NAS's?"""
+"""Single-Path NAS's network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SINGLE_PATH_NAS = (
 
 
 def single_path_nas(*, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """Single-Path NAS's network, found for a Pixel 1."""
+    """Single-Path NAS's network, searched for a Pixel 1."""
     blocks = (
         Block("conv", 32, kernel_size=3, stride=2, activation="relu"),
         *mbconv_stages(SINGLE_PATH_NAS, 32, activation="relu"),

@@ -1,4 +1,4 @@
-"""How does a paper's table of stages become blocks?"""
+"""Turn a paper's table of stages into blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from nas.networks.architecture import Block
 from nas.networks.scaling import make_divisible
 
-# 11.000000000000002 repeats are 11.
+# Before rounding up: 11.000000000000002 repeats are 11.
 _ROUNDING = 1e-9
 
 
@@ -45,7 +45,7 @@ def mbconv_stages(
     round_channels: Callable[[float], int] = make_divisible,
     round_squeeze: Callable[[float], int] = math.floor,
 ) -> Iterator[Block]:
-    """The inverted residuals of `stages`, their channels scaled by `width` and rounded (to multiples of 8)."""
+    """The inverted residuals of `stages`, with channels scaled by `width` and rounded (default: to multiples of 8)."""
     channels = in_channels
     for stage in stages:
         out_channels = round_channels(stage.channels * width)

@@ -1,7 +1,6 @@
-"""How do the settings of a stage become a block?
+"""Turn the settings of a stage or layer into a `Block`, with channels scaled and rounded.
 
-Which settings an operator has is said once, in `STAGE_OPERATORS`; here they become the fields of its block. Channel
-counts are rounded here; what the operators do with them stands in `nas.networks.operators`.
+`STAGE_OPERATORS` lists the settings of each operator, and `nas.networks.operators` what the operators compute.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Choice = int | float | str
 
 @dataclass(frozen=True)
 class Draft:
-    """What is known of a block of `stage`: its settings by the stage's keys, and where it stands."""
+    """A block of `stage` before it is built: its settings by the stage's keys, and its input. `first`: of its stage."""
 
     stage: StageFormat
     settings: Mapping[str, Any]
@@ -32,12 +31,12 @@ class Draft:
 
     @property
     def out_channels(self) -> int:
-        """`out` at the space's width."""
+        """`out` scaled by the width."""
         return scaled(self.settings["out"], self.width, self.divisor, self.stage.scale)
 
     @property
     def stride(self) -> int:
-        """The stage's stride belongs to its first block."""
+        """The stage's stride for its first block, else 1."""
         return self.stage.stride if self.first else 1
 
     @property
@@ -52,18 +51,18 @@ class Draft:
 
     @property
     def expand_groups(self) -> int:
-        """Those of the first 1×1: by default as many as the last has."""
+        """Groups of the first 1×1: by default those of the last one."""
         return int(self.settings["expand_groups"] or self.settings["groups"])
 
     def branch_channels(self, usual: float) -> int:
-        """The output's channels times `hidden`, which is `usual` by default."""
+        """The output's channels times `hidden`, or times `usual` where it is not set."""
         return self._hidden(self.out_channels, self.settings["hidden"] or usual)
 
     def squeezed(self, channels: int) -> dict[str, Any]:
-        """The fields of squeeze-and-excitation of `channels`, if the block has it.
+        """The fields of a squeeze-and-excitation that scales `channels`; none if the block has none.
 
-        A share of them or of the block's input channels, rounded: MobileNetV3 takes a quarter of the hidden channels,
-        EfficientNet of the input's.
+        Its squeezed channels are a share of `channels` or of the block's input channels, rounded: MobileNetV3 takes a
+        quarter of the hidden channels, EfficientNet of the input's.
         """
         share = self.settings["se"]
         if not share:
@@ -72,7 +71,7 @@ class Draft:
         return {
             "se_channels": make_divisible(of * share, self.stage.se_divisor or self.divisor),
             "se_gate": self.stage.gate,
-            # relu is the default, which is written by leaving it out.
+            # A block spells relu, the default, as an empty text.
             "se_activation": "" if self.stage.se_act == "relu" else self.stage.se_act,
         }
 
@@ -92,13 +91,13 @@ _FIELDS = {
 }
 
 
-# Hidden channels as a share of the output's, where a stage does not say: those of the papers (the bottleneck of
-# ShuffleNetV1, section 3.2, has a quarter).
+# Default of `hidden`, the hidden channels as a share of the output's, from the papers (ShuffleNetV1, section 3.2: a
+# quarter).
 _USUAL_BRANCH = {"shuffle_v1": 0.25, "shuffle_v2": 0.5, "shuffle_xception": 0.5}
 
 
 def build_block(draft: Draft) -> Block:
-    """The block that a draft describes. Raises NasError where its settings do not go together."""
+    """The block that a draft describes. Raises NasError for settings that do not fit together."""
     op = draft.settings["op"]
     keys = STAGE_OPERATORS[op]
     fields: dict[str, Any] = {field: draft.settings[key] for key, field in _FIELDS.items() if key in keys}
@@ -111,7 +110,7 @@ def build_block(draft: Draft) -> Block:
     elif "hidden" in keys:
         fields["hidden_channels"] = draft.branch_channels(_USUAL_BRANCH[op])
     if "expand_groups" in keys:
-        # A block that does not expand has no first 1×1.
+        # A block without expansion has no first 1×1.
         expands = "expand" not in keys or draft.expanded_channels != draft.in_channels
         fields["expand_groups"] = draft.expand_groups if expands else 1
     if "norm" in keys:
@@ -122,7 +121,7 @@ def build_block(draft: Draft) -> Block:
 
 
 def _squeezed_channels(draft: Draft, fields: Mapping[str, Any]) -> int:
-    """The channels that squeeze-and-excitation scales: the hidden ones, or those before or after the only ones."""
+    """The channels that squeeze-and-excitation scales: the hidden ones, or without them the input's or the output's."""
     if "hidden_channels" in fields:
         return int(fields["hidden_channels"])
     return draft.in_channels if draft.settings["op"] == "ds_conv" else draft.out_channels
@@ -144,7 +143,7 @@ def build_layer(layer: LayerFormat, width: float, divisor: int, classes: int) ->
 
 
 def scaled(channels: int, width: float, divisor: int, scale: bool | str) -> int:
-    """`channels` times `width`, rounded; with `scale` "up" only widths above 1 change it, with False none does."""
+    """`channels` times `width`, rounded; unchanged if `scale` is False, or if it is "up" and `width` is at most 1."""
     if scale is False or (scale == "up" and width <= 1):
         return channels
     return make_divisible(channels * width, divisor)

@@ -1,7 +1,7 @@
-"""What may the YAML file of a search space say?
+"""The format of a search space's YAML file, checked by pydantic.
 
-A list is a choice, a scalar is fixed. search_spaces/README.md explains every key with examples. How the settings of a
-stage become blocks stands in blocks.py.
+A list is a choice, a scalar is fixed. search_spaces/README.md explains every key with examples. blocks.py turns the
+settings of a stage into blocks.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class LayerFormat(Settings):
 
 
 class VariantFormat(Settings):
-    """Settings of a block that are chosen together; what is left out is as in the stage."""
+    """Settings of a block that are chosen together; keys that are left out are as in the stage."""
 
     op: StageOperator | None = None
     start_kernel: StageKernel | None = None
@@ -113,14 +113,14 @@ class VariantFormat(Settings):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it decides."""
+        """The keys that the variant sets, with their values."""
         return {key: value for key in sorted(self.model_fields_set) if (value := getattr(self, key)) is not None}
 
 
 class StageFormat(Settings):
-    """A row of blocks. The first has the stage's stride, the others 1."""
+    """A sequence of blocks. The first has the stage's stride, the others 1."""
 
-    # First the operators: whether a key can be used depends on them.
+    # The operators come first, because they decide which other keys are allowed.
     op: Operators
     variants: Annotated[Mapping[Label, VariantFormat], AfterValidator(not_empty)] | None = None
     out: Positives
@@ -169,7 +169,7 @@ class StageFormat(Settings):
             raise ValueError("\n".join(problems))
         return variants
 
-    # Not for the keys that are common to all operators.
+    # For all keys but those that every operator has.
     @field_validator("stride", *(BLOCK_KEYS[2:]), *sorted(SQUEEZE_KEYS - {"se"}), "norm", "hidden_divisor")
     @classmethod
     def _is_used(cls, value: Any, info: ValidationInfo) -> Any:
@@ -179,8 +179,8 @@ class StageFormat(Settings):
             return value
         variants, operators = data["variants"] or {}, _operators(data["op"], data["variants"])
         if key in ("act", "transformer") and value is None:
-            lacking = all(key in variant.settings for variant in variants.values()) if variants else False
-            if _used(key, operators) and not lacking:
+            set_by_variants = bool(variants) and all(key in variant.settings for variant in variants.values())
+            if _used(key, operators) and not set_by_variants:
                 raise ValueError(f"the key {key!r} is missing")
             return value
         if not _used(key, operators):
@@ -200,7 +200,7 @@ class StageFormat(Settings):
 
 def _operators(op: tuple[str, ...], variants: Mapping[str, VariantFormat] | None) -> tuple[str, ...]:
     chosen = [variant.op for variant in (variants or {}).values()]
-    # Where each variant has an operator of its own, the stage's is never used.
+    # If every variant sets an operator, the stage's own is never used.
     base = () if chosen and all(chosen) else op
     return tuple(dict.fromkeys([*base, *(name for name in chosen if name)]))
 
@@ -216,7 +216,7 @@ def _unused(key: str, operators: tuple[str, ...]) -> str:
 
 @lru_cache
 def _column_type(key: str) -> TypeAdapter[Any] | None:
-    """What a tied key's values must be, or None for one that cannot be tied."""
+    """The type of a tied key's values, or None for a key that cannot be tied."""
     match = TIED_KEY.fullmatch(key)
     if match and match[2] in _TIED_STAGE_KEYS:
         field = StageFormat.model_fields[match[2]]
@@ -229,7 +229,7 @@ def _column_type(key: str) -> TypeAdapter[Any] | None:
 
 
 def _value_problem(key: str, value: Any) -> str:
-    """What is wrong with a value of a tied key, or an empty text."""
+    """The problem with a value of a tied key, or an empty text."""
     adapter = _column_type(key)
     if isinstance(value, list):
         return f"{key} must be one value in each row, but got {value}"
@@ -245,7 +245,7 @@ def _value_problem(key: str, value: Any) -> str:
 
 
 class TiedFormat(Settings):
-    """Settings of the whole space that are chosen together: a column for each key, a row for each choice."""
+    """Settings that are chosen together for the whole network: a column for each key, a row for each choice."""
 
     name: Label
     keys: Annotated[tuple[StrictStr, ...], AfterValidator(not_empty), AfterValidator(distinct)]
@@ -261,8 +261,8 @@ class TiedFormat(Settings):
     @field_validator("keys")
     @classmethod
     def _keys_exist(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        known = ", ".join([*_WHOLE_KEYS, *(f"stage1.{key}" for key in _TIED_STAGE_KEYS)])
-        problems = [f"{key!r} cannot be tied. Known: {known}" for key in keys if _column_type(key) is None]
+        allowed = ", ".join([*_WHOLE_KEYS, *(f"stage1.{key}" for key in _TIED_STAGE_KEYS)])
+        problems = [f"{key!r} cannot be tied. Known: {allowed}" for key in keys if _column_type(key) is None]
         if problems:
             raise ValueError("\n".join(problems))
         return keys
@@ -344,7 +344,7 @@ class SpaceFormat(Settings):
     @model_validator(mode="before")
     @classmethod
     def _with_columns(cls, data: Any) -> Any:
-        """The columns of `tied` where the settings that they decide would stand, which leaves those out."""
+        """Fill in the settings that `tied` decides, if the file leaves them out, with the values of their columns."""
         if not isinstance(data, dict):
             return data
         data = dict(data)
@@ -377,7 +377,7 @@ class SpaceFormat(Settings):
 
 
 def _columns(tied: Any) -> Iterator[tuple[str, list[Any]]]:
-    """The keys of `tied` (not yet checked) with those values of their columns that can be used."""
+    """The keys of `tied`, which is not yet checked, with the valid values of their columns."""
     for group in tied if isinstance(tied, list) else ():
         keys, rows = (group.get("keys"), group.get("rows")) if isinstance(group, dict) else (None, None)
         if not isinstance(keys, list) or not isinstance(rows, dict):
@@ -393,7 +393,7 @@ def _columns(tied: Any) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _column_problems(group: TiedFormat, key: str, data: Mapping[str, Any]) -> list[str]:
-    """Whether the place that a tied key names is there, and left to it."""
+    """The problems of a tied key: its stage does not exist, or its setting has a value elsewhere too."""
     match = TIED_KEY.fullmatch(key)
     if match is None:
         choices = data.get(key)

@@ -1,6 +1,6 @@
-"""Which keys does a search space's file have for each operator?
+"""The keys that a search space's file can have for each operator.
 
-Plain tables, so that whoever needs a name need not load what checks files (format.py, values.py).
+Plain tables, which can be imported without pydantic and the checks of format.py and values.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _COMMON = frozenset({"op", "variants", "out", "depth", "scale", "per_block"})
 SQUEEZE_KEYS = frozenset({"se", "se_of", "se_divisor", "gate", "se_act"})
 _EXPANSION = frozenset({"expand", "hidden_divisor"})
 _BRANCH = frozenset({"hidden", "hidden_divisor"})
-# Which keys of a stage each operator uses, beyond those that all use.
+# The keys of a stage that each operator uses, besides those that all use.
 STAGE_OPERATORS: Mapping[str, frozenset[str]] = {
     "conv": frozenset({"kernel", "stride", "groups", "act"}),
     "ds_conv": frozenset({"kernel", "stride", "act"}) | SQUEEZE_KEYS,
@@ -31,7 +31,7 @@ STAGE_OPERATORS: Mapping[str, frozenset[str]] = {
     "mobile_vit": frozenset({"kernel", "transformer", "transformer_depth", "heads", "act"}) | _EXPANSION,
     "lite_mla": frozenset({"kernel", "transformer", "heads"}),
 }
-# What can be chosen for each block, in the order of the parameters; all but the first two can stand in a variant.
+# The keys that can be chosen for each block, in the order of the parameters; a variant can set all but "variant".
 BLOCK_KEYS = (
     "variant",
     "op",
@@ -48,5 +48,5 @@ BLOCK_KEYS = (
     "se",
     "act",
 )
-# Pixels a side.
+# Height and width of the images, in pixels.
 LEAST_RESOLUTION, MOST_RESOLUTION = 8, 4096

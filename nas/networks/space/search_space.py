@@ -1,9 +1,8 @@
-"""Which networks may a search choose from?
+"""`SearchSpace`: the networks that a search chooses from, read from YAML.
 
-A `SearchSpace` is read from YAML. Its parameters are what a sampler suggests: every decision with more than one choice,
-always all of them, whether or not the depth chosen leaves a block unused (so that every trial has the same parameters).
-`decode` turns them into an `Architecture`, in which unused decisions do not exist. Whatever is said of the space's
-networks rather than its parameters (how many, which of them at random) comes from its automaton (automaton.py).
+A sampler suggests its parameters: one for every decision with more than one choice. Every trial has all parameters,
+even those of blocks that the chosen depth leaves out. `decode` turns them into an `Architecture`, which has no unused
+decisions. The space's automaton (automaton.py) counts and draws its networks.
 """
 
 from __future__ import annotations
@@ -25,15 +24,16 @@ from nas.networks.operators import INPUT_CHANNELS, Unit
 from nas.networks.space.automaton import Automaton, Decisions, State, Step, choices
 from nas.networks.space.blocks import Choice
 from nas.networks.space.format import SpaceFormat
+from nas.networks.space.sizes import halved, row_units
 
 Parameters = dict[str, Choice]
-# Operators that every setting fits, whatever comes before them.
+# Operators for which every combination of settings is valid, for any input.
 _FIT_ALWAYS = frozenset({"mbconv", "ds_conv"})
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One decision: its name, such as `stage2.block1.kernel` (counted from 1), and what may be chosen."""
+    """One decision: its name, such as `stage2.block1.kernel` (counted from 1), and its choices."""
 
     name: str
     choices: tuple[Choice, ...]
@@ -57,29 +57,29 @@ class SearchSpace:
 
     @cached_property
     def automaton(self) -> Automaton:
-        """What reads and counts the space's networks."""
+        """The automaton that reads and counts the space's networks."""
         return Automaton(self.format)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """Every decision with more than one choice, in a fixed order."""
         automaton = self.automaton
-        found = [Parameter(group.name, tuple(group.rows)) for group in self.format.tied]
+        decisions = [Parameter(group.name, tuple(group.rows)) for group in self.format.tied]
         if not automaton.is_tied("resolution"):
-            found.append(Parameter("resolution", self.format.resolution))
+            decisions.append(Parameter("resolution", self.format.resolution))
         if not automaton.is_tied("width"):
-            found.append(Parameter("width", self.format.width))
+            decisions.append(Parameter("width", self.format.width))
         for index, stage in enumerate(self.format.stages):
             prefix = f"stage{index + 1}"
             if not automaton.is_tied(f"{prefix}.depth"):
-                found.append(Parameter(f"{prefix}.depth", stage.depth))
-            found += [Parameter(f"{prefix}.{key}", choices(stage, key)) for key in automaton.shared_keys(index)]
+                decisions.append(Parameter(f"{prefix}.depth", stage.depth))
+            decisions += [Parameter(f"{prefix}.{key}", choices(stage, key)) for key in automaton.shared_keys(index)]
             for block in range(max(stage.depth)):
-                found += [
+                decisions += [
                     Parameter(f"{prefix}.block{block + 1}.{key}", choices(stage, key))
                     for key in automaton.block_keys(index)
                 ]
-        return tuple(parameter for parameter in found if len(parameter.choices) > 1)
+        return tuple(parameter for parameter in decisions if len(parameter.choices) > 1)
 
     @cached_property
     def size(self) -> int:
@@ -107,12 +107,12 @@ class SearchSpace:
         return Architecture(resolution, self.format.classes, (*blocks, *automaton.head(whole)))
 
     def encode(self, architecture: Architecture) -> Parameters:
-        """Parameters that decode to `architecture`; unused decisions stand at their first choice.
+        """Parameters that decode to `architecture`; unused decisions have their first choice.
 
         Raises NasError when the space does not contain it.
         """
-        found = self._used(architecture)
-        return {parameter.name: found.get(parameter.name, parameter.choices[0]) for parameter in self.parameters}
+        decisions = self._used(architecture)
+        return {parameter.name: decisions.get(parameter.name, parameter.choices[0]) for parameter in self.parameters}
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether some choice of parameters gives `architecture`."""
@@ -149,18 +149,18 @@ class SearchSpace:
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
         """The members that differ from `architecture` in one decision, each once."""
         parameters = self.encode(architecture)
-        seen = {architecture}
+        members = {architecture}
         for parameter in self.parameters:
             for choice in parameter.choices:
                 neighbour = self.decode({**parameters, parameter.name: choice})
-                if neighbour not in seen:
-                    seen.add(neighbour)
+                if neighbour not in members:
+                    members.add(neighbour)
                     yield neighbour
 
     def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
-        """A member that has each decision of either `first` or `second`, by the toss of a coin.
+        """A member that takes each decision from `first` or `second`, with probability 1/2 each.
 
-        Where one of the two has no use for a decision (about a block that it does not have), it is the other's.
+        A decision that only one of the two uses (for a block that the other does not have) is taken from that one.
         """
         one, other = self._used(first), self._used(second)
         child: Parameters = {}
@@ -170,36 +170,42 @@ class SearchSpace:
         return self.decode(child)
 
     def smallest_parameters(self) -> Parameters:
-        """Those of the member of fewest MACs when deployed, then parameters; unused decisions stand at their least."""
+        """The decisions of the member with the fewest MACs (ties: network parameters) in its deployed form.
+
+        Unused decisions have their smallest choice.
+        """
         return {p.name: _least(p) for p in self.parameters} | self._extreme("smallest")
 
     def largest_parameters(self) -> Parameters:
-        """Those of the member of most MACs when deployed, then parameters; unused decisions stand at their most."""
+        """The decisions of the member with the most MACs (ties: network parameters) in its deployed form.
+
+        Unused decisions have their largest choice.
+        """
         return {p.name: _most(p) for p in self.parameters} | self._extreme("largest")
 
     def units(self) -> tuple[Unit, ...]:
-        """Every unit that a device runs for any member, once each: branches have become one convolution.
+        """Every unit of any member in its deployed form, each once.
 
-        Largest resolution first, then by width, then as they run.
+        They are ordered by resolution (largest first), then width, then as they run.
         """
         automaton = self.automaton
-        found: dict[Unit, None] = {}
+        unique: dict[Unit, None] = {}
         for resolution in sorted(self.format.resolution, reverse=True):
             for number, whole in enumerate(automaton.wholes):
                 if resolution in whole.resolutions:
-                    found |= dict.fromkeys(map(deployed_unit, self._units_of(resolution, number)))
-        return tuple(found)
+                    unique |= dict.fromkeys(map(deployed_unit, self._units_of(resolution, number)))
+        return tuple(unique)
 
     def misfits(self) -> list[tuple[Key, str]]:
-        """Settings that make no block, or none for the input that it gets, by the key of their stage or layer."""
+        """The problems of settings that make an invalid block, or one that its input does not fit, with their keys."""
         if {op for stage in self.format.stages for op in stage.operators} <= _FIT_ALWAYS and not any(
             layer.groups > 1 for layer in (*self.format.stem, *self.format.head)
         ):
             return []
-        found: dict[tuple[Key, str], None] = {}
+        problems: dict[tuple[Key, str], None] = {}
 
         def note(index: int, error: NasError) -> None:
-            found.setdefault((("stages", index), str(error)))
+            problems.setdefault((("stages", index), str(error)))
 
         automaton = Automaton(self.format, note)
         for whole in automaton.wholes:
@@ -207,9 +213,9 @@ class SearchSpace:
                 try:
                     layers(whole)
                 except NasError as error:
-                    found.setdefault(((name,), str(error)))
-        if found:
-            return list(found)
+                    problems.setdefault(((name,), str(error)))
+        if problems:
+            return list(problems)
         for state in automaton.states:
             side = halved(min(automaton.wholes[state.whole].resolutions), automaton.halvings(state))
             for step in automaton.steps(state):
@@ -219,11 +225,11 @@ class SearchSpace:
                     note(step.state.stage, error)
             if automaton.may_end(state):
                 for problem in _row_problems(automaton.head(automaton.wholes[state.whole]), state.in_channels, side):
-                    found.setdefault((("head",), problem))
+                    problems.setdefault((("head",), problem))
         for whole in automaton.wholes:
             for problem in _row_problems(automaton.stem(whole), INPUT_CHANNELS, min(whole.resolutions)):
-                found.setdefault((("stem",), problem))
-        return list(found)
+                problems.setdefault((("stem",), problem))
+        return list(problems)
 
     def _units_of(self, resolution: int, number: int) -> Iterator[Unit]:
         automaton = self.automaton
@@ -240,18 +246,18 @@ class SearchSpace:
                     following[step.state] = None
                 if automaton.may_end(state):
                     yield from row_units(automaton.head(whole), state.in_channels, side)
-            # Another way to a state that was seen before brings no new units.
+            # A state that was reached before brings no new units.
             frontier = [state for state in following if state not in seen]
             seen |= following.keys()
 
     def _check(self, parameters: Mapping[str, Choice]) -> None:
-        known = self._choices
-        problems = [unknown_name("parameter", name, known) for name in parameters if name not in known]
-        problems += [f"the parameter {name} is missing" for name in known if name not in parameters]
+        choices_of = self._choices
+        problems = [unknown_name("parameter", name, choices_of) for name in parameters if name not in choices_of]
+        problems += [f"the parameter {name} is missing" for name in choices_of if name not in parameters]
         problems += [
-            f"{name} must be one of {', '.join(map(str, known[name]))}, but got {value!r}"
+            f"{name} must be one of {', '.join(map(str, choices_of[name]))}, but got {value!r}"
             for name, value in parameters.items()
-            if name in known and value not in known[name]
+            if name in choices_of and value not in choices_of[name]
         ]
         if problems:
             raise NasError("\n".join(problems))
@@ -261,21 +267,21 @@ class SearchSpace:
         return {parameter.name: parameter.choices for parameter in self.parameters}
 
     def _whole(self, parameters: Mapping[str, Choice]) -> int:
-        """The number of the way to decide what is decided for the whole network."""
+        """The number, among the automaton's `wholes`, of the decisions for the whole network."""
         for number, whole in enumerate(self.automaton.wholes):
             if all(parameters.get(name, value) == value for name, value in whole.decisions):
                 return number
         raise AssertionError("checked parameters decide everything")
 
     def _used(self, architecture: Architecture) -> Parameters:
-        """The decisions that give `architecture`, without those that it has no use for."""
-        found = self._find(architecture)
-        if found is None:
+        """The decisions that give `architecture`, without unused ones. Raises NasError if it is not in the space."""
+        decisions = self._find(architecture)
+        if decisions is None:
             raise NasError(f"the search space {self.name} does not contain architecture {architecture.fingerprint}")
-        return found
+        return decisions
 
     def _find(self, architecture: Architecture) -> Parameters | None:
-        """The decisions that lead to `architecture`, or None: the automaton reads it."""
+        """The decisions that give `architecture`, or None if the automaton does not accept it."""
         automaton, blocks = self.automaton, architecture.blocks
         if architecture.classes != self.format.classes:
             return None
@@ -298,13 +304,13 @@ class SearchSpace:
         return None
 
     def _extreme(self, which: _End) -> Parameters:
-        """The decisions of the member of fewest or most MACs, then parameters: dynamic programming over the states.
+        """The used decisions of the smallest or largest member, by dynamic programming over the states.
 
-        Among equals, names stand at their first choice for the smallest, at their last for the largest.
+        The remaining ties go to the first choice for the smallest, and to the last for the largest.
         """
         best: tuple[_Cost, Parameters] | None = None
         for number, whole in enumerate(self.automaton.wholes):
-            # More pixels are never fewer MACs.
+            # MACs never fall with the resolution.
             resolution = min(whole.resolutions) if which == "smallest" else max(whole.resolutions)
             cost, decisions = self._extreme_of(number, resolution, which)
             if best is None or _better(cost, best[0], which):
@@ -316,7 +322,7 @@ class SearchSpace:
     def _extreme_of(self, number: int, resolution: int, which: _End) -> tuple[_Cost, Decisions]:
         automaton = self.automaton
         whole = automaton.wholes[number]
-        found: dict[State, tuple[_Cost, Step | None]] = {}
+        best_of: dict[State, tuple[_Cost, Step | None]] = {}
         for state in reversed([state for state in automaton.states if state.whole == number]):
             side = halved(resolution, automaton.halvings(state))
             best: tuple[_Cost, Step | None] | None = None
@@ -324,21 +330,21 @@ class SearchSpace:
                 best = _total(row_units(automaton.head(whole), state.in_channels, side)), None
             for step in automaton.steps(state):
                 unit = deployed_unit(Unit(step.block, state.in_channels, side, side))
-                macs, params = found[step.state][0]
+                macs, params = best_of[step.state][0]
                 cost = (macs + unit.macs, params + unit.params)
                 if best is None or _better(cost, best[0], which):
                     best = cost, step
             assert best is not None
-            found[state] = best
+            best_of[state] = best
         state = automaton.first_state(number)
         macs, params = _total(row_units(automaton.stem(whole), INPUT_CHANNELS, resolution))
-        cost = (macs + found[state][0][0], params + found[state][0][1])
+        cost = (macs + best_of[state][0][0], params + best_of[state][0][1])
         decisions: list[tuple[str, Choice]] = []
-        following = found[state][1]
-        while following is not None:
-            decisions += following.decisions
-            state = following.state
-            following = found[state][1]
+        best_step = best_of[state][1]
+        while best_step is not None:
+            decisions += best_step.decisions
+            state = best_step.state
+            best_step = best_of[state][1]
         return cost, (*decisions, *automaton.closing(state))
 
 
@@ -358,14 +364,6 @@ def read_space(path: Path) -> SearchSpace:
     if problems:
         raise ConfigError(problems)
     return space
-
-
-def row_units(blocks: tuple[Block, ...], in_channels: int, side: int) -> Iterator[Unit]:
-    """The units of blocks that follow each other."""
-    for block in blocks:
-        unit = Unit(block, in_channels, side, side)
-        yield unit
-        in_channels, side = unit.out_channels, unit.out_height
 
 
 _Cost = tuple[int, int]  # MACs and parameters
@@ -391,11 +389,6 @@ def _row_problems(blocks: tuple[Block, ...], in_channels: int, side: int) -> lis
 
 def _picked(parameters: Mapping[str, Choice], prefix: str, keys: tuple[str, ...]) -> Decisions:
     return tuple((key, parameters[f"{prefix}.{key}"]) for key in keys)
-
-
-def halved(side: int, times: int) -> int:
-    """Halved upwards, as strides do: 7, 4, 2, 1."""
-    return -((-side) >> times)
 
 
 def _least(parameter: Parameter) -> Choice:

@@ -1,7 +1,4 @@
-"""What may one setting of a search space's file be?
-
-Types that pydantic checks: a number, a word, a choice of them. format.py puts them together.
-"""
+"""The types of single settings in a search space's file, checked by pydantic: numbers, words, choices of them."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ T = TypeVar("T")
 
 
 def as_choice(value: Any) -> Any:
-    """A scalar is a choice of one."""
+    """The values of a list; a scalar becomes a choice of one."""
     return tuple(value) if isinstance(value, list) else (value,)
 
 
@@ -31,7 +28,7 @@ def _some(choices: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def distinct(choices: tuple[Any, ...]) -> tuple[Any, ...]:
-    """`choices`, in which none may stand twice. Raises ValueError, as all of these do, for pydantic to tell."""
+    """`choices`, checked for repetitions. Raises ValueError, as all of these checks do, which pydantic reports."""
     repeated = sorted({str(value) for value in choices if choices.count(value) > 1})
     if repeated:
         raise ValueError(f"a choice must not repeat a value, but got {', '.join(repeated)} more than once")
@@ -39,7 +36,7 @@ def distinct(choices: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def not_empty(items: T) -> T:
-    """`items`, of which there must be some."""
+    """`items`, checked not to be empty."""
     if not items:
         raise ValueError("at least one row is needed, but the list is empty")
     return items
@@ -52,7 +49,7 @@ def _name(value: str) -> str:
 
 
 def channels_or_classes(value: Any) -> Any:
-    """A number of channels, the word classes, or nothing."""
+    """`value`, checked to be a number of channels, the word classes, or None."""
     if value == "classes" or value is None or (type(value) is int and value >= 1):
         return value
     raise ValueError(f"out must be a whole number of channels, at least 1, or the word classes, but got {value!r}")
@@ -74,13 +71,13 @@ def _odd_or_none(value: int) -> int:
     return value if value == 0 else _odd(value)
 
 
-def _one_of(kind: str, known: tuple[str, ...]) -> Callable[[str], str]:
-    def known_only(value: str) -> str:
-        if value not in known:
-            raise ValueError(unknown_name(kind, value, known).rstrip("."))
+def _one_of(kind: str, names: tuple[str, ...]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(unknown_name(kind, value, names).rstrip("."))
         return value
 
-    return known_only
+    return check
 
 
 Positive = Annotated[StrictInt, Field(ge=1)]
