@@ -59,7 +59,7 @@ def measure(space: SearchSpace, table: LatencyTable, count: int, rng: np.random.
 
 def measure_one(space: SearchSpace, table: LatencyTable, rng: np.random.Generator) -> float:
     """Seconds of one `estimate` of an architecture that it has not seen before: the median of _ESTIMATES."""
-    seen, new = ([space.sample(rng) for _ in range(_ESTIMATES)] for _ in range(2))
+    seen, new = ([space.sample_member(rng) for _ in range(_ESTIMATES)] for _ in range(2))
     table.estimate_many(seen)
     seconds = []
     for architecture in new:

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -28,6 +28,8 @@ from nas.networks.architecture import Architecture
 from nas.networks.operators import Unit, operations_of, parse_unit, units
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from nas.networks.space.table import Members
 
 Source = Literal["measured", "published", "modelled"]
@@ -133,10 +135,20 @@ class LatencyTable:
     name: str
     conditions: TableFormat
     rows: Mapping[str, Row]
+    path: Path | None = field(default=None, compare=False)
 
     @cached_property
     def _latency_ms(self) -> dict[str, float]:
         return {key: row.latency_ms for key, row in self.rows.items()}
+
+    @property
+    def frame(self) -> DataFrame:
+        """The rows as a pandas frame: latency_ms, spread_ms, runs and source by unit."""
+        from pandas import DataFrame, Index
+
+        rows = [asdict(row) for row in self.rows.values()]
+        columns = [part.name for part in fields(Row)]
+        return DataFrame(rows, columns=columns, index=Index(list(self.rows), name="unit"))
 
     def missing(self, units: Iterable[Unit]) -> list[str]:
         """The keys of the units that the table has no row for, each once, in order."""
@@ -217,7 +229,7 @@ def load_table(name: str) -> LatencyTable:
 def read_table(path: Path) -> LatencyTable:
     """Load the table whose .yaml is at `path`."""
     conditions = check(TableFormat, load_document(path))
-    return LatencyTable(path.stem, conditions, _read_rows(path.with_suffix(".csv"), conditions))
+    return LatencyTable(path.stem, conditions, _read_rows(path.with_suffix(".csv"), conditions), path)
 
 
 def save_table(table: LatencyTable, folder: Path) -> tuple[Path, Path]:
@@ -240,9 +252,9 @@ def _read_rows(path: Path, conditions: TableFormat) -> dict[str, Row]:
     source = shown(path)
     rows: dict[str, Row] = {}
     problems: list[str] = []
-    for number, fields in read_csv(path, f"{source}, the rows of this table", COLUMNS):
+    for number, cells in read_csv(path, f"{source}, the rows of this table", COLUMNS):
         try:
-            key, row = parse_row(fields)
+            key, row = parse_row(cells)
             if key in rows:
                 raise NasError(f"the unit {key} is given twice")
             if row.source not in conditions.sources:

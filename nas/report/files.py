@@ -16,39 +16,15 @@ from typing import Any, BinaryIO
 from nas.accuracy.score import TOP1
 from nas.errors import NasError
 from nas.files import read_json, shown, write_json, write_text, writing
-from nas.networks.describe import describe
 from nas.report.passwords import without_passwords
 from nas.search.costing import CostedNetwork
 from nas.search.listener import SilentSearch
+from nas.search.results.frames import trial_columns, trial_values
 from nas.search.results.noise import Certainty
 from nas.search.results.result import SearchResult, Setting
 from nas.search.trial import Trial
 
 TRIALS = "trials.csv"
-
-# published_ms, modelled_ms and measured_ms split the sum of the network's units, before calibration, by source. Further
-# values of a search (`Setting.further`) have a column each, under their own names, before `description`.
-COLUMNS = (
-    "number",
-    "status",
-    "reason",
-    "top1",
-    "latency_ms",
-    "published_ms",
-    "modelled_ms",
-    "measured_ms",
-    "params",
-    "macs",
-    "peak_activation_bytes",
-    "resolution",
-    "fingerprint",
-    "epochs",
-    "seed",
-    "seconds",
-    "predicted_top1",
-    "predicted_std",
-    "description",
-)
 
 
 @dataclass(frozen=True)
@@ -116,9 +92,9 @@ def load_pareto(path: Path) -> ParetoFront:
 def write_trials(path: Path, trials: Iterable[Trial], further: Sequence[str] = (), learned: str = TOP1) -> None:
     """Write trials.csv, whole or not at all.
 
-    `further` names the values that have columns besides COLUMNS, `learned` the metric of the scores.
+    `further` names the values that have columns besides the usual, `learned` the metric of the scores.
     """
-    write_text(path, _lines([_columns(further, learned), *(_row(trial, further) for trial in trials)]))
+    write_text(path, _lines([trial_columns(further, learned), *(_row(trial, further, learned) for trial in trials)]))
 
 
 def append_trial(path: Path, trial: Trial, further: Sequence[str] = (), learned: str = TOP1) -> None:
@@ -130,7 +106,7 @@ def append_trial(path: Path, trial: Trial, further: Sequence[str] = (), learned:
     with writing(path), path.open("a+b") as file:
         _cut_torn_row(file)
         file.seek(0)
-        header = _lines([_columns(further, learned)]).encode()
+        header = _lines([trial_columns(further, learned)]).encode()
         first = file.readline()
         if first not in (b"", header):
             raise NasError(
@@ -138,7 +114,7 @@ def append_trial(path: Path, trial: Trial, further: Sequence[str] = (), learned:
                 f"but is {first.decode(errors='replace').strip()}. Move the file away; it is made again from the run."
             )
         # One write, so that another process never reads half a row.
-        file.write((b"" if first else header) + _lines([_row(trial, further)]).encode())
+        file.write((b"" if first else header) + _lines([_row(trial, further, learned)]).encode())
 
 
 class TrialsFile(SilentSearch):
@@ -172,32 +148,16 @@ def _cut_torn_row(file: BinaryIO) -> None:
         file.truncate(whole)
 
 
-def _columns(further: Sequence[str], learned: str) -> tuple[str, ...]:
-    columns = (*COLUMNS[:-1], *further, COLUMNS[-1])
-    return tuple(column.replace(TOP1, learned) for column in columns)
+def _row(trial: Trial, further: Sequence[str], learned: str) -> tuple[str, ...]:
+    values = trial_values(trial, further, learned)
+    return tuple(_cell(values[column]) for column in trial_columns(further, learned))
 
 
-def _row(trial: Trial, further: Sequence[str]) -> tuple[str, ...]:
-    network, score = trial.network, trial.network.score
-    return (
-        str(trial.number),
-        trial.status,
-        " ".join(trial.reason.split()),
-        f"{score.value:.6g}" if score else "",
-        f"{network.latency.latency_ms:.6g}",
-        *(f"{network.latency.by_source.get(source, 0.0):.6g}" for source in ("published", "modelled", "measured")),
-        str(network.costs.params),
-        str(network.costs.macs),
-        str(network.costs.peak_activation_bytes),
-        str(network.architecture.resolution),
-        network.architecture.fingerprint,
-        str(score.epochs) if score else "",
-        str(score.seed) if score else "",
-        f"{trial.seconds:.6g}",
-        *((f"{value:.6g}" for value in trial.predicted) if trial.predicted else ("", "")),
-        *(f"{network.values[name]:.6g}" for name in further),
-        describe(network.architecture),
-    )
+def _cell(value: Any) -> str:
+    """A value with six significant digits, a whole number as it is, and nothing as an empty cell."""
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _lines(rows: Iterable[Iterable[str]]) -> str:

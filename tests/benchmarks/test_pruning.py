@@ -53,7 +53,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Architecture:
     """A network of a space of few units, whose files are in the current folder."""
     monkeypatch.chdir(tmp_path)
     Path("small.yaml").write_text(SPACE)
-    architecture = read_space(Path("small.yaml")).sample(np.random.default_rng(1))
+    architecture = read_space(Path("small.yaml")).sample_member(np.random.default_rng(1))
     Path("one.json").write_text(json.dumps(architecture.to_json()))
     return architecture
 

@@ -239,6 +239,6 @@ def test_pixel_lut_covers_mbv3_and_the_references() -> None:
 def test_pixel_lut_orders_like_its_costs() -> None:
     """Among mbv3's samples, latency follows MACs (a sanity check: correlation above 0.9)."""
     space, table, rng = load_space("mbv3"), load_table("pixel_lut"), np.random.default_rng(0)
-    members = [space.sample(rng) for _ in range(60)]
+    members = [space.sample_member(rng) for _ in range(60)]
     macs = [sum(unit.macs for unit in units(member)) for member in members]
     assert np.corrcoef(macs, table.estimate_many(members))[0, 1] > 0.9

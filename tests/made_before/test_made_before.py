@@ -165,7 +165,7 @@ def test_a_search_that_was_killed_between_rungs_goes_on_from_its_checkpoint(trai
     assert isinstance(evaluator, ShortTraining)
     settings = evaluator.training
     state = begin_training(build_network(evaluator.proxy_of(trial.network.architecture), seed=0), settings)
-    identity = evaluator.training_of(trial.network.architecture, settings.epochs, 0)
+    identity = evaluator.identity(trial.network.architecture, settings.epochs, 0)
     load_checkpoint(HERE / f"search_killed/checkpoints/unfinished_{number}", state, identity)
     assert state.epochs_done == 1
     assert state.partial_top1 == {1: trial.rungs[1]}
@@ -183,7 +183,7 @@ def test_the_scores_of_earlier_runs_are_found_in_the_cache(trained: set[str]) ->
     connection.close()
     cache = ScoreCache(Path("scores.sqlite"))
     for trial in (*run.completed, *run.stopped):
-        training = evaluator.training_of(trial.network.architecture, 3, 0)
+        training = evaluator.identity(trial.network.architecture, 3, 0)
         assert trial.network.score is not None
         assert recorded[training.digest, trial.network.score.epochs] == training.to_json()
         assert cache.get(training, trial.network.score.epochs) == trial.network.score

@@ -114,7 +114,7 @@ def test_every_member_of_mbv3_is_one_line_with_all_its_blocks() -> None:
     """One line, and the repetitions add up to the blocks."""
     space = load_space("mbv3")
     for seed in range(30):
-        architecture = space.sample(np.random.default_rng(seed))
+        architecture = space.sample_member(np.random.default_rng(seed))
         text = describe(architecture)
         assert "\n" not in text
         counted = sum(int(word[1:]) for word in text.split() if word.startswith("×"))

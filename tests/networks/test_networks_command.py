@@ -324,7 +324,7 @@ def test_show_imports_nothing_heavy(name: str) -> None:
         "nas.networks.drawing",
         "nas.networks.show",
         "nas.latency.table",
-        "nas.search.results.pareto",
+        "nas.search.pareto",
         "nas.console",
     ],
 )

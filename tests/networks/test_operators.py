@@ -54,7 +54,10 @@ def test_params_and_macs_of_samples_of_mbv3_are_those_of_the_torch_network() -> 
     rng = np.random.default_rng(0)
     for _ in range(3):
         small = proxy_architecture(
-            space.sample(rng), ProxySettings(resolution=32), largest_resolution=space.largest_resolution, classes=10
+            space.sample_member(rng),
+            ProxySettings(resolution=32),
+            largest_resolution=space.largest_resolution,
+            classes=10,
         )
         costs = estimate_costs(small)
         assert (costs.params, costs.macs) == count_torch(small)

@@ -78,7 +78,7 @@ def test_the_last_map_of_mbv3s_proxies_is_more_than_a_pixel() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         proxy = proxy_architecture(
-            space.sample(rng),
+            space.sample_member(rng),
             ProxySettings(resolution=32, max_stride=8),
             largest_resolution=space.largest_resolution,
             classes=10,

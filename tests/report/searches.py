@@ -33,7 +33,7 @@ def space() -> SearchSpace:
 @cache
 def member(seed: int) -> CostedNetwork:
     """A random member of mbv3 with its costs."""
-    return cost(f"trial {seed}", space().sample(np.random.default_rng(seed)), table())
+    return cost(f"trial {seed}", space().sample_member(np.random.default_rng(seed)), table())
 
 
 def score(top1: float, seed: int = 0) -> Score:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nas.errors import NasError
-from nas.report.files import COLUMNS, ParetoFront, append_trial, load_pareto, save_pareto, write_trials
+from nas.report.files import ParetoFront, append_trial, load_pareto, save_pareto, write_trials
+from nas.search.results.frames import trial_columns
 from nas.search.results.result import SearchResult
 from nas.search.trial import Trial
 from tests.report.searches import portfolio, search, setting, trial
@@ -49,7 +50,7 @@ def test_a_row_says_what_the_trial_was(tmp_path: Path) -> None:
     write_trials(tmp_path / "trials.csv", trials)
     complete, infeasible, *_ = rows(tmp_path / "trials.csv")
     network = trials[0].network
-    assert tuple(complete) == COLUMNS
+    assert tuple(complete) == trial_columns()
     assert float(complete["top1"]) == pytest.approx(network.top1, rel=1e-5)
     assert float(complete["latency_ms"]) == pytest.approx(network.latency.latency_ms, rel=1e-5)
     parts = [float(complete[f"{source}_ms"]) for source in ("published", "modelled", "measured")]

@@ -8,12 +8,13 @@ decisions. The space's automaton (automaton.py) counts and draws its networks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.config import Key, check, load_document
 from nas.errors import ConfigError, NasError, unknown_name
@@ -25,6 +26,11 @@ from nas.networks.space.automaton import Automaton, Decisions, State, Step, choi
 from nas.networks.space.blocks import Choice
 from nas.networks.space.format import SpaceFormat
 from nas.networks.space.sizes import halved, row_units
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from nas.networks.space.table import Members
 
 Parameters = dict[str, Choice]
 # Operators for which every combination of settings is valid, for any input.
@@ -39,11 +45,28 @@ class Parameter:
     choices: tuple[Choice, ...]
 
 
+class CostsMembers(Protocol):
+    """What knows the latency of members of a space that were drawn together: a latency table."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    def estimate_members(self, members: Members) -> NDArray[np.float64]:
+        """The latency of each member, in milliseconds."""
+        ...
+
+
 @dataclass(frozen=True)
 class SearchSpace:
-    """A set of architectures, far too many to list. Made by `load_space`."""
+    """A set of architectures, far too many to list. Made by `load_space`.
+
+    `path` is the file that it was read from.
+    """
 
     format: SpaceFormat
+    path: Path | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -138,9 +161,30 @@ class SearchSpace:
             node, heads = follower, self.automaton.ends(follower)
         return Architecture(start.resolution, self.format.classes, (*blocks, *heads[index]))
 
-    def sample(self, rng: np.random.Generator) -> Architecture:
+    def sample_member(self, rng: np.random.Generator) -> Architecture:
         """A member, each with the same probability."""
         return self.member(_below(self.size, rng))
+
+    def sample(self, count: int, *tables: CostsMembers, seed: int = 0) -> DataFrame:
+        """`count` members, each with the same probability: a pandas frame with a row for each.
+
+        Columns: params, macs, peak_activation_bytes, resolution, latency_ms where a latency table is given (of further
+        tables latency_ms@NAME), and network, the `Architecture`. All are costs of the deployed form. Raises NasError
+        for a table that misses a unit of the space.
+        """
+        # Imported here: whoever draws no frame needs neither.
+        from pandas import DataFrame
+
+        from nas.networks.space.table import SpaceTable
+
+        members = SpaceTable(self).sample(count, np.random.default_rng(seed))
+        names = ["latency_ms", *(f"latency_ms@{table.name}" for table in tables[1:])]
+        columns: dict[str, object] = {
+            name: table.estimate_members(members) for name, table in zip(names, tables, strict=False)
+        }
+        columns |= {"params": members.params, "macs": members.macs}
+        columns |= {"peak_activation_bytes": members.peak_activation_bytes, "resolution": members.resolutions}
+        return DataFrame({**columns, "network": list(members)})
 
     def sample_parameters(self, rng: np.random.Generator) -> Parameters:
         """Each decision drawn uniformly and independently."""
@@ -359,7 +403,7 @@ def load_space(name: str) -> SearchSpace:
 def read_space(path: Path) -> SearchSpace:
     """The search space in the file at `path`. Raises ConfigError with every problem of the file."""
     document = load_document(path)
-    space = SearchSpace(check(SpaceFormat, document))
+    space = SearchSpace(check(SpaceFormat, document), path)
     problems = [document.problem(key, text) for key, text in space.misfits()]
     if problems:
         raise ConfigError(problems)

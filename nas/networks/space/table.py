@@ -67,6 +67,12 @@ class Members:
         return (self[index] for index in range(len(self)))
 
     @property
+    def resolutions(self) -> Ints:
+        """The resolution of each, in pixels."""
+        resolutions: Ints = np.array(self.table.resolutions)[self.table.resolution_of[self.edges[0]]]
+        return resolutions
+
+    @property
     def params(self) -> Ints:
         """Parameters of each network in its deployed form."""
         return self.summed(self.table.costs.params)

@@ -222,7 +222,7 @@ def test_a_classifier_alone_is_refused() -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_members_of_mbv3_agree_with_torch(tmp_path: Path, seed: int) -> None:
     """Real members of the space pass, fresh and with normalisation that has seen images, far below the tolerance."""
-    architecture = load_space("mbv3").sample(np.random.default_rng(seed))
+    architecture = load_space("mbv3").sample_member(np.random.default_rng(seed))
     network = build_network(architecture, seed=seed)
     for state in (network, seen_images(network, architecture.resolution)):
         check = export_onnx(state, architecture, tmp_path / "member.onnx")

@@ -14,7 +14,7 @@ from nas.accuracy.data.dataset import Dataset
 from nas.accuracy.data.load import load_dataset
 from nas.accuracy.training.sealed_file import read_sealed, write_sealed
 from nas.accuracy.training.settings import TrainingSettings
-from nas.benchmarks.netadapt import Outcome, summary, uniform_at
+from nas.benchmarks.netadapt import SeedOutcome, summary, uniform_at
 from nas.deploy.__main__ import main
 from nas.deploy.pruning.netadapt import NetAdaptPath, NetAdaptSettings, Point, netadapt, proposals
 from nas.deploy.pruning.prune import count_macs
@@ -227,8 +227,8 @@ def test_uniform_networks_are_as_fast_or_little_slower() -> None:
 
 def test_the_summary_counts_from_the_network_that_was_trained_on() -> None:
     """Mean losses, and their share."""
-    one = Outcome(0, 40.0, 42.0, 41.0, 38.0, 50.0, 37.0, 37.2, 60, (), 1.0)
-    two = Outcome(1, 41.0, 43.0, 43.0, 41.0, 50.0, 37.5, 37.6, 60, (), 1.0)
+    one = SeedOutcome(0, 40.0, 42.0, 41.0, 38.0, 50.0, 37.0, 37.2, 60, (), 1.0)
+    two = SeedOutcome(1, 41.0, 43.0, 43.0, 41.0, 50.0, 37.5, 37.6, 60, (), 1.0)
     assert summary([one, two]) == pytest.approx(
         {"netadapt_loss": 0.5, "uniform_loss": 3.0, "share": 1 / 6, "latency_left": 0.745}
     )

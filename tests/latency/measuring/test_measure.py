@@ -159,7 +159,7 @@ def test_a_resolution_comes_loose_from_what_it_is_tied_to() -> None:
     rows = {**group.rows, "again": (999, *group.rows["b0"][1:])}
     space = SearchSpace(format_.model_copy(update={"tied": (group.model_copy(update={"rows": rows}),)}))
     loose = at_resolutions(space, [160])
-    assert {at.resolution for at in (loose.sample(np.random.default_rng(seed)) for seed in range(20))} == {160}
+    assert {at.resolution for at in (loose.sample_member(np.random.default_rng(seed)) for seed in range(20))} == {160}
     assert loose.size == load_space("efficientnet").size
     assert loose.format.tied[0].rows["b7"] == (2.0, 4, 7, 7, 10, 10, 13, 4)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.benchmarks.adapting import METHODS, Problem, Trials
+from nas.benchmarks.adapting import METHODS, MeasuredNetworks, Trials
 from nas.benchmarks.adapting import main as benchmark_main
 from nas.errors import NasError
 from nas.latency.__main__ import main
@@ -34,7 +34,7 @@ from nas.networks.space.search_space import load_space
 RNG = np.random.default_rng(0)
 NETWORKS = tuple(help_network("".join(map(str, digits))) for digits in RNG.integers(0, 9, (120, 22)))
 # Nothing here is a real device: what each amount of the cost model costs is drawn.
-PROBLEM = Problem.of((), NETWORKS, np.zeros((0, len(NETWORKS))))
+PROBLEM = MeasuredNetworks.of((), NETWORKS, np.zeros((0, len(NETWORKS))))
 UNIT_KEYS = tuple(dict.fromkeys(unit.key for network in NETWORKS for unit in units(network)))
 
 
@@ -342,7 +342,7 @@ def test_the_benchmark_ranks_a_made_up_world() -> None:
     """Adapting beats using a source table as it is; impossible numbers of samples are refused."""
     names = tuple(f"d{i}" for i in range(4))
     noise = np.exp(np.random.default_rng(6).normal(0, 0.01, (4, len(NETWORKS))))
-    problem = Problem.of(names, NETWORKS, made_up(4, seed=7) @ PROBLEM.counts.T * noise)
+    problem = MeasuredNetworks.of(names, NETWORKS, made_up(4, seed=7) @ PROBLEM.counts.T * noise)
     trials = Trials(problem, samples=10, seeds=1)
     for index in range(len(names)):
         by = trials.held_out(index)
@@ -360,7 +360,7 @@ def test_ten_samples_rank_the_networks_of_help(published: Path) -> None:
     networks, latencies_ms = read_help_fbnet(published)
     assert latencies_ms.shape == (len(DEVICES), len(networks)) == (23, 5000)
     assert (latencies_ms[[DEVICES.index(phone) for phone in ROUNDED_PHONES]] % 1 == 0).all()
-    trials = Trials(Problem.of(DEVICES, networks, latencies_ms), samples=10, seeds=5)
+    trials = Trials(MeasuredNetworks.of(DEVICES, networks, latencies_ms), samples=10, seeds=5)
     found = [trials.adapted(index, trials.others(index)) for index in range(len(DEVICES))]
     assert {agreement.networks for agreement in found} == {len(networks) - 10}
     assert np.mean([agreement.spearman for agreement in found]) >= 0.95

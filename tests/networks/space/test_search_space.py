@@ -86,7 +86,7 @@ def test_a_space_is_the_set_of_what_its_parameters_decode_to(space: SearchSpace)
 @given(tiny_spaces())
 def test_neighbours_are_the_members_one_decision_away(space: SearchSpace) -> None:
     """Each is a member, none is the network itself, none comes twice."""
-    member = space.sample(np.random.default_rng(0))
+    member = space.sample_member(np.random.default_rng(0))
     neighbours = list(space.neighbours(member))
     assert len(set(neighbours)) == len(neighbours)
     assert member not in neighbours
@@ -123,7 +123,7 @@ def test_smallest_and_largest_are_those_of_all_members(space: SearchSpace) -> No
 def test_a_child_has_every_decision_of_a_parent(space: SearchSpace, seed: int) -> None:
     """It is a member, and what both parents agree on stays; a parent with itself is its own child."""
     rng = np.random.default_rng(seed)
-    first, second = space.sample(rng), space.sample(rng)
+    first, second = space.sample_member(rng), space.sample_member(rng)
     child = space.crossover(first, second, rng)
     assert space.contains(child)
     assert child.resolution in (first.resolution, second.resolution)
@@ -149,7 +149,7 @@ def test_samples_are_uniform_over_networks_not_over_parameters(tmp_path: Path) -
     """12 networks, 9 of them of depth 2, in 6,000 samples: chi-squared below its 99.9 % point for 11 degrees."""
     space = read_space(write(tmp_path, "", "{op: mbconv, out: 16, depth: [1, 2], kernel: [3, 5, 7], act: relu}"))
     rng = np.random.default_rng(0)
-    seen = Counter(space.sample(rng) for _ in range(6000))
+    seen = Counter(space.sample_member(rng) for _ in range(6000))
     assert len(seen) == 12
     assert sum((count - 500) ** 2 / 500 for count in seen.values()) < 31.26
 
@@ -207,7 +207,7 @@ def test_samples_of_shipped_spaces_come_back(name: str) -> None:
     every = set(space.units())
     rng = np.random.default_rng(1)
     for _ in range(10):
-        member = space.sample(rng)
+        member = space.sample_member(rng)
         assert space.decode(space.encode(member)) == member
         assert Architecture.from_json(json.loads(json.dumps(member.to_json()))) == member
         assert set(units(member)) <= every
@@ -228,7 +228,7 @@ def test_the_smallest_of_a_shipped_space_can_be_built(name: str) -> None:
 def test_neighbours_and_children_in_shipped_spaces_are_members(name: str) -> None:
     """Each neighbour differs from the network, and each child is within the space."""
     space, rng = loaded(name), np.random.default_rng(2)
-    first, second = space.sample(rng), space.sample(rng)
+    first, second = space.sample_member(rng), space.sample_member(rng)
     neighbours = list(space.neighbours(first))
     assert len(neighbours) == len(set(neighbours)) > 0
     assert first not in neighbours
@@ -244,7 +244,7 @@ def test_a_shipped_space_is_counted_and_sampled_at_once(name: str) -> None:
     space = load_space(name)
     assert space.size >= 2
     for seed in range(20):
-        space.sample(np.random.default_rng(seed))
+        space.sample_member(np.random.default_rng(seed))
     assert time.process_time() - before < 5
 
 
@@ -277,7 +277,7 @@ def test_the_parameters_of_mbv3_stay() -> None:
 def test_equal_seeds_give_equal_samples() -> None:
     """Randomness is an argument."""
     space = load_space("mbv3")
-    one, same, other = (space.sample(np.random.default_rng(seed)) for seed in (3, 3, 4))
+    one, same, other = (space.sample_member(np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert one == same != other
 
 
@@ -287,7 +287,7 @@ def test_smallest_and_largest_bound_the_costs_of_samples() -> None:
     least = estimate_costs(space.decode(space.smallest_parameters()))
     most = estimate_costs(space.decode(space.largest_parameters()))
     rng = np.random.default_rng(2)
-    for costs in (estimate_costs(space.sample(rng)) for _ in range(50)):
+    for costs in (estimate_costs(space.sample_member(rng)) for _ in range(50)):
         assert least.params <= costs.params <= most.params
         assert least.macs <= costs.macs <= most.macs
 
@@ -295,7 +295,7 @@ def test_smallest_and_largest_bound_the_costs_of_samples() -> None:
 def test_what_a_space_does_not_contain_is_refused() -> None:
     """Another resolution, another number of classes, another network."""
     space = load_space("mbv3")
-    member = space.sample(np.random.default_rng(0))
+    member = space.sample_member(np.random.default_rng(0))
     classes = replace(member.blocks[-1], out_channels=7)
     strangers: list[Architecture] = [
         replace(member, resolution=97),
