@@ -72,11 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument(
         "--member",
         choices=("smallest", "largest"),
-        help="show the member of a search space with the fewest or most MACs",
+        help="show the member of a search space with the fewest or the most MACs",
     )
-    show.add_argument(
-        "--svg", metavar="FILE", help="SVG file to draw the network (of a search space: its --member) into"
-    )
+    show.add_argument("--svg", metavar="FILE", help="SVG file into which the network or the --member is drawn")
     explain = add(
         "explain",
         "compare depthwise separable convolutions with standard ones, layer by layer",
