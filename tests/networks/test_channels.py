@@ -147,9 +147,9 @@ def test_importance_sees_the_normalisation() -> None:
     assert after[5] < 0.7 * before[5]
 
 
-def test_networks_that_are_not_understood() -> None:
+def test_networks_whose_channels_cannot_be_removed() -> None:
     """The operators are named; a network with some of them keeps their channels."""
-    with pytest.raises(NasError, match="not known for mobile_one"):
+    with pytest.raises(NasError, match="not supported for mobile_one"):
         channel_sets(reference("mobileone_s0"))
     architecture = reference("shufflenet_v2_100")
     sets = channel_sets(architecture)
