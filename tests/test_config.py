@@ -1,4 +1,4 @@
-"""Does YAML become checked settings, and a mistake a line?"""
+"""YAML becomes checked settings, and every mistake in it a line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_good_document_gives_settings() -> None:
 
 
 def test_unknown_keys_at_every_level_name_the_nearest() -> None:
-    """Also inside lists and optional groups."""
+    """Unknown keys are found inside lists and optional groups too."""
     problems = said("name: a\ntraning: {}\ntraining:\n  epoch: 3\nmore:\n  - rate: 1\n  - rat: 1\nother: {epochz: 1}\n")
     assert problems == (
         "unknown key 'epoch'. Known, nearest first: epochs, rate (x.yaml:4, training.epoch)",
@@ -130,14 +130,14 @@ values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 
 @given(st.recursive(values, lambda x: st.lists(x, max_size=3) | st.dictionaries(keys, x, max_size=4), max_leaves=8))
 def test_any_data_is_settings_or_problems(data: Any) -> None:
-    """Never another error, and each problem is one line."""
+    """Any data gives settings or a ConfigError, each problem one line."""
     problems = problems_of(lambda: check(Outer, Document(data, "x.yaml")))
     assert all(problem and "\n" not in problem for problem in problems)
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_document_or_a_problem(text: str) -> None:
-    """Never another error."""
+    """Any YAML text is read or raises ConfigError."""
     assert all("\n" not in problem for problem in problems_of(lambda: parse_document(text, "x.yaml")))
 
 
@@ -154,7 +154,7 @@ def test_keys_are_written_as_in_the_messages() -> None:
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    """The nearest first; none is said too."""
+    """They are listed nearest first; without any, the message says so."""
     assert nearest_first("mbv2", ["alpha", "mbv3"]) == ["mbv3", "alpha"]
     assert unknown_name("space", "x", []) == "unknown space 'x'. No space is known."
     assert issubclass(ConfigError, NasError)

@@ -1,4 +1,4 @@
-"""Is everything that is imported declared?"""
+"""Every package that is imported is a declared dependency."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WITH_ANOTHER = {"pydantic-core"}
 
 
 def imported(path: Path) -> set[str]:
-    """The packages that a file imports, wherever in it."""
+    """The packages that a file imports anywhere."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
@@ -24,7 +24,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_every_imported_package_is_a_declared_dependency() -> None:
-    """None is there only because another package happens to bring it."""
+    """No package is installed only as a dependency of another one."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = project["dependencies"]
     assert declared == sorted(declared)

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("search_spaces/*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_space_loads(path: Path) -> None:
-    """It is called as its file, and has members."""
+    """It is named like its file, and has members."""
     space = read_space(path)
     assert space.name == path.stem
     assert space.size >= 1
@@ -73,7 +73,7 @@ def test_where_no_name_is_known_that_is_said(tmp_path: Path, monkeypatch: pytest
 
 
 def test_files_are_written_into_a_folder_that_is_made(tmp_path: Path) -> None:
-    """By name, over what was there."""
+    """Each text is in the file of its name, over the old content."""
     folder = tmp_path / "new" / "folder"
     for text in ("first", "größer\n"):
         assert write_files(folder, {"a.txt": text, "b.txt": ""}) == [folder / "a.txt", folder / "b.txt"]
@@ -96,7 +96,7 @@ def test_where_nothing_can_be_written_is_said_before_and_after(tmp_path: Path) -
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make files")
 def test_a_folder_that_takes_no_files_is_found_out() -> None:
-    """Whoever asks, root too."""
+    """It is refused for every user, root too."""
     for folder in (Path("/proc"), Path("/proc/x")):
         with pytest.raises(RunFailedError, match=r"^cannot write into /proc"):
             check_writable(folder)

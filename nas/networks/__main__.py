@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from nas import console
 from nas.errors import NasError, RunFailedError
+from nas.files import known_names
 from nas.networks.architecture import Architecture
 from nas.networks.references import REFERENCES, find_network, unknown_network
+from nas.networks.show import explain_convolutions, explain_network, list_networks, show_network, show_space
 
 if TYPE_CHECKING:
     from nas.networks.space.search_space import SearchSpace
@@ -72,16 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument(
         "--member",
         choices=("smallest", "largest"),
-        help="show the member of a search space with the fewest or most MACs",
+        help="show the member of a search space with the fewest or the most MACs",
     )
-    show.add_argument(
-        "--svg", metavar="FILE", help="SVG file to draw the network (of a search space: its --member) into"
-    )
+    show.add_argument("--svg", metavar="FILE", help="SVG file into which the network or the --member is drawn")
     explain = add(
         "explain",
         "compare depthwise separable convolutions with standard ones, layer by layer",
-        "Compare depthwise separable convolutions with standard ones: those of a network, or one of the shape that the "
-        "options set. For a network, also show the share of each kind of operation in MACs and weights.",
+        "Compare depthwise separable convolutions with standard ones: those of a network, or one whose\n"
+        "shape the options set. For a network, also show the share of each kind of operation in MACs and weights.",
     )
     explain.add_argument("name", metavar="NAME", nargs="?", help="a published network (see list) or a .json file")
     explain.add_argument("--json", action="store_true", help="print JSON")
@@ -98,15 +98,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from nas.networks.show import list_networks
-
     list_networks(as_json=arguments.json)
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from nas.networks.show import show_network, show_space
-
     name: str = arguments.name
     if arguments.svg == "":
         raise NasError("--svg must be the path of a file to write, but is empty")
@@ -141,8 +137,6 @@ def _draw(file: str, network: Architecture, title: str) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from nas.networks.show import explain_convolutions, explain_network
-
     options = {option: getattr(arguments, option) for option in CONVOLUTION if getattr(arguments, option) is not None}
     if arguments.name is None:
         _check_convolution(options)
@@ -182,8 +176,6 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _no_network(name: str) -> str:
     """The message that `name` is not a network, with what to do if it is a search space."""
-    from nas.files import known_names
-
     if name.endswith((".yaml", ".yml")) or name in known_names("search_spaces"):
         return (
             f"{name} is a search space, but explain takes a network. A member of it is written to a file by "
@@ -198,7 +190,6 @@ def _is_network(name: str) -> bool:
 
 def _find_space(name: str) -> SearchSpace:
     # Imported here, because it loads NumPy and pydantic, which a reference network does not need.
-    from nas.files import known_names
     from nas.networks.space.search_space import load_space
 
     spaces = known_names("search_spaces")

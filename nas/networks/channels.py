@@ -100,8 +100,8 @@ def channel_sets(architecture: Architecture) -> ChannelSets:
     if not result.free:
         operators = ", ".join(sorted({block.op for block in architecture.blocks} - _SUPPORTED))
         raise NasError(
-            f"no channels of this network can be taken away: how they hang together is not known for {operators}. "
-            f"Known: {', '.join(sorted(_SUPPORTED))}, without groups."
+            f"no channels of this network can be removed, because that is not supported for {operators}. "
+            f"Supported: {', '.join(sorted(_SUPPORTED))}, without groups."
         )
     return result
 

@@ -1,8 +1,8 @@
-"""What does a network look like?
+"""Draw a network as an SVG file.
 
-An SVG in the manner of ProxylessNAS (arXiv:1812.00332, figure 3) and MnasNet (arXiv:1807.11626, figure 7): blocks from
-left to right, a bar each. Its height is the block's output channels (on a logarithmic scale), its width how much the
-block expands, its colour the kernel. The same network gives the same bytes, and the file needs nothing else.
+As in ProxylessNAS (arXiv:1812.00332, figure 3) and MnasNet (arXiv:1807.11626, figure 7), blocks are bars from left to
+right. The height of a bar is the block's output channels (on a logarithmic scale), its width the expansion, its colour
+the kernel. The same network gives the same bytes, and the file refers to no other file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nas.networks.deployed import has_branches
 from nas.networks.operators import Unit, estimate_costs, primitives, units
 from nas.networks.operators.mixed import kernel_parts
 
-# Fill and text of a bar by its largest kernel.
+# Colours of the fill and the text of a bar, by its largest kernel.
 _KERNELS: Mapping[int, tuple[str, str]] = {
     1: ("#c6ccd6", "#1f2733"),
     3: ("#4a8fd0", "#ffffff"),
@@ -35,10 +35,10 @@ _FONT = "Helvetica, Arial, sans-serif"
 _LEFT, _RIGHT, _TOP, _PLOT, _BOTTOM = 64, 24, 130, 300, 74
 _LEAST_WIDTH = 900
 _BAR_GAP, _STAGE_GAP = 4, 14
-# The bar of a block that does not expand; the room for each time that it does; and the most times shown.
+# Width of a bar without expansion, width added for each unit of expansion, and the largest expansion that is shown.
 _BAR, _BAR_PER_EXPANSION, _MOST_EXPANSION = 15.0, 2.6, 8.0
 _TRANSFORMER_WIDTH = 44.0
-# What text of the size of a bar's label takes, at most.
+# The largest width of a letter in a bar's label.
 _LETTER = 6.1
 
 _NAMES = {
@@ -65,7 +65,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class _Bar:
-    """A unit with its place: `x` and `width` in pixels."""
+    """A unit with the position `x` and the `width` of its bar, in pixels."""
 
     unit: Unit
     x: float
@@ -73,28 +73,28 @@ class _Bar:
 
     @property
     def middle(self) -> float:
-        """Where its label stands."""
+        """The x of its label."""
         return self.x + self.width / 2
 
 
 class _Scale(NamedTuple):
-    """Channels to pixels: `least` and `most` are two powers of two that hold all of them."""
+    """The scale from channels to pixels; `least` and `most` are powers of two around all channels."""
 
     least: int
     most: int
 
     def height(self, channels: int) -> float:
-        """Pixels above the base line; the least channels have a bar that holds a label, too."""
+        """Height of a bar; the bar of the least channels is still high enough for a label."""
         share = math.log2(channels / self.least) / math.log2(self.most / self.least)
         return _PLOT * (0.34 + 0.66 * share)
 
     def y(self, channels: int) -> float:
-        """The top of a bar."""
+        """The y of a bar's top."""
         return _TOP + _PLOT - self.height(channels)
 
 
 def draw_network(architecture: Architecture, title: str) -> str:
-    """The picture, an SVG document of some 900 pixels or as many as its blocks need."""
+    """The picture as an SVG document, at least 900 pixels wide, more if its blocks need it."""
     rows = units(architecture)
     bars = _place(rows)
     width = max(_LEAST_WIDTH, bars[-1].x + bars[-1].width + _RIGHT)
@@ -126,7 +126,7 @@ def draw_network(architecture: Architecture, title: str) -> str:
 
 
 def _place(rows: Sequence[Unit]) -> list[_Bar]:
-    """Bars side by side, a gap where the resolution changes, all stretched where there are few."""
+    """Bars side by side, with wider gaps where the resolution changes, and stretched if there are few."""
     widths = [_width(unit) for unit in rows]
     gaps = [0] + [_BAR_GAP if before.out_height == unit.out_height else _STAGE_GAP for before, unit in pairwise(rows)]
     room = _LEAST_WIDTH - _LEFT - _RIGHT - sum(gaps)
@@ -145,7 +145,7 @@ def _width(unit: Unit) -> float:
 
 
 def _expansion(unit: Unit) -> float:
-    """How many times the input's channels the hidden ones are; 1 for blocks without."""
+    """Hidden channels divided by input channels; 1 for blocks without hidden channels."""
     return unit.block.hidden_channels / unit.in_channels if unit.block.hidden_channels else 1
 
 
@@ -162,7 +162,7 @@ def _heading(svg: ElementTree.Element, architecture: Architecture, title: str) -
 
 
 def _bands(svg: ElementTree.Element, bars: Sequence[_Bar]) -> None:
-    """A light band behind the blocks of each resolution, every second one grey, with the resolution above."""
+    """The resolutions above their blocks, and a grey band behind every second one."""
     stages = [list(stage) for _, stage in groupby(bars, key=lambda bar: bar.unit.out_height)]
     for number, stage in enumerate(stages):
         left, right = stage[0].x - _STAGE_GAP / 2, stage[-1].x + stage[-1].width + _STAGE_GAP / 2
@@ -189,7 +189,7 @@ def _grid(svg: ElementTree.Element, scale: _Scale, right: float) -> None:
 
 
 def _bar(svg: ElementTree.Element, bar: _Bar, scale: _Scale, *, changes: bool) -> None:
-    """A unit's bar with its label, its channels where they change, and the marks of SE and of an added input."""
+    """A unit's bar, its label, its channels if they change, and the marks of SE and of an added input."""
     unit, base = bar.unit, _TOP + _PLOT
     fill, ink = _colours(unit)
     top = scale.y(unit.out_channels)
@@ -207,7 +207,7 @@ def _bar(svg: ElementTree.Element, bar: _Bar, scale: _Scale, *, changes: bool) -
 
 
 def _colours(unit: Unit) -> tuple[str, str]:
-    """Fill and text."""
+    """Colours of a bar's fill and text."""
     if unit.block.op in ("pool", "max_pool", "linear"):
         return _NO_KERNEL
     if unit.block.transformer_channels:
@@ -221,7 +221,7 @@ def _kernel(unit: Unit) -> int:
 
 
 def _label(unit: Unit) -> str:
-    """What a block is, in as many letters as its bar holds: `MB6 5×5`."""
+    """A short name of the block that fits into its bar: `MB6 5×5`."""
     block = unit.block
     name = _NAMES[block.op]
     if block.op in ("pool", "linear", "mobile_vit"):
@@ -240,7 +240,7 @@ def _label(unit: Unit) -> str:
 
 
 def _uib(start: int, middle: int) -> tuple[str, str]:
-    """MobileNetV4's names of a universal inverted bottleneck by its depthwise kernels, and the kernels."""
+    """MobileNetV4's name of a universal inverted bottleneck with these depthwise kernels, and the kernels as text."""
     if start and middle:
         return "Extra", f"{start}·{middle}"
     if start:
@@ -249,7 +249,7 @@ def _uib(start: int, middle: int) -> tuple[str, str]:
 
 
 def _legend(svg: ElementTree.Element, rows: Sequence[Unit], y: float) -> None:
-    """The colours and marks that the network has."""
+    """The legend of the colours and marks that the network has."""
     x = float(_LEFT)
     fills = {_colours(unit)[0] for unit in rows}
     shown = [(f"{kernel}×{kernel}", fill) for kernel, (fill, _) in _KERNELS.items()]
@@ -270,7 +270,7 @@ def _legend(svg: ElementTree.Element, rows: Sequence[Unit], y: float) -> None:
 
 
 def _note(svg: ElementTree.Element, x: float, y: float, text: str) -> float:
-    """A text of the legend; returns where the next may begin."""
+    """Write a text of the legend; returns the x of the next one."""
     _text(svg, x, y, text, size=12, anchor="start")
     return x + _LETTER * len(text) + 20
 

@@ -1,7 +1,7 @@
-"""How many parameters and MACs have published networks, exactly?
+"""The exact parameters and MACs of published networks, counted in a library or published in a paper.
 
-Rows by family, each group under the library (and its version) that was counted, or the paper. All parameters that are
-trained, and the MACs of convolutions and linear layers for one image, as `Costs` has them.
+Rows are by family, each group under the library (with its version) or the paper. Counted are all trainable parameters,
+and the MACs of convolutions and linear layers for one image, as in `Costs`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What are the tensors of torchvision's and timm's networks called, and what do these networks compute?
+"""Record the names and shapes of torchvision's and timm's tensors, and the logits of their networks.
 
     python tests/networks/record_layouts.py
 
 writes `layouts.json` beside this file, which test_pretrained.py compares our networks with. It needs torchvision and
-timm, which the tests do not. Weights are made up from each tensor's name, so that nothing is downloaded.
+timm, which the tests do not. Weights are generated from each tensor's name, so that nothing is downloaded.
 """
 
 from __future__ import annotations

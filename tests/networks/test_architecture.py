@@ -1,4 +1,4 @@
-"""Is a network a value?"""
+"""A network is a value: immutable, hashable, and equal after a round trip through JSON."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
 
 
 def test_a_default_that_is_spelled_out_is_the_same_network() -> None:
-    """Two spellings of one network are one value."""
+    """A field written with its default value changes neither the network nor its fingerprint."""
     data = {
         "resolution": 32,
         "classes": 2,
@@ -95,7 +95,7 @@ def test_a_block_that_cannot_be_is_refused(fields: dict[str, object], said: str)
     ],
 )
 def test_a_block_keeps_the_shape_of_as_many_channels_at_stride_1(block: Block, in_channels: int, kept: bool) -> None:
-    """What residuals, halves and shortcuts depend on."""
+    """The shape stays for stride 1 and equal channels, which residuals and shortcuts depend on."""
     assert block.keeps_shape(in_channels) is kept
 
 

@@ -1,7 +1,7 @@
-"""Do the blocks with branches (ShuffleNets, GhostNets, MobileOne, MixNet) compute what the papers show?
+"""The blocks with branches (ShuffleNets, GhostNets, MobileOne, MixNet) compute what the papers show.
 
-The second implementation reads the module's layers one after the other: that they are registered in the order in which
-they run is checked with it.
+The second implementation reads the module's layers one after the other, which also checks that they are registered in
+the order in which they run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Do the torch modules compute what the papers say?"""
+"""The torch modules compute what the papers say."""
 
 from __future__ import annotations
 

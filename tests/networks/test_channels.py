@@ -15,7 +15,7 @@ from nas.networks.references import reference
 from nas.networks.scaling import scale_width
 
 SE = {"se_channels": 8, "se_gate": "hsigmoid"}
-# One of each operator whose channels are understood, with and without sums and expansions.
+# One of each operator whose channels can be narrowed, with and without sums and expansions.
 MIXED = Architecture(
     32,
     5,
@@ -43,7 +43,7 @@ SQUEEZED = {one.follows for one in channel_sets(MIXED).sets}
 
 
 def lived_in(architecture: Architecture, seed: int = 0) -> nn.Sequential:
-    """In evaluation mode, with normalisations that are not the identity."""
+    """The network in evaluation mode, with normalisations that are not the identity."""
     network = build_network(architecture, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -62,9 +62,9 @@ def free_of(architecture: Architecture) -> list[int]:
 @pytest.mark.parametrize("number", [n for n in free_of(MIXED) if n not in SQUEEZED])
 @torch.no_grad()
 def test_channels_that_say_nothing_can_go(number: int) -> None:
-    """A quarter of a set, with zeros wherever it is made and read: the network without them is the same.
+    """A quarter of a set has only zero weights, so that the network without these channels computes the same.
 
-    Sets that a squeeze follows are left out here: the squeeze gets narrower with them, which does change the network.
+    Sets that a squeeze follows are not tested here, because the squeeze gets narrower too, which changes the network.
     """
     sets = channel_sets(MIXED)
     network = lived_in(MIXED)
@@ -85,7 +85,7 @@ def test_channels_that_say_nothing_can_go(number: int) -> None:
 
 @pytest.mark.parametrize("number", free_of(MIXED))
 def test_one_set_narrows_all_its_layers(number: int) -> None:
-    """Only what has these channels changes, and the weights that are left load."""
+    """Only blocks with these channels change, and the remaining weights load."""
     sets = channel_sets(MIXED)
     narrower = with_widths(MIXED, sets, {number: sets.sets[number].channels - 8})
     assert narrower is not None
@@ -97,7 +97,7 @@ def test_one_set_narrows_all_its_layers(number: int) -> None:
 
 
 def test_a_residual_stage_has_one_width() -> None:
-    """All blocks of MobileNetV3-Large's last stage that are added to one another."""
+    """The blocks of MobileNetV3-Large's last stage, whose outputs are added, share one set."""
     architecture = reference("mobilenet_v3_large")
     sets = channel_sets(architecture)
     number = sets.blocks[15].out
@@ -113,7 +113,7 @@ def test_a_residual_stage_has_one_width() -> None:
     ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "fbnet_c", "mobilenet_v4_conv_small"],
 )
 def test_published_networks_scale_with_their_weights(name: str) -> None:
-    """What scaling in width makes of them can be loaded with the weights that stay; all stay where nothing changes."""
+    """Networks scaled in width load the remaining weights; without a change all weights remain."""
     architecture = reference(name)
     narrower = scale_width(architecture, 0.75)
     weights = build_network(architecture).state_dict()
@@ -123,7 +123,7 @@ def test_published_networks_scale_with_their_weights(name: str) -> None:
 
 
 def test_what_would_be_another_network_is_none() -> None:
-    """An expansion as wide as its input is left out of the module, and a sum would begin: neither is a narrowing."""
+    """Widths at which an expansion would vanish, or an addition appear, give None."""
     sets = channel_sets(MIXED)
     expansion = sets.blocks[3].hidden
     assert expansion is not None
@@ -134,7 +134,7 @@ def test_what_would_be_another_network_is_none() -> None:
 
 @torch.no_grad()
 def test_importance_sees_the_normalisation() -> None:
-    """A channel whose normalisation multiplies by little matters little, whatever its weights."""
+    """A channel whose normalisation has a small factor has little importance, whatever its weights."""
     network = lived_in(MIXED)
     sets = channel_sets(MIXED)
     number = sets.blocks[3].hidden
@@ -147,9 +147,9 @@ def test_importance_sees_the_normalisation() -> None:
     assert after[5] < 0.7 * before[5]
 
 
-def test_networks_that_are_not_understood() -> None:
+def test_networks_whose_channels_cannot_be_removed() -> None:
     """The operators are named; a network with some of them keeps their channels."""
-    with pytest.raises(NasError, match="not known for mobile_one"):
+    with pytest.raises(NasError, match="not supported for mobile_one"):
         channel_sets(reference("mobileone_s0"))
     architecture = reference("shufflenet_v2_100")
     sets = channel_sets(architecture)

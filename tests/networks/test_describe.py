@@ -1,4 +1,4 @@
-"""Can an architect read what a network is?"""
+"""The one-line description of a network has its stages, kernels, expansions and activations."""
 
 from __future__ import annotations
 
@@ -122,6 +122,6 @@ def test_every_member_of_mbv3_is_one_line_with_all_its_blocks() -> None:
 
 
 def test_describing_needs_no_torch() -> None:
-    """The description can be printed by a command that starts at once."""
+    """Describing a network loads no heavy library, so that a command with it starts fast."""
     code = "import sys, nas.networks.describe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

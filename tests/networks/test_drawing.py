@@ -1,4 +1,4 @@
-"""Is the picture of a network whole, readable and always the same?"""
+"""The picture of a network is complete, readable and always the same."""
 
 from __future__ import annotations
 

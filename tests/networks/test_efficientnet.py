@@ -1,4 +1,4 @@
-"""Are the EfficientNets scaled as the authors scaled them?"""
+"""The EfficientNets are scaled as the authors scaled them."""
 
 from __future__ import annotations
 

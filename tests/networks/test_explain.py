@@ -1,4 +1,4 @@
-"""Is the arithmetic of depthwise separable convolutions that of the papers?"""
+"""The arithmetic of depthwise separable convolutions is that of the papers."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def test_the_shares_add_up_to_the_network(name: str) -> None:
 @given(architectures())
 def test_every_inverted_residual_has_a_pair(architecture: Architecture) -> None:
     """Wherever its depthwise convolution is one: several channels, more than one pixel of kernel."""
-    found = {(pair.number, pair.in_channels, pair.out_channels) for pair in find_separables(architecture)}
+    pairs = {(pair.number, pair.in_channels, pair.out_channels) for pair in find_separables(architecture)}
     for number, block in enumerate(architecture.blocks, start=1):
         if block.op == "mbconv" and block.hidden_channels > 1 and block.kernel_size > 1:
-            assert (number, block.hidden_channels, block.out_channels) in found
+            assert (number, block.hidden_channels, block.out_channels) in pairs
 
 
 def test_activations_are_counted_where_they_are_used() -> None:
@@ -132,6 +132,6 @@ def test_activations_are_counted_where_they_are_used() -> None:
     ],
 )
 def test_a_shape_that_is_none_is_refused(shape: tuple[int, int, int, int], said: str) -> None:
-    """In the words of the command's options."""
+    """The message names the command's option."""
     with pytest.raises(NasError, match=said):
         compare_convolutions(*shape)

@@ -1,4 +1,4 @@
-"""Is the peak of activation memory the one that a run needs, in the best order?"""
+"""The peak of activation memory is that of a run in the best order of operations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_chain_holds_two_tensors() -> None:
 
 
 def test_the_better_branch_runs_first() -> None:
-    """Two branches widen and narrow again: while the second is wide, 1 number of the first waits, and not 20."""
+    """Two branches widen and narrow again: while the second is wide, 1 element of the first is held, not 20."""
     graph = Graph(4, 1, 1)
     wide = graph.conv(graph.input, 100)
     wide_first = graph.conv(wide, 20)
@@ -78,7 +78,7 @@ def test_a_tensor_that_others_still_read_is_not_overwritten() -> None:
 
 
 def test_parts_of_a_split_are_overwritten_each_on_its_own() -> None:
-    """They are views that do not overlap: activations of both parts need no memory, one of the whole does."""
+    """The parts are views: activations overwrite them, but not the whole while a part is still read."""
     graph = Graph(6, 1, 1)
     left, right = graph.split(graph.input, [2, 4])
     graph.concat(graph.activation(left, "relu"), graph.activation(right, "relu"))
@@ -111,7 +111,7 @@ def test_a_long_block_with_some_branches_takes_milliseconds() -> None:
 
 
 def test_with_too_many_orders_the_calls_own_order_is_taken() -> None:
-    """Forty branches have 2⁴⁰ sets of finished operations: an upper bound is given at once."""
+    """Forty branches have 2⁴⁰ sets of finished operations: the result is an upper bound, without delay."""
     graph = Graph(1, 1, 1)
     branches = [graph.conv(graph.conv(graph.input, 2**i), 3) for i in range(40)]
     graph.concat(*branches)
@@ -125,7 +125,7 @@ def test_with_too_many_orders_the_calls_own_order_is_taken() -> None:
 @settings(max_examples=60)
 @given(graphs())
 def test_the_peak_is_the_least_over_all_orders(graph: Graph) -> None:
-    """Every order, run on paper."""
+    """The smallest peak over every order, simulated buffer by buffer."""
     primitives = graph.primitives
     cells = place(primitives)
     assert peak(graph) == min(run_on_paper(primitives, cells, order) for order in orders(primitives))
@@ -199,7 +199,7 @@ class Storages(TorchDispatchMode):
         self.most = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and look at what is held."""
+        """Run the operation and record the bytes held."""
         out = func(*args, **(kwargs or {}))
         for tensor in out if isinstance(out, (tuple, list)) else [out]:
             storage = tensor.untyped_storage()
@@ -226,18 +226,18 @@ class Run:
         """The operations in an order drawn at random."""
         order: list[fx.Node] = []
         waiting = list(self.nodes)
-        known = {self.input, *self.weights}
+        computed = {self.input, *self.weights}
         while waiting:
-            ready = [node for node in waiting if set(node.all_input_nodes) <= known]
+            ready = [node for node in waiting if set(node.all_input_nodes) <= computed]
             order.append(rng.choice(ready))
-            known.add(order[-1])
+            computed.add(order[-1])
             waiting.remove(order[-1])
         return order
 
     def peak_bytes(self, order: Sequence[fx.Node]) -> int:
-        """What is held at most: each tensor is freed after its last reader.
+        """The largest number of bytes held when each tensor is freed after its last reader.
 
-        Sums and products are written over an operand that nobody reads any more, as runtimes do.
+        Sums and products overwrite an operand that has no later reader, as in runtimes.
         """
         last_use = {read: node for node in [*order, self.output] for read in node.all_input_nodes}
         values: dict[fx.Node, Any] = dict(self.weights)
@@ -393,13 +393,13 @@ def test_the_peak_of_attention_is_the_one_measured_without_a_fused_kernel(side: 
 @settings(max_examples=15)
 @given(architectures(max_blocks=3))
 def test_the_peak_of_any_network_is_the_one_measured(architecture: Architecture) -> None:
-    """To the byte, on networks that nobody would draw."""
+    """Estimate and run agree to the byte, on random networks."""
     assert estimate_costs(architecture).peak_activation_bytes == measure_peak_bytes(architecture)
 
 
 @given(st.integers(1, 40), st.integers(1, 9))
 def test_the_size_of_the_image_counts(channels: int, side: int) -> None:
-    """One convolution holds its input and its output, four bytes a number."""
+    """One convolution holds its input and its output, four bytes an element."""
     blocks = (Block("conv", channels), Block("pool"), Block("linear", 1))
     most = max((3 + channels) * side**2, channels * side**2 + channels)
     assert estimate_costs(Architecture(side, 1, blocks)).peak_activation_bytes == FLOAT_BYTES * most

@@ -1,4 +1,4 @@
-"""Does `python -m nas.networks` say what there is, at once?"""
+"""`python -m nas.networks` shows networks and search spaces exactly, and starts quickly."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_show_json_adds_up(name: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_show_takes_the_json_of_a_pick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Under the key "architecture", among other things."""
+    """The architecture is read from its key, whatever else the file holds."""
     path = tmp_path / "knee.json"
     path.write_text(json.dumps({"top1": 1, "architecture": reference("mobilenet_v2").to_json()}), encoding="utf-8")
     assert main(["show", str(path)]) == 0
@@ -59,7 +59,7 @@ def test_show_takes_the_json_of_a_pick(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_show_space_has_its_size_parameters_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exactly, as words and as JSON."""
+    """Words and JSON have the same exact numbers."""
     space = load_space("mbv3")
     assert main(["show", "mbv3"]) == 0
     out = capsys.readouterr().out
@@ -89,7 +89,7 @@ def test_show_every_shipped_space(path: Path, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("member", ["smallest", "largest"])
 def test_show_a_member_of_a_space(member: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """As any network."""
+    """The smallest and the largest member are shown like any network."""
     assert main(["show", "mbv3", "--member", member, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert main(["show", "mbv3", "--json"]) == 0
@@ -98,7 +98,7 @@ def test_show_a_member_of_a_space(member: str, capsys: pytest.CaptureFixture[str
 
 
 def test_show_draws_what_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The table stays on stdout; that a file was written is said on stderr."""
+    """The table goes to stdout, the name of the written file to stderr."""
     path = tmp_path / "picture.svg"
     for words in (["mobilenet_v2"], ["mbv3", "--member", "largest"]):
         assert main(["show", *words, "--svg", str(path)]) == 0
@@ -116,8 +116,8 @@ def test_list_has_every_published_network(capsys: pytest.CaptureFixture[str]) ->
     assert main(["list", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in data] == list(REFERENCES)
-    found = next(row for row in data if row["name"] == "mobilenet_v3_large")
-    assert (found["family"], found["resolution"], found["params"]) == ("mobilenet_v3", 224, 5_483_032)
+    listed = next(row for row in data if row["name"] == "mobilenet_v3_large")
+    assert (listed["family"], listed["resolution"], listed["params"]) == ("mobilenet_v3", 224, 5_483_032)
     families = [family for family, _ in itertools.groupby(row["family"] for row in data)]
     assert main(["list"]) == 0
     *lines, legend = capsys.readouterr().out.splitlines()
@@ -276,7 +276,7 @@ def test_bad_words_are_one_line_and_exit_code_2(
 
 
 def test_check_prints_every_problem_on_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And a good file is called good."""
+    """A valid file is reported with the number of its networks."""
     path = tmp_path / "x.yaml"
     path.write_text("name: x\nresolution: 32\nwidht: 2\n", encoding="utf-8")
     assert main(["check", str(path)]) == 2

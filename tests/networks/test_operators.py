@@ -1,4 +1,4 @@
-"""Are the costs right?"""
+"""Parameters, MACs and peak memory of the operators are those of their torch modules."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_params_and_macs_are_those_of_the_torch_network(architecture: Architectu
 
 
 def test_params_and_macs_of_samples_of_mbv3_are_those_of_the_torch_network() -> None:
-    """Also on the networks that are searched."""
+    """The implementations agree on members of search spaces too."""
     space = load_space("mbv3")
     rng = np.random.default_rng(0)
     for _ in range(3):
@@ -85,17 +85,17 @@ def simulate_peak_bytes(architecture: Architecture) -> int:
             channels, side = block.out_channels, out_side
         else:
             adds = block.stride == 1 and channels == block.out_channels
-            kept = size if adds else 0
+            waiting = size if adds else 0
             wide, deep = block.hidden_channels * side**2, block.hidden_channels * out_side**2
             result = block.out_channels * out_side**2
             if block.hidden_channels == channels:
                 hold(size, deep)  # the depthwise convolution reads the input itself
             else:
                 hold(size, wide)
-                hold(kept, wide, deep)
+                hold(waiting, wide, deep)
             if block.se_channels:
-                hold(kept, deep, block.hidden_channels, block.se_channels)
-            hold(kept, deep, result)  # the gate in between works in place
+                hold(waiting, deep, block.hidden_channels, block.se_channels)
+            hold(waiting, deep, result)  # the gate in between works in place
             channels, side = block.out_channels, out_side
     return 4 * peak
 
@@ -133,7 +133,7 @@ def test_units_are_chained(architecture: Architecture) -> None:
 
 
 def test_the_key_is_the_one_that_the_documents_show() -> None:
-    """Tables in the world hold these words, so they must not change."""
+    """Existing latency tables hold these keys, so they must not change."""
     unit = Unit(Block("mbconv", 24, 3, 2, 64, activation="relu"), 16, 112, 112)
     assert unit.key == "mbconv_112x112_i16_o24_h64_k3_s2_se0_relu"
     assert Unit(Block("mbconv", 40, 5, 1, 120, 32, "sigmoid", "silu"), 40, 28, 28).key.endswith("_se32_silu_sigmoid")
@@ -160,7 +160,7 @@ def test_the_key_is_the_one_that_the_documents_show() -> None:
     ],
 )
 def test_a_word_that_is_no_key_is_refused(key: str, said: str) -> None:
-    """A table cannot hold a row that is never found."""
+    """A latency table cannot have a row whose key is no unit's."""
     with pytest.raises(NasError) as caught:
         parse_unit(key)
     assert said in str(caught.value)

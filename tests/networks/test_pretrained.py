@@ -1,4 +1,4 @@
-"""Do the weights of torchvision and timm give the same logits here?"""
+"""The weights of torchvision and timm give the same logits in our networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the network that is trained the candidate, only smaller?"""
+"""The network that is trained instead of a candidate is the candidate for smaller images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.strategies import architectures
 
 
 def stride(architecture: Architecture) -> int:
-    """By how much a network shrinks its image."""
+    """The product of a network's strides."""
     return prod(block.stride for block in architecture.blocks)
 
 
@@ -90,7 +90,7 @@ def test_the_last_map_of_mbv3s_proxies_is_more_than_a_pixel() -> None:
 @pytest.mark.parametrize("settings", [ProxySettings(), ProxySettings(resolution=32, max_stride=8)], ids=["16", "32"])
 @pytest.mark.parametrize("name", REFERENCES)
 def test_every_published_network_has_a_proxy_with_its_weights(name: str, settings: ProxySettings) -> None:
-    """Block after block but for the classifier, and the image is still there at the end."""
+    """All blocks but the classifier stay, and the last feature map has at least one pixel."""
     candidate = reference(name)
     proxy = proxy_architecture(candidate, settings, largest_resolution=candidate.resolution, classes=10)
     assert proxy.resolution == settings.resolution
@@ -160,6 +160,6 @@ def test_a_proxy_of_each_operator_learns(op: str) -> None:
 @pytest.mark.parametrize("wrong", [True, "16", 16.0])
 @pytest.mark.parametrize("key", ["resolution", "max_stride"])
 def test_settings_are_whole_numbers(key: str, wrong: object) -> None:
-    """Nothing else is taken for one."""
+    """Invalid settings of the proxy are refused."""
     with pytest.raises(ValidationError):
         ProxySettings.model_validate({key: wrong})

@@ -1,4 +1,4 @@
-"""Are the published networks the published networks?"""
+"""The published networks have the parameters, MACs and layers that their papers publish."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.networks.weightless import weightless
 
 @pytest.mark.parametrize("published", PUBLISHED_COSTS, ids=str)
 def test_params_and_macs_are_exactly_the_published_ones(published: PublishedCosts) -> None:
-    """Not one parameter more or less."""
+    """Counted from the blocks, they are exact."""
     architecture = published.build()
     costs = estimate_costs(architecture)
     assert (architecture.resolution, costs.params, costs.macs) == published[1:]
@@ -32,7 +32,7 @@ def test_params_and_macs_are_exactly_the_published_ones(published: PublishedCost
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_references_build_in_torch_with_the_parameters_estimated(name: str) -> None:
-    """Without memory for the weights: only their shapes are asked for."""
+    """It is built without memory for the weights: only shapes are needed."""
     architecture = reference(name)
     network = weightless(architecture)
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
@@ -168,7 +168,7 @@ def test_references_are_found_by_name_and_in_json_files(name: str, tmp_path: Pat
 
 
 def test_an_unknown_name_gives_the_nearest_and_the_command_that_lists_all() -> None:
-    """Eight: all of them would fill a page."""
+    """The message has the eight nearest names, not all of them."""
     with pytest.raises(
         NasError, match=r"unknown reference network 'mobilenet_v4'\. Nearest: mobilenet_v1, mobilenet_v2, "
     ) as caught:

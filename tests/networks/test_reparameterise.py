@@ -1,4 +1,4 @@
-"""Is the deployed form of a network with branches the same network?"""
+"""The deployed form of a network with branches computes the same as the network."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEPLOYED_COSTS = [
 
 @pytest.mark.parametrize(("name", "params", "macs"), DEPLOYED_COSTS)
 def test_deployed_networks_cost_what_is_published(name: str, params: int, macs: int) -> None:
-    """Exactly; and what has no branches is left as it is."""
+    """The costs are exact, and a network without branches stays unchanged."""
     architecture = deployed(reference(name))
     costs = estimate_costs(architecture)
     assert (costs.params, costs.macs) == (params, macs)
@@ -44,7 +44,7 @@ def test_deployed_networks_cost_what_is_published(name: str, params: int, macs: 
 
 @given(branched_units())
 def test_a_unit_is_deployed_as_in_its_network(unit: Unit) -> None:
-    """Without branches; and it stays the same object where it has none."""
+    """The deployed unit has no branches; a unit without branches stays the same object."""
     square = Unit(unit.block, unit.in_channels, unit.height, unit.height)
     assert units(deployed(as_network(square)))[1] == deployed_unit(square)
     assert (deployed_unit(unit) is unit) == (unit.block.branches == 0)

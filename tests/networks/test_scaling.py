@@ -1,4 +1,4 @@
-"""Are networks scaled as their families' own tables are, and stay they networks?"""
+"""Networks are scaled as their families' own tables are, and the results are valid networks."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_every_reference_can_be_scaled(name: str) -> None:
 
 @given(networks)
 def test_scaled_by_one_a_network_is_itself(network: Architecture) -> None:
-    """However its channels are rounded."""
+    """A factor of 1 changes nothing, however channels are rounded."""
     assert scale_width(network, 1) == network
     assert scale_depth(network, 1) == network
     assert scale_resolution(network, 1) == network
@@ -340,8 +340,8 @@ def test_resolution_is_the_nearest_multiple(network: Architecture, factor: float
     assert scaled.blocks == network.blocks
     if multiple and factor != 1:
         assert scaled.resolution % multiple == 0
-        wanted = network.resolution * factor
-        assert abs(scaled.resolution - wanted) <= multiple / 2 or scaled.resolution == multiple
+        exact = network.resolution * factor
+        assert abs(scaled.resolution - exact) <= multiple / 2 or scaled.resolution == multiple
 
 
 def test_default_multiples() -> None:
@@ -395,6 +395,6 @@ def test_scaled_networks_are_built_as_they_are_costed(name: str) -> None:
     ],
 )
 def test_what_cannot_be_scaled_is_refused(scale: Callable[[Architecture], object], said: str) -> None:
-    """With the number that was given."""
+    """The message has the number that was passed."""
     with pytest.raises(NasError, match=said):
         scale(mobilenet_v2())

@@ -1,4 +1,4 @@
-"""Is ShuffleNetV1, which no library has, the published network?"""
+"""ShuffleNetV1, which no library has, is the published network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do tables of stages become the blocks that the papers mean?"""
+"""Tables of stages become the blocks that the papers mean."""
 
 from __future__ import annotations
 

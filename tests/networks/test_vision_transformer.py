@@ -1,4 +1,4 @@
-"""Do the blocks with attention compute what their papers say, and at what cost?"""
+"""The blocks with attention compute what their papers say, with the costs counted by hand."""
 
 from __future__ import annotations
 

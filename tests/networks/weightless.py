@@ -1,4 +1,4 @@
-"""How is a network built for the names and shapes of its weights alone?"""
+"""Build a network for the names and shapes of its weights alone, without memory for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a wrong space file say everything that is wrong with it?"""
+"""A wrong space file is refused with every problem in it."""
 
 from __future__ import annotations
 

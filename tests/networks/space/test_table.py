@@ -1,4 +1,4 @@
-"""Are many networks drawn and costed as one by one?"""
+"""Networks that are drawn and costed together equal those drawn and costed one by one."""
 
 from __future__ import annotations
 
