@@ -7,7 +7,6 @@ import json
 import re
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,9 @@ from nas.deploy.help import DATA_HELP, NETWORK_HELP, PICK_HELP
 from nas.errors import NasError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from nas.deploy.export.manifest import Manifest
     from nas.deploy.find import FoundNetwork
-    from nas.deploy.trained import Preprocessing
+    from nas.deploy.tasks import ExportSource
 
 EXAMPLES = """\
 examples:
@@ -32,9 +29,6 @@ Each file is run in its own runtime, where that runs here, and must give torch's
 hashes, labels, preprocessing and the result of that check. TensorRT takes the ONNX file: trtexec --onnx=FILE, or ONNX
 Runtime's TensorrtExecutionProvider.
 """
-# A file is compared with torch on so many real images, in batches of _BATCH.
-_IMAGES = 64
-_BATCH = 16
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -112,58 +106,24 @@ def _trial(source: FoundNetwork, formats: tuple[str, ...], arguments: argparse.N
     return 1 if refused else 0
 
 
-def _export(source: FoundNetwork, formats: tuple[str, ...], arguments: argparse.Namespace) -> int:
+def _export(found: FoundNetwork, formats: tuple[str, ...], arguments: argparse.Namespace) -> int:
     """Write a file in each format, and print how they agree with torch; returns the exit code."""
-    network, weights = source.deployed()
-    live = sys.stderr.isatty() and not arguments.quiet
-    labels, preprocessing, batches, of = _images(source, arguments.data, progress=live)
+    from nas.deploy.tasks import export_source
+
+    source = export_source(found, arguments.data, progress=sys.stderr.isatty() and not arguments.quiet)
     results, failed = [], False
     for name in formats:
         began = time.perf_counter()
         try:
-            path, manifest = _one(source, network, name, arguments, (weights, labels, preprocessing, batches, of))
+            path, manifest = source.export(name, arguments.out, name=arguments.name)
         except NasError as error:
             # The other formats are written all the same.
-            print(f"error: {_with_culprits(source, name, error)}", file=sys.stderr)
+            print(f"error: {_with_culprits(found, name, error)}", file=sys.stderr)
             failed = True
             continue
         results.append(_row(path, manifest, time.perf_counter() - began))
-    _print(results, weights, labels, preprocessing, as_json=arguments.json)
+    _print(results, source, as_json=arguments.json)
     return 1 if failed else 0
-
-
-def _one(
-    source: FoundNetwork,
-    network: nn.Module,
-    name: str,
-    arguments: argparse.Namespace,
-    facts: tuple[str, tuple[str, ...] | None, Preprocessing | None, list[Tensor], str],
-) -> tuple[Path, Manifest]:
-    """Write the file of the format `name`; returns its path and its manifest."""
-    from nas.deploy.export.export import export_file
-
-    weights, labels, preprocessing, batches, of = facts
-    manifest = source.float_manifest(name, weights)
-    manifest = replace(manifest, name=arguments.name or source.name, labels=labels, preprocessing=preprocessing)
-    return export_file(network, manifest, arguments.out, batches=batches, of=of)
-
-
-def _images(
-    source: FoundNetwork, data: str | None, *, progress: bool
-) -> tuple[tuple[str, ...] | None, Preprocessing | None, list[Tensor], str]:
-    """What is recorded of labels and preprocessing; the images to compare on (none: random ones), and their name."""
-    if data is None:
-        return source.labels, source.preprocessing, [], "random images"
-    from nas.deploy.inference.images import load_labelled_images
-
-    images = load_labelled_images(data, source.architecture, preprocessing=source.preprocessing, progress=progress)
-    fits = len(images.labels) == source.architecture.classes
-    labels = source.labels or (images.labels if fits else None)
-    return labels, images.preprocessing, _in_batches(images.some(_IMAGES)), f"validation images of {data}"
-
-
-def _in_batches(images: Tensor) -> list[Tensor]:
-    return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
 
 def _with_culprits(source: FoundNetwork, name: str, error: NasError) -> str:
@@ -189,20 +149,14 @@ def _row(path: Path, manifest: Manifest, seconds: float) -> dict[str, Any]:
     }
 
 
-def _print(
-    rows: list[dict[str, Any]],
-    weights: str,
-    labels: tuple[str, ...] | None,
-    preprocessing: Preprocessing | None,
-    *,
-    as_json: bool,
-) -> None:
+def _print(rows: list[dict[str, Any]], source: ExportSource, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"weights": weights, "files": rows}, indent=2))
+        print(json.dumps({"weights": source.weights, "files": rows}, indent=2))
         return
-    print(f"weights: {weights}")
-    if labels is None or preprocessing is None:
-        lacking = [name for name, value in (("labels", labels), ("preprocessing", preprocessing)) if value is None]
+    print(f"weights: {source.weights}")
+    recorded = {"labels": source.labels, "preprocessing": source.preprocessing}
+    if None in recorded.values():
+        lacking = [name for name, value in recorded.items() if value is None]
         print(f"not recorded: {' and '.join(lacking)}, which predict needs; --data gives them")
     if rows:
         columns = ("format", "file", "MB", "seconds", "agrees with torch")

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +18,13 @@ from nas.errors import NasError
 from nas.options import Seed, checked_options, refuse_without_effect
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from nas.accuracy.data.dataset import Dataset
     from nas.accuracy.full_training.distillation import Teacher
     from nas.accuracy.full_training.recipes import Recipe
     from nas.accuracy.full_training.state import FinalTraining
     from nas.accuracy.training.processes import Processes
-    from nas.deploy.find import FoundNetwork
     from nas.deploy.finish.finish import Finished
     from nas.deploy.progress import WorkProgress
-    from nas.networks.architecture import Architecture
 
 EXAMPLES = """\
 examples:
@@ -166,69 +163,49 @@ def _finish(arguments: argparse.Namespace, options: FinishOptions, recipe: Recip
     """Train, test and write the network; returns the exit code."""
     from nas.accuracy.full_training.fine_tuning import Tuning
     from nas.deploy.find import find_network
-    from nas.deploy.finish.finish import check_classes, check_folder, finish, finished_architecture, load_training_data
     from nas.deploy.progress import WorkProgress
+    from nas.deploy.tasks import FinishPlan, finish_network
 
     source = find_network(arguments.network, pick=arguments.pick)
     out = arguments.out or Path("trained") / source.name
-    check_folder(out)
-    resolution = options.resolution or source.architecture.resolution
     quiet = arguments.quiet or not processes.first
-    images = load_training_data(arguments.data, resolution, progress=sys.stderr.isatty() and not quiet)
-    check_classes(source, images.dataset, new_classes=arguments.new_classes)
-    architecture = finished_architecture(
-        source.architecture, len(images.dataset.classes), resolution=resolution, max_stride=options.max_stride
+    plan = FinishPlan(
+        recipe=recipe,
+        recipe_name=arguments.recipe,
+        weights=arguments.weights,
+        resolution=options.resolution,
+        max_stride=options.max_stride,
+        new_classes=arguments.new_classes,
+        seed=options.seed,
+        tuning=Tuning(arguments.freeze_features, options.layer_decay),
+        teacher=_teacher(arguments, options, recipe),
     )
-    network, start = _start(arguments, options, source, architecture)
     with WorkProgress("epochs", quiet=quiet) as progress:
-        finished = finish(
-            network,
-            architecture,
-            images,
-            recipe,
+        finished = finish_network(
+            source,
+            arguments.data,
             out,
-            seed=options.seed,
-            tuning=Tuning(arguments.freeze_features, options.layer_decay),
-            teacher=_teacher(arguments, options, images.dataset, recipe),
+            plan,
             processes=processes,
-            record={"network": source.name, "recipe_name": arguments.recipe, "start": start},
             on_epoch=_reporter(progress, recipe, out / "events" if arguments.tensorboard else None),
+            progress=sys.stderr.isatty() and not quiet,
         )
     if processes.first:
         _print(finished, out, arguments.json)
     return 0
 
 
-def _start(
-    arguments: argparse.Namespace, options: FinishOptions, source: FoundNetwork, architecture: Architecture
-) -> tuple[nn.Sequential, str]:
-    """The network to train, with its first weights, and a sentence about them."""
-    from nas.deploy.finish.finish import start_network
-
-    which = arguments.weights or ("own" if source.fully_trained else "fresh")
-    if which == "own" and source.weights is None:
-        raise NasError(f"--weights own: there are no weights of {source.name}. Choices: fresh, or a file.")
-    weights = source.weights if which == "own" else None
-    network = start_network(architecture, weights, new_classifier=arguments.new_classes, seed=options.seed)
-    if which in ("own", "fresh"):
-        return network, f"trained on {source.trained_on}" if weights is not None else "fresh weights"
-    if not Path(which).is_file():
-        raise NasError(f"--weights must be fresh, own, or a file of weights, but got {which!r}")
-
-    from nas.networks.pretrained import load_pretrained
-
-    return network, str(load_pretrained(network, architecture, which))
-
-
-def _teacher(arguments: argparse.Namespace, options: FinishOptions, dataset: Dataset, recipe: Recipe) -> Teacher | None:
-    """The teacher, where one is given."""
+def _teacher(
+    arguments: argparse.Namespace, options: FinishOptions, recipe: Recipe
+) -> Callable[[Dataset], Teacher] | None:
+    """What loads the teacher for a data set, where one is given."""
     if arguments.teacher is None:
         return None
     from nas.deploy.finish.teachers import load_teacher
 
-    return load_teacher(
+    return partial(
+        load_teacher,
         arguments.teacher,
-        dataset,
         temperature=options.temperature,
         alpha=options.alpha,
         device=recipe.device,

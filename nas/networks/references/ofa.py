@@ -38,7 +38,7 @@ def ofa_mobilenet_v3(
 ) -> Architecture:
     """The member with one depth (2, 3, 4), kernel size (3, 5, 7) and expansion (3, 4, 6) in all stages.
 
-    The default is the largest; `ofa_mobilenet_v3(depth=2, kernel_size=3, expand_ratio=3)` is the smallest. There are
+    The default is the largest, `ofa_mobilenet_v3(depth=2, kernel_size=3, expand_ratio=3)` the smallest. There are
     published super-networks of widths 1 and 1.2. The layer before the classifier has neither bias nor normalisation.
     """
     channels = make_divisible(16 * width)
