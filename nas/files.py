@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, Literal
 
 from nas.errors import ConfigError, NasError, RunFailedError, known_names_text, unknown_name
 
-Kind = Literal["search_spaces", "latency_tables", "experiments"]
+DataFolder = Literal["search_spaces", "latency_tables", "experiments"]
 
 _PACKAGE = Path(__file__).parent
-_SINGULAR: dict[Kind, str] = {
+_SINGULAR: dict[DataFolder, str] = {
     "search_spaces": "search space",
     "latency_tables": "device",
     "experiments": "experiment",
@@ -30,7 +30,7 @@ _SINGULAR: dict[Kind, str] = {
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 
-def find_file(kind: Kind, name: str) -> Path:
+def find_file(kind: DataFolder, name: str) -> Path:
     """Path of the YAML file called `name`, or `name` itself where it is a path that ends in .yaml or .yml.
 
     Raises NasError for a file that does not exist (listing the names that do) and for text that is no name.
@@ -49,12 +49,12 @@ def find_file(kind: Kind, name: str) -> Path:
     raise NasError(unknown_name(_SINGULAR[kind], name, known_names(kind)))
 
 
-def known_names(kind: Kind) -> list[str]:
+def known_names(kind: DataFolder) -> list[str]:
     """Every name that `find_file` finds, sorted."""
     return sorted({path.stem for folder in folders(kind) for path in folder.glob("*.yaml")})
 
 
-def folders(kind: Kind) -> list[Path]:
+def folders(kind: DataFolder) -> list[Path]:
     """Folders in which names are looked up; the first that has a name wins."""
     candidates = [Path.cwd() / kind, _PACKAGE / "_shipped" / kind, _PACKAGE.parent / kind]
     return [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
@@ -187,7 +187,7 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-def _existing(path: Path, kind: Kind) -> Path:
+def _existing(path: Path, kind: DataFolder) -> Path:
     try:
         exists = path.is_file()
     except OSError:  # a name that no file system holds
@@ -197,5 +197,5 @@ def _existing(path: Path, kind: Kind) -> Path:
     raise NasError(f"there is no {_SINGULAR[kind]} file {str(path)!r}. {_known(kind, path.stem)}")
 
 
-def _known(kind: Kind, name: str) -> str:
+def _known(kind: DataFolder, name: str) -> str:
     return known_names_text(_SINGULAR[kind], name, known_names(kind))

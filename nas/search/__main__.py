@@ -120,30 +120,23 @@ def _parser() -> argparse.ArgumentParser:
 def _search(arguments: argparse.Namespace) -> int:
     experiment = _experiment(arguments)
 
-    from nas.report.files import TrialsFile
-    from nas.report.write import write_report
-    from nas.search.driver import search
-    from nas.search.listener import Listeners
+    from nas.api import search_and_report
+    from nas.search.experiment import default_run_path
     from nas.search.prepare import prepare
     from nas.search.results.progress import SearchProgress
     from nas.search.results.summary import print_summary
     from nas.search.run.directory import RunDirectory, claimed
-    from nas.search.run.kept import load_weights
 
-    run = RunDirectory(arguments.run or _default_run(experiment))
+    run = RunDirectory(arguments.run or default_run_path(experiment))
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     prepared = prepare(experiment, progress=sys.stderr.isatty() and not arguments.quiet)
-    with claimed(run):
-        with SearchProgress(
-            experiment.trials,
-            minutes=experiment.minutes,
-            quiet=arguments.quiet,
-            objectives=experiment.objectives,
-        ) as progress:
-            _announce(progress, prepared, run)
-            outcome = search(prepared, run, Listeners(progress, TrialsFile(run.path, prepared.setting)))
-        files = write_report(outcome.result, run.path, weights=lambda trial: load_weights(run, trial.number))
+    progress = SearchProgress(
+        experiment.trials, minutes=experiment.minutes, quiet=arguments.quiet, objectives=experiment.objectives
+    )
+    with claimed(run), progress:
+        _announce(progress, prepared, run)
+        outcome, files = search_and_report(prepared, run, progress)
     if arguments.json:
         print((run.path / "pareto.json").read_text(encoding="utf-8"), end="")
     else:
@@ -195,22 +188,13 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def _default_run(experiment: Experiment) -> Path:
-    from nas.search.experiment import device_name
-
-    parts = (Path(experiment.space).stem, device_name(experiment.device), experiment.data.partition(":")[0])
-    if experiment.data.startswith("folder:"):
-        parts = (*parts[:2], Path(experiment.data.partition(":")[2]).name)
-    return Path("runs") / "-".join(parts)
-
-
 def _announce(progress: SearchProgress, prepared: Prepared, run: RunDirectory) -> None:
     from nas.search.quantities import DEFAULT_OBJECTIVES, label_of
     from nas.search.results.wording import large
 
     setting = prepared.setting
     progress.message(f"{setting.space}: {large(setting.space_size)} networks; run: {run.path}")
-    progress.message(f"top-1 is of {setting.trained}; latency is of {setting.deployed}.")
+    progress.message(f"{label_of(setting.learned)} is of {setting.trained}; latency is of {setting.deployed}.")
     if setting.objectives != DEFAULT_OBJECTIVES:
         progress.message(f"the front is of {', '.join(label_of(name) for name in setting.objectives)}.")
     for name, table in prepared.left_out.items():

@@ -179,6 +179,13 @@ def device_name(device: str) -> str:
     return Path(device).stem if device.endswith((".yaml", ".yml")) else device
 
 
+def default_run_path(experiment: Experiment) -> Path:
+    """Where a run lies unless it is said: runs/SPACE-DEVICE-DATA."""
+    data, _, folder = experiment.data.partition(":")
+    name = Path(folder).name if data == "folder" else data
+    return Path("runs") / "-".join((Path(experiment.space).stem, device_name(experiment.device), name))
+
+
 def _of_objectives(objectives: tuple[str, ...]) -> list[str]:
     """What is wrong with the objectives as a whole, a line each."""
     named = f"but got {', '.join(objectives) or 'none'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nas.accuracy.data.dataset import Dataset
@@ -17,7 +17,7 @@ from nas.networks.references import reference
 from nas.networks.space.keys import STAGE_OPERATORS
 from nas.networks.space.search_space import SearchSpace, load_space
 from nas.search.costing import CostedNetwork, Costing
-from nas.search.experiment import Experiment
+from nas.search.experiment import Experiment, device_name
 from nas.search.quantities import LEARNED, learned_of, loss_of, on_device, split_name
 from nas.search.results.result import Setting
 from nas.search.run.storage import check_storage
@@ -42,13 +42,22 @@ class Prepared:
     setting: Setting
 
 
-def prepare(experiment: Experiment, *, progress: bool = False) -> Prepared:
+def prepare(
+    experiment: Experiment,
+    *,
+    space: SearchSpace | None = None,
+    tables: Sequence[LatencyTable] = (),
+    progress: bool = False,
+) -> Prepared:
     """Find and check everything that an experiment names, before anything is trained or written.
 
-    Raises NasError for whatever is missing or wrong.
+    A `space` that is given, and a table of a name that is looked for among `tables`, is not read from a file. Raises
+    NasError for whatever is missing or wrong.
     """
-    space = load_space(experiment.space)
-    costing = Costing(_tables(experiment, space), experiment.limits.given())
+    if space is not None and space.path is None and experiment.workers > 1:
+        raise NasError("workers in other processes read the space from its file, but this one has none: take workers=1")
+    space = space or load_space(experiment.space)
+    costing = Costing(_tables(experiment, space, tables), experiment.limits.given())
     resolve_precision(experiment.training.precision, resolve_device(experiment.training.device))
     check_storage(experiment.storage)
     networks = {name: reference(name) for name in experiment.references}
@@ -92,9 +101,11 @@ def _check_metric(experiment: Experiment, evaluator: Evaluator) -> None:
         )
 
 
-def _tables(experiment: Experiment, space: SearchSpace) -> tuple[LatencyTable, ...]:
+def _tables(experiment: Experiment, space: SearchSpace, loaded: Sequence[LatencyTable]) -> tuple[LatencyTable, ...]:
     """The latency tables, the main one first, with all that objectives and limits ask of them."""
-    tables = tuple(load_table(device) for device in (experiment.device, *experiment.further_devices))
+    by_device = {device_name(table.name): table for table in loaded}
+    devices = (experiment.device, *experiment.further_devices)
+    tables = tuple(by_device.get(device_name(device)) or load_table(device) for device in devices)
     for table in tables:
         table.require(space.units())
     by_name = {"": tables[0], **{table.name: table for table in tables[1:]}}
