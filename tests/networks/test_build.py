@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from torch.nn import functional
 
 from nas.networks.architecture import ACTIVATIONS, Architecture, Block
 from nas.networks.blocks import build_block
+from nas.networks.blocks.layers import convolution
 from nas.networks.build import build_network
 from nas.networks.operators import Unit, units
 from nas.networks.references.mobilenet_v3 import mobilenet_v3_small
@@ -105,3 +108,23 @@ def test_the_seed_alone_decides_the_weights() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize("height", [1, 2])
+def test_a_map_of_width_1_has_the_gradient_of_float32(kernel_size: int, height: int) -> None:
+    """In bfloat16, too, whatever the memory held before: taps that see padding alone have a gradient of 0."""
+    for seed in range(8):
+        gradients = []
+        for dtype in (torch.float32, torch.bfloat16):
+            leftovers = [torch.full((size,), math.nan) for size in (64, 256, 512, 2048, 9216) for _ in range(4)]
+            del leftovers
+            torch.manual_seed(seed)
+            layer = convolution(16, 16, kernel_size, 2, groups=16).to(memory_format=torch.channels_last)
+            images = torch.randn(32, 16, height, 1).to(memory_format=torch.channels_last).requires_grad_()
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                layer(images).float().square().sum().backward()
+            assert layer.weight.grad is not None
+            gradients.append(layer.weight.grad)
+        torch.testing.assert_close(gradients[1], gradients[0], rtol=0.05, atol=0.05)
+        assert not gradients[1][..., 0].any()

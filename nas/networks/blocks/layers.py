@@ -22,6 +22,35 @@ ACTIVATION_MODULES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+class StridedDepthwise(nn.Conv2d):
+    """A depthwise convolution with a stride, which computes maps of width 1 in float32.
+
+    In bfloat16 on a CPU with AMX, oneDNN (torch 2.13) leaves the weight gradient of such a convolution unset where the
+    map is one pixel wide: the outer taps, which see padding alone, get whatever the memory held, up to 1e26 and NaN.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As a convolution: (n, channels, h, w) to (n, channels, ceil(h / stride), ceil(w / stride))."""
+        # In this order: the width is not asked for while the network is exported.
+        if torch.is_autocast_enabled("cpu") and x.shape[-1] == 1:
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
+
+    def _get_name(self) -> str:
+        """The name in the network's text, by which checkpoints of full trainings know it."""
+        return "Conv2d"
+
+
+def convolution(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, groups: int = 1, bias: bool = False
+) -> nn.Conv2d:
+    """A convolution whose output has ceil(size / stride) pixels a side."""
+    is_depthwise = groups == in_channels == out_channels
+    kind = StridedDepthwise if is_depthwise and stride > 1 else nn.Conv2d
+    return kind(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=bias)
+
+
 class ConvBnAct(nn.Sequential):
     """Convolution, batch normalisation (else a bias), activation. The output has ceil(size / stride) pixels a side."""
 
@@ -35,9 +64,8 @@ class ConvBnAct(nn.Sequential):
         activation: str = "none",
         norm: bool = True,
     ) -> None:
-        padding = kernel_size // 2
         layers: list[nn.Module] = [
-            nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=not norm)
+            convolution(in_channels, out_channels, kernel_size, stride, groups=groups, bias=not norm)
         ]
         if norm:
             layers.append(nn.BatchNorm2d(out_channels))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas.networks.blocks.layers import ACTIVATION_MODULES, ConvBnAct
+from nas.networks.blocks.layers import ACTIVATION_MODULES, ConvBnAct, convolution
 from nas.networks.blocks.mobile import Residual, squeeze_excitation
 from nas.networks.operators import Unit
 from nas.networks.operators.mixed import kernel_parts
@@ -21,8 +21,7 @@ class MixedDepthwise(nn.Module):
         super().__init__()
         self.channels = [channels for _, channels in parts]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(channels, channels, size, stride, size // 2, groups=channels, bias=False)
-            for size, channels in parts
+            convolution(channels, channels, size, stride, groups=channels) for size, channels in parts
         )
 
     def forward(self, x: Tensor) -> Tensor:
