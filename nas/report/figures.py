@@ -10,12 +10,14 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from nas import palette
+from nas.accuracy.score import TOP1
 from nas.networks.describe import describe
 from nas.report.charts import Chart
 from nas.report.labels import obstacles, place_labels
 from nas.search.costing import CostedNetwork
+from nas.search.quantities import label_of, quantity_of
 from nas.search.results.result import SearchResult
-from nas.search.results.wording import megabytes, millions, percent, short, with_device, written
+from nas.search.results.wording import megabytes, millions, score_value, short, with_device, written
 from nas.search.trial import Trial
 
 # Up to so many points are drawn as SVG, which is sharp and needs no WebGL; more would be slow to zoom and pan.
@@ -67,7 +69,7 @@ def chart_figure(chart: Chart, *, half: bool = False) -> go.Figure:
         annotations=_annotations(chart, _HALF_PIXELS if half else _WIDE_PIXELS),
         meta={"narrow_annotations": _annotations(chart, _NARROW_PIXELS)},
         xaxis_title=_escaped(chart.title),
-        yaxis_title="top-1 of the proxy (%)",
+        yaxis_title=_axis(chart.result.setting.learned, " of the proxy"),
         showlegend=not half,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         margin={"l": 60, "r": 20, "t": 20 if half else 60, "b": 55},
@@ -97,11 +99,12 @@ def hypervolume_figure(result: SearchResult, hypervolumes: Sequence[float]) -> g
     return figure
 
 
-def prediction_figure(trials: Sequence[Trial]) -> go.Figure:
-    """Top-1 obtained by training against top-1 expected by the sampler with its standard deviation, in percent."""
+def prediction_figure(trials: Sequence[Trial], learned: str = TOP1) -> go.Figure:
+    """The score (top-1 in percent) obtained, against the one expected by the sampler with its standard deviation."""
     predicted = [trial.predicted for trial in trials if trial.predicted]
     means, stds = [round(mean, 4) for mean, _ in predicted], [round(std, 4) for _, std in predicted]
-    obtained = [round(trial.network.top1, 4) for trial in trials]
+    obtained = [round(trial.network.learned, 4) for trial in trials]
+    unit = f" {quantity_of(learned).unit}".rstrip()
     ends = [min(*means, *obtained), max(*means, *obtained)]
     figure = go.Figure()
     equal = {"color": palette.DOMINATED, "dash": "dot"}
@@ -114,14 +117,14 @@ def prediction_figure(trials: Sequence[Trial]) -> go.Figure:
             mode="markers",
             marker={"color": palette.FRONT, "size": 7},
             text=[f"trial {trial.number}" for trial in trials],
-            hovertemplate="%{text}<br>expected %{x:.1f} %<br>obtained %{y:.1f} %<extra></extra>",
+            hovertemplate=f"%{{text}}<br>expected %{{x:.1f}}{unit}<br>obtained %{{y:.1f}}{unit}<extra></extra>",
         )
     )
     figure.update_layout(
         **_LAYOUT,
         showlegend=False,
-        xaxis_title="top-1 expected (%)",
-        yaxis_title="top-1 obtained (%)",
+        xaxis_title=_axis(learned, " expected"),
+        yaxis_title=_axis(learned, " obtained"),
         margin={"l": 60, "r": 20, "t": 20, "b": 55},
     )
     return figure
@@ -162,7 +165,7 @@ def _dominated(chart: Chart) -> dict[str, object]:
     further = chart.result.setting.further
     return {
         "x": [float(f"{chart.x(trial.network):.6g}") for trial in trials],
-        "y": [round(trial.network.top1, 4) for trial in trials],
+        "y": [round(trial.network.learned, 4) for trial in trials],
         "text": [_hover(f"trial {trial.number}", trial.network, further, described=described) for trial in trials],
         "mode": "markers",
         "name": "dominated",
@@ -176,7 +179,7 @@ def _stopped(chart: Chart) -> dict[str, object]:
     networks = [trial.network for trial in chart.stopped]
     return {
         "x": [float(f"{chart.x(network):.6g}") for network in networks],
-        "y": [round(network.top1, 4) for network in networks],
+        "y": [round(network.learned, 4) for network in networks],
         "text": [_so_far(trial) for trial in chart.stopped],
         "mode": "markers",
         "name": "stopped on the way",
@@ -190,12 +193,14 @@ def _so_far(trial: Trial) -> str:
     assert score is not None
     words = f"stopped after {score.epochs} of {score.budget} epochs"
     latency = f"{trial.network.latency.latency_ms:.4g} ms"
-    return f"<b>trial {trial.number}</b><br>{words}<br>top-1 so far {percent(score.top1)} · {latency}"
+    so_far = f"{label_of(score.metric)} so far {score_value(score.metric, score.value)}"
+    return f"<b>trial {trial.number}</b><br>{words}<br>{so_far} · {latency}"
 
 
 def _error_bars(chart: Chart) -> dict[str, object]:
     """For each member of the front that was trained again: the mean of its scores with new seeds, and its interval."""
     certainties = [certainty for _, certainty in chart.repeated]
+    learned = chart.result.setting.learned
     return {
         "x": [chart.x(trial.network) for trial, _ in chart.repeated],
         "y": [certainty.mean for certainty in certainties],
@@ -207,7 +212,7 @@ def _error_bars(chart: Chart) -> dict[str, object]:
         },
         "text": [
             f"<b>trial {trial.number}, trained again</b><br>mean of {certainty.scores}: "
-            f"{percent(certainty.mean)} ({certainty.low:.1f} to {certainty.high:.1f})<br>"
+            f"{score_value(learned, certainty.mean)} ({certainty.low:.1f} to {certainty.high:.1f})<br>"
             f"on the front with {certainty.on_front:.0%}"
             for trial, certainty in chart.repeated
         ],
@@ -234,7 +239,7 @@ def _points(chart: Chart, trials: Sequence[Trial], name: str, marker: Mapping[st
     further = chart.result.setting.further
     return {
         "x": [chart.x(trial.network) for trial in trials],
-        "y": [trial.network.top1 for trial in trials],
+        "y": [trial.network.learned for trial in trials],
         "text": [_hover(f"{name}: trial {trial.number}", trial.network, further) for trial in trials],
         "mode": "markers",
         "name": name,
@@ -247,7 +252,7 @@ def _reference_points(chart: Chart) -> dict[str, object]:
     further = chart.result.setting.further
     return {
         "x": [chart.x(network) for network in chart.references],
-        "y": [network.top1 for network in chart.references],
+        "y": [network.learned for network in chart.references],
         "text": [_hover(_escaped(network.name), network, further) for network in chart.references],
         "mode": "markers",
         "name": "reference networks",
@@ -266,14 +271,14 @@ def _annotations(chart: Chart, area: tuple[float, float]) -> list[dict[str, obje
 
     networks = chart.references
     offsets = place_labels(
-        [pixels(chart.x(network), network.top1) for network in networks],
+        [pixels(chart.x(network), network.learned) for network in networks],
         [(_CHARACTER_PIXELS * len(short(network.name)), _LINE_PIXELS) for network in networks],
         obstacles(chart, pixels, area[1]),
         area,
     )
     names = [
         _NAME
-        | {"x": chart.x(network), "y": network.top1, "text": _escaped(short(network.name))}
+        | {"x": chart.x(network), "y": network.learned, "text": _escaped(short(network.name))}
         | {"ax": right, "ay": -up}
         for network, (right, up) in zip(networks, offsets, strict=True)
     ]
@@ -284,7 +289,7 @@ def _bounds(chart: Chart) -> tuple[Array, Array]:
     """The lower left corner of the picture and its width and height, in the units of x and of top-1."""
     networks = [*(trial.network for trial in chart.result.completed), *chart.references]
     bars = [(chart.x(trial.network), end) for trial, bar in chart.repeated for end in (bar.low, bar.high)]
-    points = np.array([*((chart.x(network), network.top1) for network in networks), *bars] or [(0.0, 0.0)])
+    points = np.array([*((chart.x(network), network.learned) for network in networks), *bars] or [(0.0, 0.0)])
     budgets = [budget for budget, _ in chart.budgets]
     low = np.array([min(points[:, 0].min(), *budgets, np.inf), points[:, 1].min()])
     high = np.array([max(points[:, 0].max(), *budgets, -np.inf), points[:, 1].max()])
@@ -293,12 +298,23 @@ def _bounds(chart: Chart) -> tuple[Array, Array]:
     return (low + high - span) / 2, span
 
 
+def _axis(learned: str, what: str) -> str:
+    """The title of an axis: `top-1 of the proxy (%)`."""
+    unit = quantity_of(learned).unit
+    return f"{label_of(learned)}{what}" + (f" ({unit})" if unit else "")
+
+
+def _score(network: CostedNetwork) -> str:
+    assert network.score is not None
+    return f"{label_of(network.score.metric)} {score_value(network.score.metric, network.score.value)}"
+
+
 def _hover(title: str, network: CostedNetwork, further: Sequence[str], *, described: bool = True) -> str:
     """The text shown on hovering over a network. Plotly reads it as HTML: the caller escapes `title`."""
     costs = network.costs
     lines = [
         f"<b>{title}</b>",
-        f"top-1 {percent(network.top1)} · {network.latency.latency_ms:.4g} ms",
+        f"{_score(network)} · {network.latency.latency_ms:.4g} ms",
         *(_escaped(with_device(name, written(name, network.values[name]))) for name in further),
         f"{millions(costs.params)} params · {millions(costs.macs)} MACs",
         f"{megabytes(costs.peak_activation_bytes)} peak activation memory",

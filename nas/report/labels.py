@@ -68,10 +68,10 @@ def obstacles(
 
     `pixels` turns an x and a top-1 into a position; `height` is that of the plot, in pixels.
     """
-    points = [pixels(chart.x(trial.network), trial.network.top1) for trial in chart.result.completed]
+    points = [pixels(chart.x(trial.network), trial.network.learned) for trial in chart.result.completed]
     steps: list[tuple[float, float]] = []
     for trial in chart.steps:
-        corner = pixels(chart.x(trial.network), trial.network.top1)
+        corner = pixels(chart.x(trial.network), trial.network.learned)
         if steps:
             last = steps[-1]
             steps.append((corner[0], last[1]) if chart.rises_late else (last[0], corner[1]))

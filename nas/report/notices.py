@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nas.accuracy.score import Score
+from nas.accuracy.score import TOP1, Score
 from nas.latency.energy import Power, battery_hours, inferences_per_charge
 from nas.latency.table import SOURCES, Source
 from nas.latency.verdict import validated
 from nas.search.costing import CostedNetwork
+from nas.search.quantities import label_of, quantity_of
 from nas.search.results.result import SearchResult, mean_share
-from nas.search.results.wording import count, percent, share
+from nas.search.results.wording import count, percent, score_value, share
 from nas.search.trial import STATUSES, Status, Trial
 
 _MOST_REASONS = 6
@@ -126,20 +127,27 @@ def battery_line(result: SearchResult, network: CostedNetwork) -> str:
     return f"{words}; {battery_hours(power, latency_ms, rate):.3g} h at {rate:g} images a second"
 
 
-def predictions_line(trials: Sequence[Trial]) -> str:
-    """How far the top-1 that the sampler expected was from what training gave, in a sentence."""
-    errors = [(trial.network.top1 - trial.predicted[0], trial.predicted[1]) for trial in trials if trial.predicted]
+def predictions_line(trials: Sequence[Trial], learned: str = TOP1) -> str:
+    """How far the score (top-1) that the sampler expected was from what training gave, in a sentence."""
+    errors = [(trial.network.learned - trial.predicted[0], trial.predicted[1]) for trial in trials if trial.predicted]
     mean = sum(abs(error) for error, _ in errors) / len(errors)
     within = sum(abs(error) <= 2 * std for error, std in errors)
+    off = f"{mean:.1f} points" if learned == TOP1 else f"{mean:.1f}"
     return (
-        f"Before each of {count(len(errors), 'training')} the sampler said what top-1 it expected, and how surely; "
-        f"bars are its standard deviations. It was off by {mean:.1f} points on average, and {within} of {len(errors)} "
-        "came within two standard deviations (95 % would, if it judged itself rightly)."
+        f"Before each of {count(len(errors), 'training')} the sampler said what {label_of(learned)} it expected, and how "
+        f"surely; bars are its standard deviations. It was off by {off} on average, and {within} of {len(errors)} came "
+        "within two standard deviations (95 % would, if it judged itself rightly)."
     )
 
 
 def accuracy_notice(result: SearchResult) -> Notice:
     """What top-1 means in this search, and how large its statistical error is."""
+    if result.setting.learned != TOP1:
+        return Notice(
+            f"The score is that of the evaluator {result.setting.experiment.get('evaluator', '')}: it ranks "
+            "candidates; it is no accuracy.",
+            (f"It is of {result.setting.trained}.",),
+        )
     headline = (
         f"Top-1 is of short training on {result.setting.dataset}: it ranks candidates; it is not ImageNet accuracy."
     )
@@ -178,13 +186,15 @@ def certainty_table(result: SearchResult) -> Table | None:
     if not result.certainties:
         return None
     by_number = {trial.number: trial for trial in result.front}
+    learned = result.setting.learned
+    unit, points = quantity_of(learned).unit, " points" if learned == TOP1 else ""
     rows = tuple(
         (
             f"trial {number}",
-            percent(by_number[number].network.top1),
-            percent(certainty.mean),
-            f"{certainty.low:.1f} to {certainty.high:.1f} %",
-            f"{certainty.std:.2g} points" + (" (all together)" if certainty.pooled else ""),
+            score_value(learned, by_number[number].network.learned),
+            score_value(learned, certainty.mean),
+            f"{certainty.low:.1f} to {certainty.high:.1f} {unit}".rstrip(),
+            f"{certainty.std:.2g}{points}" + (" (all together)" if certainty.pooled else ""),
             str(certainty.scores),
             share(certainty.on_front),
         )

@@ -61,8 +61,8 @@ def page(result: SearchResult, picks: list[ExportedPick]) -> str:
             front_figure=_embedded(chart_figure(main)),
             others=[(chart, _embedded(chart_figure(chart, half=True))) for chart in others],
             hypervolume_figure=_embedded(hypervolume_figure(result, hypervolumes)),
-            predictions=notices.predictions_line(predicted) if predicted else "",
-            prediction_figure=_embedded(prediction_figure(predicted)) if predicted else "",
+            predictions=notices.predictions_line(predicted, result.setting.learned) if predicted else "",
+            prediction_figure=_embedded(prediction_figure(predicted, result.setting.learned)) if predicted else "",
             plotly=Markup(get_plotlyjs()),
             version=__version__,
         )
@@ -94,6 +94,7 @@ def _environment() -> Environment:
         "bound": wording.bound,
         "written": wording.written,
         "with_device": wording.with_device,
+        "score_value": wording.score_value,
         "quantity_of": quantity_of,
     }
     return environment

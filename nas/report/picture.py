@@ -12,9 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nas import palette
+from nas.accuracy.score import TOP1
 from nas.files import write_bytes
 from nas.report.charts import Chart, charts_of
 from nas.report.labels import obstacles, place_labels
+from nas.search.quantities import label_of, quantity_of
 from nas.search.results.result import SearchResult
 from nas.search.results.wording import short
 from nas.search.trial import Trial
@@ -44,9 +46,13 @@ def save_picture(path: Path, result: SearchResult) -> None:
         # The last of an odd number of charts has a row to itself.
         place = grid[1 + row, :] if index == len(others) - 1 and not column else grid[1 + row, column]
         places.append((chart, figure.add_subplot(place)))
-    words = f"top-1 of the short-trained proxy on {_plain(result.setting.dataset)} (%)"
+    learned = result.setting.learned
+    title = label_of(learned) + (f" ({quantity_of(learned).unit})" if quantity_of(learned).unit else "")
+    words = title
+    if learned == TOP1:
+        words = f"top-1 of the short-trained proxy on {_plain(result.setting.dataset)} (%)"
     for chart, axes in places:
-        _draw(chart, axes, words if chart is main else "top-1 (%)")
+        _draw(chart, axes, words if chart is main else title)
     # Names come last: their places depend on the axes' final size, and that on the layout of all charts.
     figure.draw_without_rendering()
     for chart, axes in places:
@@ -73,7 +79,7 @@ def _draw(chart: Chart, axes: Any, y_label: str) -> None:
     _draw_stopped(chart, axes)
     _draw_budgets(chart, axes)
     if chart.references:
-        places = [(chart.x(network), network.top1) for network in chart.references]
+        places = [(chart.x(network), network.learned) for network in chart.references]
         axes.plot(*zip(*places, strict=True), "D", color=palette.REFERENCE, markersize=7, label="reference networks")
         axes.margins(0.07)
 
@@ -115,12 +121,12 @@ def _draw_stopped(chart: Chart, axes: Any) -> None:
 
 
 def _places(chart: Chart, trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
-    return [chart.x(trial.network) for trial in trials], [trial.network.top1 for trial in trials]
+    return [chart.x(trial.network) for trial in trials], [trial.network.learned for trial in trials]
 
 
 def _draw_names(chart: Chart, axes: Any) -> None:
     """Write the reference networks' names beside them; all points must have been drawn, as they set the axes' range."""
-    places = [(chart.x(network), network.top1) for network in chart.references]
+    places = [(chart.x(network), network.learned) for network in chart.references]
     left, bottom = axes.transAxes.transform((0, 0))
     right, top = axes.transAxes.transform((1, 1))
 

@@ -17,13 +17,13 @@ from nas.search.quantities import split_name
 from nas.search.results.comparison import better_line, beyond_line, unmet_lines
 from nas.search.results.portfolio import picks_of
 from nas.search.results.result import SearchResult, Setting, mean_share
-from nas.search.results.wording import amount, read_in
+from nas.search.results.wording import amount, read_in, score_title
 from nas.search.trial import STATUSES
 
 if TYPE_CHECKING:
     from nas.search.results.result import Ending
 
-_NUMBERS = ("top-1 %", "ms", "published", "params M", "MACs M")
+_NUMBERS = ("ms", "published", "params M", "MACs M")
 
 _ENDINGS = {
     "minutes": "The minutes are over; the same command goes on.",
@@ -40,7 +40,7 @@ def print_summary(result: SearchResult, ending: Ending, path: Path, files: Seque
         networks = [*(trial.network for trial in result.front), *result.references]
         print()
         further = _further(result.setting)
-        numbers = (*_NUMBERS, *map(_column, further))
+        numbers = (score_title(result.setting.learned), *_NUMBERS, *map(_column, further))
         print_table(("name", *numbers, "network"), [_row(network, further) for network in networks], numbers=numbers)
         print()
         _print_certainties(result)
@@ -72,7 +72,7 @@ def _print_certainties(result: SearchResult) -> None:
         (f"trial {number}", f"{it.mean:.2f}", f"{it.low:.2f} to {it.high:.2f}", f"{it.std:.2f}", f"{it.on_front:.0%}")
         for number, it in result.certainties.items()
     ]
-    columns = ("trained again", "mean top-1 %", "95 % interval", "std", "on the front")
+    columns = ("trained again", f"mean {score_title(result.setting.learned)}", "95 % interval", "std", "on the front")
     print_table(columns, rows, numbers=columns[1:])
     print()
 
@@ -127,7 +127,7 @@ def _column(name: str) -> str:
 def _row(network: CostedNetwork, further: Sequence[str]) -> tuple[str, ...]:
     return (
         network.name,
-        f"{network.top1:.2f}",
+        f"{network.learned:.2f}",
         amount(network.latency.latency_ms),
         f"{network.latency.share('published'):.0%}",
         _in_millions(network.costs.params, 2),

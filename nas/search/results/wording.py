@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nas.search.quantities import quantity_of, split_name
+from nas.accuracy.score import TOP1
+from nas.search.quantities import LEARNED, quantity_of, split_name
 
 # The divisor for display, and the unit that the value then has.
 _READ_IN = {"params": (1e6, "M"), "macs": (1e6, "M"), "peak_activation_bytes": (1e6, "MB")}
@@ -13,6 +14,16 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 def percent(value: float) -> str:
     """A percentage with one decimal: 91.26 is `91.3 %`."""
     return f"{value:.1f} %"
+
+
+def score_value(name: str, value: float) -> str:
+    """A value of the metric `name`: `91.3 %` of top-1, four digits of another score."""
+    return percent(value) if name == TOP1 else f"{value:.4g}"
+
+
+def score_title(name: str) -> str:
+    """The metric `name` with its unit, as columns and axes say it: `top-1 %`, `score`."""
+    return f"{quantity_of(name).label} {quantity_of(name).unit}".strip()
 
 
 def amount(value: float) -> str:
@@ -27,8 +38,8 @@ def written(name: str, value: float) -> str:
         return millions(value)
     if quantity == "peak_activation_bytes":
         return megabytes(value)
-    if quantity == "score":
-        return f"score {value:.4g}"
+    if quantity in LEARNED and quantity != TOP1:
+        return f"{quantity_of(name).label} {score_value(name, value)}"
     return f"{amount(value)} {quantity_of(name).unit}"
 
 

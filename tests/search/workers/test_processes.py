@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from nas.errors import RunFailedError
+from nas.errors import NasError, RunFailedError
+from nas.search.__main__ import main as command
 from nas.search.driver import search
 from nas.search.experiment import resolve_experiment
 from nas.search.listener import SilentSearch
@@ -103,7 +106,7 @@ def test_interrupted_and_resumed_it_is_the_same_search(workplace: Path, after: i
 def test_killed_with_trials_in_flight_it_goes_on(workplace: Path) -> None:
     """After SIGKILL of the driver: its workers end too, and each trial ends up there once."""
     words = [f"{key}={value}" for key, value in BASE.items() if key != "references"]
-    command = [
+    process_words = [
         sys.executable,
         "-m",
         "nas.search",
@@ -115,7 +118,7 @@ def test_killed_with_trials_in_flight_it_goes_on(workplace: Path) -> None:
         "killed",
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen(process_words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         journal = workplace / "killed" / "study.journal"
         ends_at = time.monotonic() + 60
         while time.monotonic() < ends_at and not (journal.exists() and journal.read_bytes().count(b"record") > 2):
@@ -149,3 +152,30 @@ def test_scores_of_an_evaluator_that_says_what_they_depend_on_are_cached(workpla
     searched(workplace / "a", MACS, **cache)
     again = searched(workplace / "b", MACS, **cache).result
     assert {trial.reason for trial in again.completed} == {"score from the cache, which keeps no weights"}
+
+
+def test_a_score_that_is_no_accuracy_is_never_called_one(
+    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither on the terminal, nor in the CSV, nor in the report."""
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    words = [f"{key}={value}" for key, value in BASE.items() if key != "references"]
+    assert command([*words, "references=[]", f"evaluator={MACS}", "--run", "run"]) == 0
+    printed = capsys.readouterr().out
+    report = re.sub(r"(?s)<script.*?</script>|<style.*?</style>", "", Path("run/report.html").read_text())
+    figures = re.findall(r"\"title\":\{\"text\":\"([^\"]*)\"", Path("run/report.html").read_text())
+    for text in (printed, report, *figures):
+        assert not re.search(r"(?i)top-1|top1", text)
+    assert "score of the proxy" in figures
+    header = Path("run/trials.csv").read_text().splitlines()[0].split(",")
+    assert "score" in header
+    assert "predicted_score" in header
+    assert "top1" not in header
+    assert 0 < json.loads(Path("run/pareto.json").read_text())["hypervolume"] <= 1
+
+
+def test_the_objectives_must_be_what_the_evaluator_gives(workplace: Path) -> None:
+    with pytest.raises(
+        NasError, match=r"gives score, but the objectives name top1\. Write objectives: score,latency_ms"
+    ):
+        searched(workplace / "run", MACS, objectives="top1,latency_ms")
