@@ -10,7 +10,6 @@ import csv
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,6 +66,8 @@ def check_writable(folder: Path) -> None:
     """
     try:
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        import tempfile  # takes 4 ms, which commands that write nothing need not wait
+
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:

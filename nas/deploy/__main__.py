@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from nas import console
-from nas.deploy.commands import benchmark as benchmark_command
-from nas.deploy.commands import compare as compare_command
-from nas.deploy.commands import compress as compress_command
-from nas.deploy.commands import export as export_command
-from nas.deploy.commands import finish as finish_command
-from nas.deploy.commands import predict as predict_command
-from nas.deploy.commands import prune as prune_command
-from nas.deploy.commands import recommend as recommend_command
-from nas.deploy.commands import refine as refine_command
-from nas.deploy.commands import scale as scale_command
 
 
 class Command(Protocol):
-    """A module that is one subcommand. Importing it must be quick: torch and the like are imported when it runs."""
+    """A module that is one subcommand. Importing it must be quick: torch and its like wait until it is run."""
 
     def add_command(self, commands: Any) -> None:
         """Add the subcommand's parser."""
@@ -30,18 +21,19 @@ class Command(Protocol):
         """Run it; returns the exit code."""
 
 
-# In the order in which a network passes through them on its way to the device.
-_COMMANDS: Mapping[str, Command] = {
-    "finish": finish_command,
-    "refine": refine_command,
-    "prune": prune_command,
-    "scale": scale_command,
-    "compress": compress_command,
-    "export": export_command,
-    "predict": predict_command,
-    "benchmark": benchmark_command,
-    "compare": compare_command,
-    "recommend": recommend_command,
+# What each subcommand does, in the order of a network's way to the device. Written here, so that only the one that is
+# asked for is loaded: nas/deploy/commands/NAME.py.
+COMMANDS: Mapping[str, str] = {
+    "finish": "train a network to the end",
+    "refine": "narrow a trained network to a latency (NetAdapt)",
+    "prune": "take away a trained network's channels, or single weights",
+    "scale": "a family of smaller and larger networks, by the device's latency",
+    "compress": "a trained network in int8 or float16",
+    "export": "a network as ONNX, LiteRT, Core ML, ExecuTorch and OpenVINO files",
+    "predict": "run an exported file, or a trained network, on images",
+    "benchmark": "how fast exported files and published networks are here",
+    "compare": "several models side by side",
+    "recommend": "which network to take for a device and a use",
 }
 
 EXAMPLES = """\
@@ -55,11 +47,21 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
-    return console.run(lambda: _COMMANDS[arguments.command].run(arguments))
+    words = list(sys.argv[1:] if argv is None else argv)
+    first = next((word for word in words if not word.startswith("-")), "")
+    command = _command(first) if first in COMMANDS else None
+    arguments = _parser(first, command).parse_args(words)
+    # Another subcommand than the first word is none: argparse has refused it.
+    assert command is not None
+    return console.run(lambda: command.run(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _command(name: str) -> Command:
+    return cast(Command, importlib.import_module(f"nas.deploy.commands.{name}"))
+
+
+def _parser(name: str, command: Command | None) -> argparse.ArgumentParser:
+    """The parser of all subcommands, of which only the one called `name` has its options."""
     parser = argparse.ArgumentParser(
         prog="python -m nas.deploy",
         description="From a network to what runs on a device.",
@@ -67,8 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in _COMMANDS.values():
-        command.add_command(commands)
+    for other, text in COMMANDS.items():
+        if command is not None and other == name:
+            command.add_command(commands)
+        else:
+            commands.add_parser(other, help=text)
     return parser
 
 

@@ -14,7 +14,6 @@ from nas.errors import NasError, RunFailedError
 from nas.files import known_names
 from nas.networks.architecture import Architecture
 from nas.networks.references import REFERENCES, find_network, unknown_network
-from nas.networks.show import explain_convolutions, explain_network, list_networks, show_network, show_space
 
 if TYPE_CHECKING:
     from nas.networks.space.search_space import SearchSpace
@@ -98,11 +97,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    from nas.networks.show import list_networks
+
     list_networks(as_json=arguments.json)
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    from nas.networks.show import show_network, show_space
+
     name: str = arguments.name
     if arguments.svg == "":
         raise NasError("--svg must be the path of a file to write, but is empty")
@@ -137,6 +140,8 @@ def _draw(file: str, network: Architecture, title: str) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
+    from nas.networks.show import explain_convolutions, explain_network
+
     options = {option: getattr(arguments, option) for option in CONVOLUTION if getattr(arguments, option) is not None}
     if arguments.name is None:
         _check_convolution(options)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from nas import console
 from nas.files import shown
-from nas.search.run.directory import RunDirectory, claimed
 
 _EXAMPLE = """example:
   python -m nas.report runs/mbv3-pixel_lut-digits
@@ -36,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
 def _report(run: Path) -> int:
     # Imported here, as these bring torch and Plotly, which take seconds to load and which --help does not need.
     from nas.report.write import write_report
+    from nas.search.run.directory import RunDirectory, claimed
     from nas.search.run.kept import load_weights
     from nas.search.run.load import load_result
 

@@ -135,8 +135,8 @@ def predictions_line(trials: Sequence[Trial], learned: str = TOP1) -> str:
     off = f"{mean:.1f} points" if learned == TOP1 else f"{mean:.1f}"
     return (
         f"Before each of {count(len(errors), 'training')} the sampler said what {label_of(learned)} it expected, and "
-        f"how surely; bars are its standard deviations. It was off by {off} on average, and {within} of {len(errors)} came "
-        "within two standard deviations (95 % would, if it judged itself rightly)."
+        f"how surely; bars are its standard deviations. It was off by {off} on average, and {within} of {len(errors)} "
+        "came within two standard deviations (95 % would, if it judged itself rightly)."
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from nas.accuracy.evaluators.evaluator import Evaluation
 from nas.accuracy.evaluators.short_training import ShortTraining
 from nas.accuracy.score import Score
 from nas.accuracy.training.failures import TrainingFailedError
-from nas.deploy.__main__ import main
+from nas.deploy.__main__ import COMMANDS, main
 from nas.latency.modelling.extend import with_modelled
 from nas.latency.table import load_table
 from nas.networks.architecture import Architecture, Block
@@ -250,7 +252,17 @@ def test_bad_words_are_explained(
 
 def test_torch_is_for_training_alone() -> None:
     """Neither help nor a family without images waits for it."""
-    code = "import sys; from nas.deploy.__main__ import main; main(['scale', 'mobilenet_v3_small']); "
+    code = "import sys; from nas.deploy.__main__ import COMMANDS, main; main(['scale', 'mobilenet_v3_small']); "
     code += "print(sorted({'torch', 'scipy', 'optuna', 'onnxruntime'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_overview_says_what_each_subcommand_says_of_itself(name: str) -> None:
+    """The overview is written by hand, so that it loads none of them."""
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers()
+    importlib.import_module(f"nas.deploy.commands.{name}").add_command(commands)
+    (choice,) = commands._choices_actions
+    assert (choice.dest, choice.help) == (name, COMMANDS[name])
