@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from nas import console
 from nas.errors import NasError, RunFailedError
-from nas.files import known_names
 from nas.networks.architecture import Architecture
 from nas.networks.references import REFERENCES, find_network, unknown_network
 
@@ -181,6 +180,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _no_network(name: str) -> str:
     """The message that `name` is not a network, with what to do if it is a search space."""
+    from nas.files import known_names
+
     if name.endswith((".yaml", ".yml")) or name in known_names("search_spaces"):
         return (
             f"{name} is a search space, but explain takes a network. A member of it is written to a file by "
@@ -195,6 +196,7 @@ def _is_network(name: str) -> bool:
 
 def _find_space(name: str) -> SearchSpace:
     # Imported here, because it loads NumPy and pydantic, which a reference network does not need.
+    from nas.files import known_names
     from nas.networks.space.search_space import load_space
 
     spaces = known_names("search_spaces")
