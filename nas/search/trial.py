@@ -21,6 +21,13 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 TRAINED: tuple[Status, ...] = ("complete", "stopped", "failed")
 
 
+# Attributes of Optuna trials, for what the search and the sampler `front` tell each other and Optuna has no place for.
+# PARTIAL, a user attribute of a trial that was stopped: {"value": its score so far, "budget": the share of the whole}.
+# PREDICTED, a system attribute: {"mean": ..., "std": ...} of the score that the sampler expects, in the metric's unit.
+PARTIAL = "partial"
+PREDICTED = "front:predicted"
+
+
 @dataclass(frozen=True)
 class Trial:
     """One draw. `reason` says why a trial that is not complete is not; `seconds` is what it took in all.

@@ -27,12 +27,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError
 from nas.search.quantities import quantity_of
-from nas.search.trial import TRAINED, Trial
+from nas.search.trial import PARTIAL, PREDICTED, TRAINED, Trial
 
 RECORD = "record"
-PARTIAL = "partial"
-# Of a trial that the sampler foretells: {"mean": ..., "std": ...} of its score, in the unit of the metric.
-PREDICTED = "front:predicted"
 _METRIC_NAMES = "study:metric_names"  # ours, for Optuna Dashboard; not the sampler's
 
 

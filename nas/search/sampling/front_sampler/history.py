@@ -19,10 +19,8 @@ from nas.errors import NasError
 from nas.search.pareto import front_of, lacks
 from nas.search.sampling.front_sampler.grid import Floats, Rows
 from nas.search.sampling.front_sampler.problem import Minimised
+from nas.search.trial import PARTIAL
 
-# User attribute of a trial that was trained on less than the whole budget: {"value": the learned objective in the
-# study's unit, "budget": the share of the budget, 0 to 1}.
-PARTIAL = "partial"
 # System attribute of a trial that this sampler proposed: its row, so that other processes see it before its parameters
 # are stored.
 PROPOSED = "front:proposed"

@@ -20,10 +20,7 @@ from nas.search.sampling.front_sampler.grid import Rows
 from nas.search.sampling.front_sampler.history import PROPOSED, History, Reader
 from nas.search.sampling.front_sampler.problem import Minimised, Problem
 from nas.search.sampling.front_sampler.proposal import FrontProposer
-
-# System attribute of a trial: what the model predicted of its learned objective, in the study's unit, as
-# {"mean": ..., "std": ...}.
-PREDICTED = "front:predicted"
+from nas.search.trial import PREDICTED
 
 
 class FrontSampler(BaseSampler):

@@ -20,7 +20,8 @@ from nas.errors import NasError
 from nas.search.sampling.front_sampler.learner import fitted_at
 from nas.search.sampling.front_sampler.problem import Problem, on_params
 from nas.search.sampling.front_sampler.proposal import SpaceExhaustedError
-from nas.search.sampling.front_sampler.sampler import PREDICTED, FrontSampler
+from nas.search.sampling.front_sampler.sampler import FrontSampler
+from nas.search.trial import PREDICTED
 
 Array = NDArray[Any]
 SPACE: dict[str, BaseDistribution] = {
