@@ -14,7 +14,7 @@ from nas.latency.table import load_table
 from nas.networks.operators import parse_unit
 from nas.networks.references import reference
 
-TABLES = Path(__file__).parents[2] / "latency_tables"
+TABLES = Path(__file__).parents[3] / "latency_tables"
 BUILT = (pixel_lut.NAME, *BUILDERS)
 BLOCKS = [name for name in BUILDERS if name != "note10_lut"]
 # The licences under which figures of others may be handed on.
