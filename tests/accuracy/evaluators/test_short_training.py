@@ -1,9 +1,8 @@
-"""Does every Evaluator keep the contract?"""
+"""Short training scores a network by its proxy, stops on the way and goes on to the same end."""
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +22,6 @@ from nas.errors import NasError
 from nas.networks.architecture import Architecture, Block
 from nas.networks.build import build_network
 from nas.networks.proxy import ProxySettings
-
-SCORE = Score(91.5, 2, 0, 3.25, "digits", 8, 1096, 401)
 
 
 def small(resolution: int = 32, channels: int = 8) -> Architecture:
@@ -157,44 +154,6 @@ def test_weights_fit_the_proxy_and_give_the_score() -> None:
     network.load_state_dict(dict(evaluation.weights))
     at_six = dataset.at(6)
     assert score(network, at_six.val, at_six).top1 == pytest.approx(evaluation.score.top1)
-
-
-def test_scores_of_different_budgets_are_not_comparable() -> None:
-    """Epochs and images are the budget; seed and time are not."""
-    assert SCORE.comparable(replace(SCORE, seed=3, seconds=9.0, value=5.0, resolution=6))
-    others = ({"epochs": 3}, {"budget": 9}, {"train_images": 9}, {"val_images": 9}, {"dataset": "cifar10"})
-    for other in others:
-        assert not SCORE.comparable(replace(SCORE, **other))
-
-
-def test_a_partial_score_says_of_what() -> None:
-    """Its share of the budget; a whole training is its own budget, and JSON of before there were rungs is whole."""
-    partial = replace(SCORE, budget=8)
-    assert (partial.budget_share, SCORE.budget_share) == (0.25, 1.0)
-    assert Score.from_json(json.loads(json.dumps(partial.to_json()))) == partial
-    before = SCORE.to_json()
-    del before["budget"]
-    assert Score.from_json(before) == SCORE
-    with pytest.raises(NasError, match="a partial score must have a budget above its 2 epochs, but has 2"):
-        replace(SCORE, budget=2)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"value": -1.0}, {"value": 101.0}, {"value": math.nan}, {"epochs": 0}, {"metric": "score", "value": math.inf}],
-)
-def test_impossible_scores_are_refused(wrong: dict[str, float]) -> None:
-    """A score is a percentage that was earned."""
-    with pytest.raises(NasError, match="must be"):
-        replace(SCORE, **wrong)
-
-
-def test_score_with_other_keys_is_refused() -> None:
-    """Both what is missing and what is unknown are named."""
-    data = SCORE.to_json() | {"colour": "blue"}
-    del data["seed"]
-    with pytest.raises(NasError, match=r"lacks \['seed'\] and has \['colour'\] besides"):
-        Score.from_json(data)
 
 
 @pytest.mark.parametrize(
