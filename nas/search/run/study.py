@@ -142,7 +142,7 @@ class Study:
         if trial.status == "stopped" and score is not None:
             # For samplers: the value so far, and the part of the whole training that it was earned with.
             asked.set_user_attr(PARTIAL, {"value": score.value, "budget": score.budget_share})
-        frozen = copy.deepcopy(self._memory.get_trial(asked._trial_id))
+        frozen = copy.copy(self._memory.get_trial(asked._trial_id))
         frozen.state, frozen.values = self._outcome(trial)
         frozen.datetime_complete = datetime.now()
         with explained(self._place):
