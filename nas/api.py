@@ -285,7 +285,7 @@ def finish(
     Raises NasError for what does not fit, before anything is trained.
     """
     from nas.accuracy.full_training.recipes import find_recipe
-    from nas.deploy.progress import WorkProgress
+    from nas.console import WorkProgress
     from nas.deploy.tasks import FinishPlan, finish_network
 
     source = _found(network)

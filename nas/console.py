@@ -1,16 +1,20 @@
-"""Run a command, turning errors into exit codes, and print tables."""
+"""Run a command, turning errors into exit codes, print tables, and show the progress of work."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
 
 from nas.errors import NasError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+# Where there is no terminal, counts are printed once in so many seconds.
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 def run(command: Callable[[], int]) -> int:
@@ -71,35 +75,63 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
     Console().print(table)
 
 
-@contextmanager
-def progress_bar(
-    task: str, *, quiet: bool = False, seconds_between_lines: float = 30
-) -> Iterator[Callable[[int, int], None]]:
-    """Show the progress of `task` on stderr; yields a function that takes the number of steps done and their total.
+class WorkProgress:
+    """Shows on stderr how much of some work is done, between entering and leaving it; nothing where it is `quiet`.
 
-    On a terminal this is a bar with the steps done and the time left; elsewhere a plain line at most every
-    `seconds_between_lines`, and one at the end. With `quiet` nothing is shown.
+    On a terminal this is a bar with the time left, elsewhere a plain line now and then. `unit` is what is counted, in
+    the plural: "images".
     """
-    # Imported here, because most commands show no progress.
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    stderr = Console(stderr=True, quiet=quiet, highlight=False, markup=False)
-    live = stderr.is_terminal and not quiet
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=stderr, disable=not live)
-    number = bar.add_task(task, total=None, visible=False)
-    began = printed = time.monotonic()
+    def __init__(self, unit: str, *, quiet: bool = False) -> None:
+        # Imported here, because most commands show no progress.
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def update(done: int, total: int) -> None:
-        nonlocal printed
-        bar.update(number, completed=done, total=total, visible=True)
+        self._unit = unit
+        self._console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False)
+        self._live = self._console.is_terminal and not quiet
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.4g}/{task.total:.4g}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[facts]}", markup=False),
+            console=self._console,
+            disable=not self._live,
+            transient=True,
+            # Speed is that since the start: a single step, an epoch, can take long.
+            speed_estimate_period=math.inf,
+        )
+        self._task = self._bar.add_task(unit, total=math.inf, facts="", visible=False)
+        self._began = self._printed_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def count(self, done: float, total: float) -> None:
+        """`done` of `total` units are done; without a terminal, a line says so now and then."""
+        self._show(done, total)
         now = time.monotonic()
-        if live or not done or (done < total and now - printed < seconds_between_lines):
-            return
-        printed = now
-        left = f", about {(now - began) / done * (total - done):.0f} s left" if done < total else ""
-        stderr.print(f"{task}: {done} of {total}{left}", soft_wrap=True)
+        if not self._live and now - self._printed_at >= _SECONDS_BETWEEN_LINES:
+            self._printed_at = now
+            left = f", about {(now - self._began) / done * (total - done):.0f} s left" if 0 < done < total else ""
+            self.say(f"{done:.6g} of {total:.6g} {self._unit}{left}")
 
-    with bar:
-        yield update
+    def step(self, done: float, total: float, facts: str) -> None:
+        """As `count`, with `facts` about the last unit: beside the bar, or, without a terminal, a line of their own."""
+        self._show(done, total, facts)
+        if not self._live:
+            self.say(facts)
+
+    def say(self, text: str) -> None:
+        """Print one line that stays."""
+        self._console.print(text, soft_wrap=True)
+
+    def _show(self, done: float, total: float, facts: str = "") -> None:
+        self._bar.update(self._task, completed=done, total=total, facts=facts, visible=True)

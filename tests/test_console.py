@@ -1,47 +1,57 @@
-"""Tests of `nas.console`: progress that a person sees."""
+"""Progress is a bar on a terminal and plain lines elsewhere, on stderr alone; a quiet one shows nothing."""
 
 from __future__ import annotations
 
 import pytest
 
-from nas.console import progress_bar
+from nas import console
+from nas.console import WorkProgress
 
 
-def test_without_a_terminal_progress_is_a_plain_line_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is printed on stdout, which is for results."""
-    with progress_bar("exporting models") as update:
+def work(*, quiet: bool = False) -> None:
+    with WorkProgress("images", quiet=quiet) as shown:
         for done in range(1, 4):
-            update(done, 3)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err == "exporting models: 3 of 3\n"
+            shown.count(done, 3)
+        shown.step(1, 2, "epoch 1/2: loss 0.5")
+        shown.say("[kept] as it is")
 
 
-def test_plain_lines_tell_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bar("exporting models", seconds_between_lines=0) as update:
-        update(0, 2)
-        update(1, 2)
-        update(2, 2)
-    first, last = capsys.readouterr().err.splitlines()
-    assert first == "exporting models: 1 of 2, about 0 s left"
-    assert last == "exporting models: 2 of 2"
+def test_quick_work_is_not_counted_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal: steps and lines alone, as plain text on stderr."""
+    work()
+    assert tuple(capsys.readouterr()) == ("", "epoch 1/2: loss 0.5\n[kept] as it is\n")
 
 
-def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slow_work_is_counted_in_plain_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count now and then, with the time left."""
+    monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", 0.0)
+    work()
+    assert capsys.readouterr().err.splitlines()[:3] == [
+        "1 of 3 images, about 0 s left",
+        "2 of 3 images, about 0 s left",
+        "3 of 3 images",
+    ]
+
+
+def test_quiet_work_shows_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither lines nor a bar."""
+    monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes that for a terminal
+    work(quiet=True)
+    assert tuple(capsys.readouterr()) == ("", "")
+
+
+def test_a_terminal_has_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what is counted and what was last; counts leave no lines behind."""
+    monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", 0.0)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
-    with progress_bar("exporting models") as update:
-        update(1, 2)
-        update(2, 2)
-    text = capsys.readouterr().err
-    assert "exporting models" in text
-    assert "2/2" in text
-    assert "2 of 2" not in text
-
-
-@pytest.mark.parametrize("quiet", [True, False])
-def test_nothing_is_shown_when_quiet_or_when_nothing_is_done(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bar("exporting models", quiet=quiet) as update:
-        if quiet:
-            update(2, 2)
-    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    work()
+    shown = capsys.readouterr().err
+    assert "images" in shown
+    assert "epoch 1/2: loss 0.5" in shown
+    assert " of 3 images" not in shown
+    assert "[kept] as it is" in shown

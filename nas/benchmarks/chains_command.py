@@ -101,7 +101,8 @@ def _run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     work: Path = arguments.work or Path("runs") / "chain_benchmark" / plan.space
-    identity = prepare_chains(plan, arguments.longest, settings, work, _exporting)
+    with console.WorkProgress("models exported") as progress:
+        identity = prepare_chains(plan, arguments.longest, settings, work, progress.count)
     ThisMachine().run(work / KIT, identity, work / RESULTS)
     result = compared(plan, read_results(work / RESULTS, identity), arguments.longest)
     data = {"space": plan.space, "resolutions": list(plan.resolutions), "settings": asdict(settings)}
@@ -155,11 +156,6 @@ def _border(one: Border) -> tuple[str, ...]:
         f"{one.mean_share:+.2%}",
         *(f"{value:.2%}" for value in shares),
     )
-
-
-def _exporting(done: int, total: int) -> None:
-    if done == total:
-        print(f"exported {total} models", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -271,7 +271,8 @@ def _run(arguments: argparse.Namespace) -> int:
     pruned = prune_to_shares(network.architecture, weights, TableLatency(table), shares)
     named = {f"{network.name}_{100 * share:g}": architecture for share, architecture in pruned.items()}
     plan = plan_comparison(table, {network.name: network.architecture, **named}, arguments.space)
-    identity = prepare(plan, settings, work, _exporting)
+    with console.WorkProgress("models exported") as progress:
+        identity = prepare(plan, settings, work, progress.count)
     ThisMachine().run(work / KIT, identity, work / RESULTS)
     result = compared(network.name, words, table, pruned, plan, read_results(work / RESULTS, identity))
     checked = cross_validate({key: row.latency_ms for key, row in table.rows.items() if row.source == "measured"})
@@ -332,11 +333,6 @@ def _row(one: Pruned) -> tuple[str, ...]:
         f"{one.noise:+.1%}",
         "yes" if one.in_range else "no",
     )
-
-
-def _exporting(done: int, total: int) -> None:
-    if done == total:
-        print(f"exported {total} models", file=sys.stderr)
 
 
 if __name__ == "__main__":

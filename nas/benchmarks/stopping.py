@@ -276,15 +276,17 @@ def _comparisons(arguments: argparse.Namespace, settings: StoppingSettings) -> I
     proxy = ProxySettings(resolution=arguments.resolution, max_stride=arguments.max_stride)
     evaluator = ShortTraining(dataset, training, proxy, space.largest_resolution)
     slowest = table.estimate(deployed(space.decode(space.largest_parameters()))).latency_ms
-    cache = ScoreCache(arguments.out / FILE_NAME, say=lambda text: print(text, file=sys.stderr))
-    for seed in range(arguments.seeds):
-        candidates = []
-        for network, latency_ms in draw(space, table, evaluator.proxy_of, arguments.trials, seed):
-            top1 = record(evaluator, network, at, seed, cache)
-            if top1:
-                candidates.append(Candidate(latency_ms, top1))
-                print(f"seed {seed}: {len(candidates)} of {arguments.trials} networks trained", file=sys.stderr)
-        yield compare(candidates, settings, at[-1], (-100 / len(dataset.classes), slowest), seed)
+    with console.WorkProgress("networks trained") as progress:
+        cache = ScoreCache(arguments.out / FILE_NAME, say=progress.say)
+        for seed in range(arguments.seeds):
+            candidates = []
+            for network, latency_ms in draw(space, table, evaluator.proxy_of, arguments.trials, seed):
+                top1 = record(evaluator, network, at, seed, cache)
+                if top1:
+                    candidates.append(Candidate(latency_ms, top1))
+                    done = seed * arguments.trials + len(candidates)
+                    progress.count(done, arguments.seeds * arguments.trials)
+            yield compare(candidates, settings, at[-1], (-100 / len(dataset.classes), slowest), seed)
 
 
 def to_json(comparisons: Sequence[SeedComparison], orders: NDArray[np.float64]) -> dict[str, Any]:

@@ -93,7 +93,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     from nas.deploy.inference.benchmark import contenders_of, measure
     from nas.deploy.inference.model import is_exported, refuse_pick
-    from nas.deploy.progress import WorkProgress
     from nas.latency.table import load_table
 
     if all(map(is_exported, arguments.models)):
@@ -108,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
         ]
         predictions = [_prediction(contender, table) for contender in contenders]
-        with WorkProgress("rounds", quiet=arguments.quiet) as progress:
+        with console.WorkProgress("rounds", quiet=arguments.quiet) as progress:
             benchmarks = measure(contenders, runs=options.runs, threads=options.threads, on_round=progress.count)
         profiles = [_profile(contender, options.threads) for contender in contenders] if arguments.profile else []
     if arguments.json:

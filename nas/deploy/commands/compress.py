@@ -184,7 +184,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _quantised(arguments: argparse.Namespace, options: CompressOptions, model: ModelProto, manifest: Manifest) -> Made:
     """The model by a method that does not train."""
     from nas.deploy.inference.images import check_labels, load_labelled_images
-    from nas.deploy.progress import WorkProgress
     from nas.deploy.quantisation.compress import compress
 
     images = load_labelled_images(
@@ -195,7 +194,7 @@ def _quantised(arguments: argparse.Namespace, options: CompressOptions, model: M
         progress=_is_live(arguments),
     )
     check_labels(images, manifest.labels, manifest.architecture.classes)
-    with WorkProgress("calibration images", quiet=arguments.quiet) as progress:
+    with console.WorkProgress("calibration images", quiet=arguments.quiet) as progress:
         compressed = compress(
             model,
             images,
@@ -214,7 +213,6 @@ def _trained(arguments: argparse.Namespace, options: CompressOptions, model: Mod
     """The model by quantisation-aware training."""
     from nas.accuracy.training.settings import TrainingSettings
     from nas.deploy.inference.images import check_labels
-    from nas.deploy.progress import WorkProgress
     from nas.deploy.quantisation.compress import compare_models
     from nas.deploy.quantisation.fake_quantised import check_torchao
     from nas.deploy.quantisation.training import load_training_images, steps_of, trained_for_int8
@@ -232,7 +230,7 @@ def _trained(arguments: argparse.Namespace, options: CompressOptions, model: Mod
     check_labels(images, manifest.labels, manifest.architecture.classes)
     training = TrainingSettings(batch_size=options.batch_size, learning_rate=options.learning_rate, weight_decay=0.0)
     steps = options.steps or steps_of(options.epochs, dataset, training)
-    with WorkProgress("training steps", quiet=arguments.quiet) as progress:
+    with console.WorkProgress("training steps", quiet=arguments.quiet) as progress:
         int8_model = trained_for_int8(
             model,
             images.calibration_inputs(),

@@ -90,8 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _trial(source: FoundNetwork, formats: tuple[str, ...], arguments: argparse.Namespace) -> int:
     """Try each kind of block in each format, and print what cannot be expressed; returns the exit code."""
+    from nas.console import WorkProgress
     from nas.deploy.export.expressible import refusals
-    from nas.deploy.progress import WorkProgress
 
     with WorkProgress("blocks", quiet=arguments.quiet) as progress:
         refused = refusals(

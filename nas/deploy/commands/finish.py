@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from nas.accuracy.full_training.recipes import Recipe
     from nas.accuracy.full_training.state import FinalTraining
     from nas.accuracy.training.processes import Processes
+    from nas.console import WorkProgress
     from nas.deploy.finish.finish import Finished
-    from nas.deploy.progress import WorkProgress
 
 EXAMPLES = """\
 examples:
@@ -162,8 +162,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _finish(arguments: argparse.Namespace, options: FinishOptions, recipe: Recipe, processes: Processes) -> int:
     """Train, test and write the network; returns the exit code."""
     from nas.accuracy.full_training.fine_tuning import Tuning
+    from nas.console import WorkProgress
     from nas.deploy.find import find_network
-    from nas.deploy.progress import WorkProgress
     from nas.deploy.tasks import FinishPlan, finish_network
 
     source = find_network(arguments.network, pick=arguments.pick)

@@ -71,11 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from nas.deploy.inference.model import open_model
     from nas.deploy.inference.predict import as_csv, as_json, images_in, predict
-    from nas.deploy.progress import WorkProgress
 
     images = images_in(arguments.images)
     model = open_model(arguments.model, pick=arguments.pick)
-    with WorkProgress("images", quiet=arguments.quiet) as progress:
+    with console.WorkProgress("images", quiet=arguments.quiet) as progress:
         predictions = predict(model, images, top=options.top, batch_size=options.batch_size, on_batch=progress.count)
     if arguments.json:
         print(as_json(predictions))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from nas import console
 from nas.deploy.commands.narrowing import NarrowingOptions, add_narrowing_options, training_settings
 from nas.errors import NasError
 from nas.options import checked_options
@@ -90,7 +91,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     from nas.deploy.find import find_network
     from nas.deploy.finish.finish import check_folder
-    from nas.deploy.progress import WorkProgress
     from nas.deploy.pruning.narrowing import load_start
     from nas.deploy.pruning.netadapt import NetAdaptSettings, netadapt
     from nas.deploy.pruning.table_latency import TableLatency
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     start_ms = latency_ms(start.architecture)
     target_ms = _target_ms(options, start_ms)
-    with WorkProgress("milliseconds saved", quiet=arguments.quiet) as progress:
+    with console.WorkProgress("milliseconds saved", quiet=arguments.quiet) as progress:
 
         def report(point: Point) -> None:
             progress.say(_line(point))

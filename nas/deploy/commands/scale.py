@@ -120,7 +120,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise NasError("--scaling and --data exclude one another: the scaling is either given or chosen by training")
     options = checked_options(ScaleOptions, arguments)
 
-    from nas.deploy.progress import WorkProgress
     from nas.deploy.scaling.family import build_family, family_json, save_family
     from nas.files import check_writable
     from nas.latency.table import load_table
@@ -130,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         check_writable(arguments.out)
     evaluator, trained = _evaluator(arguments, options)
-    with WorkProgress("candidates", quiet=arguments.quiet) as progress:
+    with console.WorkProgress("candidates", quiet=arguments.quiet) as progress:
 
         def announce(number: int, total: int, network: ScaledNetwork) -> None:
             progress.step(number - 1, total, f"training {number} of {total}: {network.scaling}")

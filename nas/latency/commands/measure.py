@@ -306,8 +306,8 @@ def _run_kit(
     from nas.latency.measuring.measure import KIT, RESULTS, keep_carried, prepare
     from nas.latency.measuring.samples import read_results
 
-    with console.progress_bar("exporting models") as progress:
-        identity = prepare(plan, settings, work, progress)
+    with console.WorkProgress("models exported") as progress:
+        identity = prepare(plan, settings, work, progress.count)
     path = carried or work / RESULTS
     if target is not None:
         target.run(work / KIT, identity, path)
