@@ -24,6 +24,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.console import WorkProgress
 from nas.errors import NasError, RunFailedError, unknown_name
 from nas.files import DataFolder, find_file
 from nas.latency.table import LatencyTable, load_table
@@ -285,7 +286,6 @@ def finish(
     Raises NasError for what does not fit, before anything is trained.
     """
     from nas.accuracy.full_training.recipes import find_recipe
-    from nas.console import WorkProgress
     from nas.deploy.tasks import FinishPlan, finish_network
 
     source = _found(network)

@@ -1,4 +1,4 @@
-"""Which colours and shapes tell things apart?
+"""The colours and shapes that tell things apart in every picture.
 
 Colours of Okabe and Ito (2008), which people with any of the common colour blindnesses can tell apart; each thing also
 has a shape or line of its own, so that the pictures can be read without colour.

@@ -1,4 +1,4 @@
-"""What do all tests share?"""
+"""What all tests share: their settings, and the published figures where they are at hand."""
 
 from __future__ import annotations
 

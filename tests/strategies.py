@@ -1,4 +1,4 @@
-"""Which values do the property tests draw?"""
+"""The values that property tests draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does an experiment say?
+"""Experiment: everything that a search is told, as checked settings.
 
 Everything that `python -m nas.search` does follows from one `Experiment`: a YAML file, `key=value` words, or options.
 """

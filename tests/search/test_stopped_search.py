@@ -1,4 +1,4 @@
-"""Does a search that stops trainings, repeats its front and shares scores do so in one piece or in several alike?"""
+"""A search that stops trainings, repeats its front and shares scores is the same in one piece and in several."""
 
 from __future__ import annotations
 

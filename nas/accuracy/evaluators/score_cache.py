@@ -1,10 +1,9 @@
-"""Has this network been trained like this before, in any run?
+"""ScoreCache: the scores of all runs of a user, so that no network is trained twice in the same way.
 
-One SQLite file holds the scores of all runs of a user, each under all that decides it (`TrainingIdentity`) and the
-epochs that were trained. SQLite, because it is there without a server, takes one row at a time from many processes
-safely, and finds one among millions at once. Its rollback journal rather than WAL: a row is written once a training,
-so nothing waits, and WAL does not work where home directories are on a network. Weights are not kept: a score takes a
-hundred bytes, a network megabytes.
+Each score stands in one SQLite file, under all that decides it (`TrainingIdentity`) and the epochs that were trained.
+SQLite needs no server, takes one row at a time from many processes safely, and finds one among millions at once. Its
+rollback journal is used rather than WAL, which does not work where home directories are on a network; a row is written
+once a training, so nothing waits. Weights are not kept: a score takes a hundred bytes, a network megabytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What does a person see while a search runs?
+"""Show a person how a search goes on: a live line on a terminal, plain lines elsewhere.
 
-On a terminal a live line; elsewhere a plain line now and then. All of it goes to standard error: results are for
-standard output.
+All of it goes to standard error: results are for standard output.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What came out of a search?
+"""SearchResult and Setting: a whole run as plain values, its front, knee, certainties and hypervolumes.
 
-Plain immutable values that survive JSON: a `CostedNetwork` (what is known of one network), a `Trial` (one draw of the
-search and what became of it), and a `SearchResult` (a whole run, as far as it has got).
+They survive JSON, as do the values that they are made of: `CostedNetwork` (costing.py) and `Trial` (trial.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What lies in a run's directory, and whose is it?
+"""The places inside a run's directory, and holding it for one process.
 
 Everything that a run made is inside, and nothing elsewhere: experiment.yaml (the resolved experiment, which can be run
 again), run.json (what it was made with), study.journal (the trials), references.json, repeats.json, checkpoints/

@@ -1,4 +1,4 @@
-"""Does the cache keep every score of every process, and is it never in the way?"""
+"""The cache keeps every score of every process, and is never in the way."""
 
 from __future__ import annotations
 
