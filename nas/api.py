@@ -7,7 +7,7 @@
     run = nas.search(space, table, data="digits", trials=24, run="runs/first")
     run.front                                       # a pandas frame, fastest first
     pick = run.best_within(latency_ms=40)
-    trained = nas.finish(pick, data="digits", recipe="plain")
+    trained = nas.finish(pick, "digits", recipe="plain", resolution=16, max_stride=16, epochs=15)
     nas.export(trained, "exported", formats=["onnx"])
 
 The commands are made of the same functions and write the same files, so that either goes on with a run that the other
@@ -18,19 +18,19 @@ first needed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.console import WorkProgress
 from nas.errors import NasError, RunFailedError, unknown_name
-from nas.files import DataFolder, find_file
-from nas.latency.table import LatencyTable, load_table
+from nas.files import DataFolder, find_file, shown
+from nas.latency.table import LatencyTable, load_table, read_table
 from nas.networks.architecture import Architecture
 from nas.networks.references import find_network, reference
-from nas.networks.space.search_space import SearchSpace, load_space
+from nas.networks.space.search_space import SearchSpace, load_space, read_space
 from nas.search.costing import CostedNetwork
 from nas.search.costing import cost as costed
 from nas.search.experiment import default_run_path, resolve_experiment
@@ -104,21 +104,21 @@ class Run:
         self.result = result
         self.ending = ending
 
-    @cached_property
+    @property
     def trials(self) -> DataFrame:
         """Every trial, a row each by its number; the columns are those of trials.csv, and `on_front`."""
         return trials_frame(self.result)
 
-    @cached_property
+    @property
     def front(self) -> DataFrame:
-        """The front, fastest first, by the numbers of the trials.
+        """The front, fastest first, indexed by trial number; `run[number]` is the network of a row.
 
         Columns: top1 (percent; or `score`), latency_ms, what else was asked for, params, macs, peak_activation_bytes,
         resolution (pixels) and network, in words.
         """
         return front_frame(self.result)
 
-    @cached_property
+    @property
     def references(self) -> DataFrame:
         """The published networks that were trained like the candidates, by name, with the front's columns."""
         setting = self.result.setting
@@ -138,11 +138,13 @@ class Run:
         value of each.
         """
         self._require_completed()
-        limits = {**(budgets or {}), **more}
+        limits = {**_mapping(budgets), **more}
         quantities = self.result.completed[0].network.values
         for name in limits:
             if name not in quantities:
                 raise NasError(unknown_name("quantity", name, quantities))
+            if not isinstance(limits[name], int | float) or not limits[name] > 0:
+                raise NasError(f"the budget of {name} must be a number above 0, but got {limits[name]!r}")
         trial = self.result.best_within_all(limits)
         if trial is None:
             best = {name: min(self.result.completed, key=partial(_loss, name)).network.value(name) for name in limits}
@@ -160,6 +162,14 @@ class Run:
         raise NasError(
             f"trial {number} of {self.path} was not trained to its end; on the front are {numbers or 'none'}"
         )
+
+    def __iter__(self) -> Iterator[ChosenNetwork]:
+        """The networks that were trained to their ends, in the order of their trials."""
+        return (self._chosen(trial, f"trial_{trial.number}") for trial in self.result.completed)
+
+    def __contains__(self, number: object) -> bool:
+        """Whether that trial was trained to its end."""
+        return any(trial.number == number for trial in self.result.completed)
 
     def __repr__(self) -> str:
         """Where it lies, and how far it has got."""
@@ -192,16 +202,23 @@ class FinishedNetwork:
         return f"<{self.path}: top-1 {self.top1:.2f} % on {images} images>"
 
 
-def cost(network: Architecture | str, *tables: LatencyTable | str, name: str = "") -> CostedNetwork:
+def cost(
+    network: Architecture | ChosenNetwork | str | Path, *tables: LatencyTable | str | Path, name: str = ""
+) -> CostedNetwork:
     """What a network costs on devices, as it is deployed: latency by each table, parameters, MACs and memory.
 
-    A network can be given by the name of a published one or by the path of its .json, a table by its name or its path;
-    the first table is that of the main device. Raises NasError for a table that misses one of the network's units.
+    A network can be given by the name of a published one or by the path of its .json, or as one of a run; a table by
+    its name or its path. The first table is that of the main device. Raises NasError for a table that misses one of the
+    network's units.
     """
     if not tables:
         raise NasError("cost needs at least one latency table, such as nas.load_table('pixel_lut')")
-    if isinstance(network, str):
-        name, network = name or Path(network).stem, find_network(network)
+    if isinstance(network, ChosenNetwork):
+        name, network = name or network.name, network.architecture
+    if isinstance(network, str | Path):
+        name, network = name or Path(network).stem, find_network(str(network))
+    if not isinstance(network, Architecture):
+        raise NasError(f"cost takes an architecture, the name of a network or one of a run, but got {_kind(network)}")
     return costed(name or network.fingerprint, network, *map(_table, tables))
 
 
@@ -218,19 +235,29 @@ def search(
     """Search a space for the networks that are best on the devices of `tables` (pixel_lut), the main one first.
 
     `settings` are further keys of an experiment (experiments/README.md), such as `objectives="top1,latency_ms,params"`,
-    `budgets_ms=[30]` or `training={"epochs": 9}`. Everything is written into the directory `run`, report included; the
-    same call goes on where it stopped. Ctrl-C ends the search with what there is. `listener` hears of it besides the
-    terminal. Raises NasError for whatever is missing or wrong, before anything is trained or written.
+    `budgets_ms=[30]` or `training={"epochs": 9}`. Everything is written into the directory `run`, report included (by
+    default runs/SPACE-DEVICE-DATA); the same call goes on where it stopped. Ctrl-C ends the search with what
+    there is; `Run.ending` says why it ended: trials, minutes, exhausted, failing or interrupted. The terminal shows how
+    it goes on unless it is `quiet`; `listener` hears of it, too. Raises NasError for whatever is missing or wrong,
+    before anything is trained or written.
     """
     from nas.search.listener import Listeners
     from nas.search.prepare import prepare
     from nas.search.results.progress import SearchProgress
 
+    for key in ("device", "devices"):
+        if key in settings:
+            raise NasError(f"search takes its latency tables behind the space, not as {key}={settings[key]!r}")
+    if not isinstance(space, SearchSpace | str | Path):
+        raise NasError(f"search takes a search space first, but got {_kind(space)}")
+    for table in tables:
+        if not isinstance(table, LatencyTable | str | Path):
+            raise NasError(f"search takes latency tables behind the space, but got {_kind(table)}")
     tables = tables or ("pixel_lut",)
-    overrides: dict[str, Any] = {"space": _place("search_spaces", space), "data": data, "trials": trials, **settings}
-    overrides["device"] = _place("latency_tables", tables[0])
+    overrides: dict[str, Any] = {"space": _place(space), "data": data, "trials": trials, **settings}
+    overrides["device"] = _place(tables[0])
     if len(tables) > 1:
-        overrides["devices"] = [_place("latency_tables", table) for table in tables[1:]]
+        overrides["devices"] = [_place(table) for table in tables[1:]]
     experiment = resolve_experiment(None, overrides)
     prepared = prepare(
         experiment,
@@ -315,7 +342,7 @@ def export(
     network: Architecture | ChosenNetwork | FinishedNetwork | Run | str | Path,
     out: str | Path = "exported",
     *,
-    formats: Sequence[str] = ("onnx",),
+    formats: Sequence[str] | str = ("onnx",),
     data: str | None = None,
     name: str | None = None,
 ) -> list[Path]:
@@ -328,6 +355,7 @@ def export(
     from nas.deploy.export.formats import check_installed, format_called
     from nas.deploy.tasks import export_source
 
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
     for format_name in formats:
         format_called(format_name)
     check_installed(formats)
@@ -352,24 +380,56 @@ def _found(network: Architecture | ChosenNetwork | FinishedNetwork | Run | str |
     if isinstance(network, ChosenNetwork):
         found = find_network(str(network.run), pick=f"trial_{network.trial.number}")
         return FoundNetwork(**{**vars(found), "name": network.name})
-    return find_network(str(network.path if isinstance(network, FinishedNetwork | Run) else network))
+    if isinstance(network, FinishedNetwork | Run):
+        network = network.path
+    if not isinstance(network, str | Path):
+        raise NasError(
+            f"a network is an architecture, one of a run, what finish gave, a name or a path, but got {_kind(network)}"
+        )
+    return find_network(str(network))
 
 
-def _table(table: LatencyTable | str) -> LatencyTable:
-    return load_table(table) if isinstance(table, str) else table
+def _table(table: LatencyTable | str | Path) -> LatencyTable:
+    if isinstance(table, LatencyTable):
+        return table
+    if not isinstance(table, str | Path):
+        raise NasError(f"a latency table, its name or its path is needed, but got {_kind(table)}")
+    return load_table(str(table))
 
 
-def _place(folder: DataFolder, thing: SearchSpace | LatencyTable | str | Path) -> str:
-    """What an experiment calls a space or a table: its name where it is found by that, else its path."""
+def _place(thing: SearchSpace | LatencyTable | str | Path) -> str:
+    """What an experiment calls a space or a table: its name where it is found by that, else its path.
+
+    Raises NasError for one that was changed since it was read: what the run's directory says would not be true.
+    """
     if isinstance(thing, str | Path):
         return str(thing)
-    if thing.path is None:
-        return thing.name
+    folder: DataFolder = "search_spaces" if isinstance(thing, SearchSpace) else "latency_tables"
     try:
-        named = find_file(folder, thing.name)
+        named: Path | None = find_file(folder, thing.name)
     except NasError:
-        return str(thing.path)
-    return thing.name if named.resolve() == thing.path.resolve() else str(thing.path)
+        named = None
+    path = thing.path or named
+    if path is None:
+        return thing.name
+    if thing != (read_space(path) if isinstance(thing, SearchSpace) else read_table(path)):
+        raise NasError(f"{_kind(thing)} is not what {shown(path)} holds: give it another name, or load it again")
+    return thing.name if named is not None and named.resolve() == path.resolve() else str(path)
+
+
+def _kind(thing: object) -> str:
+    """What something is, for a message."""
+    if isinstance(thing, SearchSpace):
+        return f"the search space {thing.name}"
+    if isinstance(thing, LatencyTable):
+        return f"the latency table {thing.name}"
+    return f"{type(thing).__name__} {str(thing)[:60]!r}"
+
+
+def _mapping(budgets: object) -> dict[str, float]:
+    if budgets is not None and not isinstance(budgets, Mapping):
+        raise NasError(f"budgets have names: best_within(latency_ms=40), but got {_kind(budgets)}")
+    return dict(budgets or {})
 
 
 def _loss(name: str, trial: Trial) -> float:

@@ -29,11 +29,14 @@ _SINGULAR: dict[DataFolder, str] = {
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 
-def find_file(kind: DataFolder, name: str) -> Path:
+def find_file(kind: DataFolder, name: str | Path) -> Path:
     """Path of the YAML file called `name`, or `name` itself where it is a path that ends in .yaml or .yml.
 
     Raises NasError for a file that does not exist (listing the names that do) and for text that is no name.
     """
+    if not isinstance(name, str | Path):
+        raise NasError(f"a {_SINGULAR[kind]} is found by its name or its path, but got {type(name).__name__} {name!r}")
+    name = str(name)
     if name.endswith((".yaml", ".yml")):
         return _existing(Path(name), kind)
     if not re.fullmatch(NAME_PATTERN, name):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,6 +141,11 @@ def test_networks_are_chosen_by_budgets(run: nas.Run) -> None:
         run.best_within(latency_ms=0.001)
     with pytest.raises(nas.NasError, match=r"unknown quantity 'latncy_ms'\. Known: latency_ms"):
         run.best_within(latncy_ms=3)
+    with pytest.raises(nas.NasError, match="budget of latency_ms must be a number above 0, but got nan"):
+        run.best_within(latency_ms=math.nan)
+    assert [pick.trial for pick in run] == list(run.result.completed)
+    assert number in run
+    assert 99 not in run
     with pytest.raises(nas.NasError, match="trial 99 of runs/first was not trained to its end"):
         run[99]
 
@@ -176,10 +184,45 @@ def test_a_key_that_is_not_known_is_refused_before_anything_is_written(workplace
 
 def test_spaces_and_tables_of_a_program_need_no_files(workplace: Path) -> None:
     """They are searched as they are; other processes could not read them."""
-    from dataclasses import replace
-
     space, table = replace(nas.load_space("small"), path=None), replace(nas.load_table("made_up"), path=None)
     (workplace / "search_spaces" / "small.yaml").unlink()
+    (workplace / "latency_tables" / "made_up.yaml").unlink()
     assert len(nas.search(space, table, **SETTINGS).result.completed) == 3
     with pytest.raises(nas.NasError, match="take workers=1"):
         nas.search(space, table, run="runs/other", workers=2, **SETTINGS)
+
+
+def test_what_is_something_else_is_said_in_one_line(workplace: Path) -> None:
+    """Which argument it is, and what came instead; nothing is written."""
+    space, table = nas.load_space("small"), nas.load_table("made_up")
+    wrong = [
+        (lambda: nas.search(table, space), "a search space first, but got the latency table made_up"),
+        (lambda: nas.search("small", space), "latency tables behind the space, but got the search space small"),
+        (lambda: nas.search("small", [table]), "latency tables behind the space, but got list"),
+        (lambda: nas.search("small", "made_up", device="other"), "behind the space, not as device='other'"),
+        (lambda: nas.cost(table, "made_up"), "an architecture, the name of a network or one of a run"),
+        (lambda: nas.cost("mobilenet_v2", space), "a latency table, its name or its path is needed"),
+        (lambda: nas.load_space(3), "found by its name or its path, but got int 3"),
+        (lambda: nas.export(table), "a network is an architecture, one of a run"),
+        (
+            lambda: nas.finish("mobilenet_v3_small", "digits", recipe="plain", resolution=0),
+            "resolution must be a whole",
+        ),
+    ]
+    for call, said in wrong:
+        with pytest.raises(nas.NasError, match=said):
+            call()
+    assert not (workplace / "runs").exists()
+    assert not (workplace / "trained").exists()
+
+
+def test_a_table_that_was_changed_is_not_taken_for_its_file(workplace: Path) -> None:
+    """The run's directory would name the file."""
+    table = nas.load_table("made_up")
+    rows = {key: replace(row, latency_ms=2 * row.latency_ms) for key, row in table.rows.items()}
+    with pytest.raises(nas.NasError, match=r"the latency table made_up is not what .*made_up\.yaml holds"):
+        nas.search("small", replace(table, rows=rows), **SETTINGS)
+
+
+def test_the_search_goes_to_other_processes_by_its_name() -> None:
+    assert pickle.loads(pickle.dumps(nas.search)) is nas.search

@@ -27,13 +27,13 @@ COMMANDS: Mapping[str, str] = {
     "finish": "train a network to the end",
     "refine": "narrow a trained network to a latency (NetAdapt)",
     "prune": "take away a trained network's channels, or single weights",
-    "scale": "a family of smaller and larger networks, by the device's latency",
-    "compress": "a trained network in int8 or float16",
-    "export": "a network as ONNX, LiteRT, Core ML, ExecuTorch and OpenVINO files",
+    "scale": "make a family of smaller and larger networks, by the device's latency",
+    "compress": "make a trained network int8 or float16",
+    "export": "write a network as ONNX, LiteRT, Core ML, ExecuTorch and OpenVINO files",
     "predict": "run an exported file, or a trained network, on images",
-    "benchmark": "how fast exported files and published networks are here",
-    "compare": "several models side by side",
-    "recommend": "which network to take for a device and a use",
+    "benchmark": "time exported files and published networks here",
+    "compare": "show several models side by side",
+    "recommend": "say which network to take for a device and a use",
 }
 
 EXAMPLES = """\

@@ -57,6 +57,13 @@ class FinishPlan:
     tuning: Tuning | None = None
     teacher: Callable[[Dataset], Teacher] | None = None
 
+    def __post_init__(self) -> None:
+        bounds = {"resolution": (8, 4096), "max_stride": (1, 64), "seed": (0, 2**31 - 1)}
+        for name, (least, most) in bounds.items():
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and least <= value <= most):
+                raise NasError(f"{name} must be a whole number from {least} to {most}, but got {value!r}")
+
 
 def finish_network(
     source: FoundNetwork,
@@ -73,7 +80,7 @@ def finish_network(
     `progress` shows downloads. Raises NasError for weights, classes or a folder that do not fit, before training.
     """
     check_folder(out)
-    resolution = plan.resolution or source.architecture.resolution
+    resolution = source.architecture.resolution if plan.resolution is None else plan.resolution
     images = load_training_data(data, resolution, progress=progress)
     check_classes(source, images.dataset, new_classes=plan.new_classes)
     architecture = finished_architecture(

@@ -218,7 +218,7 @@ class LatencyTable:
         return calibration.offset_ms + calibration.scale * total_ms
 
 
-def load_table(name: str) -> LatencyTable:
+def load_table(name: str | Path) -> LatencyTable:
     """Load the table called `name`, or the one whose .yaml is the file `name`, with its .csv beside it.
 
     Raises ConfigError with every problem of either file, and NasError for an unknown name.

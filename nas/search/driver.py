@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -130,9 +130,9 @@ class _Session:
         self._reported = study.next_number
         self._told_before = {trial.number for trial in study.trials()}
         self._failures = 0
-        # In flight, in the order of asking, and by the job that runs for each.
+        # In flight, in the order of asking, and by the job that runs for each: two references may be one network.
         self._window: deque[_Flight] = deque()
-        self._by_job: dict[Job, _Flight] = {}
+        self._by_job: defaultdict[Job, deque[_Flight]] = defaultdict(deque)
         # One proxy may stand for several networks: its score, and the name of the network that it was earned for.
         self._scores: dict[str, tuple[Score, str]] = {}
         for network in [*self.references, *(trial.network for trial in completed)]:
@@ -261,13 +261,13 @@ class _Session:
             flight.earned = flight.scoring.earned
             self._end(flight)
             return
-        self._by_job[job] = flight
+        self._by_job[job].append(flight)
         self._workers.submit(job)
 
     def _wait(self) -> None:
         """Wait for a job, and go on with its flight."""
         done = self._workers.next_done()
-        flight = self._by_job.pop(done.job)
+        flight = self._by_job[done.job].popleft()
         assert flight.scoring is not None
         try:
             flight.scoring.told(done)

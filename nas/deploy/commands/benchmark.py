@@ -52,7 +52,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add `benchmark` and its options."""
     parser = commands.add_parser(
         "benchmark",
-        help="how fast exported files and published networks are here",
+        help="time exported files and published networks here",
         description="Time exported files, in their own runtimes, and networks, through ONNX Runtime, on this machine.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

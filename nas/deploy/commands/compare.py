@@ -12,7 +12,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add `compare` and its options."""
     parser = commands.add_parser(
         "compare",
-        help="several models side by side",
+        help="show several models side by side",
         description="Time two models or more in the same rounds: `benchmark` with the ratio to the first in view.",
         epilog=benchmark_command.EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -73,7 +73,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add `compress` and its options."""
     parser = commands.add_parser(
         "compress",
-        help="a trained network in int8 or float16",
+        help="make a trained network int8 or float16",
         description="Quantise a trained network through ONNX Runtime, as it is or (int8-qat) after training it on with "
         "the rounding of int8, and say what that does to its accuracy, size and latency. A network that loses too much "
         "is refused.",

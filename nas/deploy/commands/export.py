@@ -35,7 +35,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add `export` and its options."""
     parser = commands.add_parser(
         "export",
-        help="a network as ONNX, LiteRT, Core ML, ExecuTorch and OpenVINO files",
+        help="write a network as ONNX, LiteRT, Core ML, ExecuTorch and OpenVINO files",
         description="Write a network as files that devices run, each checked against torch.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -42,7 +42,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add `recommend` and its options."""
     parser = commands.add_parser(
         "recommend",
-        help="which network to take for a device and a use",
+        help="say which network to take for a device and a use",
         description="Name the networks of a run, or published ones, that meet a use's limits on a device, and why.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

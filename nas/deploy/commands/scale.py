@@ -52,7 +52,7 @@ def add_command(commands: Any) -> None:
     """Add the subcommand to those of `python -m nas.deploy`."""
     scale = commands.add_parser(
         "scale",
-        help="a family of smaller and larger networks, by the device's latency",
+        help="make a family of smaller and larger networks, by the device's latency",
         description="Scale a network in depth (alpha), width (beta) and resolution (gamma) at once, as EfficientNet "
         "does, but so that phi = 1 doubles its latency on the device, not its FLOPs. With --data the scaling is the "
         "one of a small grid whose network is best after short training, without it EfficientNet's proportions are "

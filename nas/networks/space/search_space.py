@@ -392,7 +392,7 @@ class SearchSpace:
         return cost, (*decisions, *automaton.closing(state))
 
 
-def load_space(name: str) -> SearchSpace:
+def load_space(name: str | Path) -> SearchSpace:
     """The search space called `name`, or in the file `name` (ending in .yaml).
 
     Raises ConfigError with every problem of the file, and NasError for a name that is not known.

@@ -70,8 +70,10 @@ class Proposer:
         rejected = [trial.network for trial in self._study.refused_last()]
         while len(rejected) < MOST_DRAWS:
             proposal = self._draw(self._planned())
-            status, reason = self._objection(proposal.network)
-            if status is None:
+            # What became of a trial that had ended before the search was stopped stands in its record.
+            ended = self._study.ended(proposal.number)
+            status, reason = self._objection(proposal.network) if ended is None else (ended.status, ended.reason)
+            if status is None or status in TRAINED:
                 return self._take(proposal)
             self._study.keep(Trial(proposal.number, status, proposal.network, reason))
             self._study.settle(proposal.number)

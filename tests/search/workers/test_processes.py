@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from nas.errors import NasError, RunFailedError
+from nas.networks.space.search_space import load_space
 from nas.search.__main__ import main as command
 from nas.search.driver import search
 from nas.search.experiment import resolve_experiment
@@ -179,3 +180,25 @@ def test_the_objectives_must_be_what_the_evaluator_gives(workplace: Path) -> Non
         NasError, match=r"gives score, but the objectives name top1\. Write objectives: score,latency_ms"
     ):
         searched(workplace / "run", MACS, objectives="top1,latency_ms")
+
+
+def test_two_references_that_are_one_network(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are scored, though one job is like the other."""
+    space = load_space("small")
+    monkeypatch.setattr("nas.search.prepare.reference", lambda _: space.decode(space.largest_parameters()))
+    result = searched(workplace / "run", MACS, workers=2, references=["one", "two"], trials=1).result
+    assert [network.name for network in result.references] == ["one", "two"]
+
+
+def test_a_missing_trial_is_asked_for_again_by_any_number_of_workers(workplace: Path) -> None:
+    """Trials behind it that had ended stay as they are, though fewer workers draw another network for it."""
+    searched(workplace / "run", MACS, workers=2, trials=6)
+    journal = workplace / "run" / "study.journal"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if not re.search(r'"name":\s*"trial 3"', line)))
+    before = load_result(workplace / "run")
+    assert [trial.number for trial in before.trials] == [0, 1, 2, 4, 5]
+    after = searched(workplace / "run", MACS, workers=1, trials=6).result
+    assert [trial.number for trial in after.trials] == list(range(len(after.trials)))
+    assert len(after.completed) == 6
+    assert all(after.trials[trial.number] == trial for trial in before.trials)
