@@ -32,9 +32,9 @@ examples:
 The run is kept in runs/SPACE-DEVICE-DATA (or --run). Repeating the command resumes it. Ctrl-C ends the search and
 reports what it has so far. An experiment in YAML can hold what these options say; experiments/README.md lists its keys.
 
-Objectives: top1 (learned by training) or score (of another evaluator), latency_ms, fps, energy_mj, params, macs and peak_activation_bytes. All but top1
-can also be limits. For a device other than --device, append its table to latency_ms, fps or energy_mj, as in
-latency_ms@note10_lut.
+Objectives: top1 (learned by training) or score (of another evaluator), latency_ms, fps, energy_mj, params, macs and
+peak_activation_bytes. All that are not learned can also be limits. For a device other than --device, append its table
+to latency_ms, fps or energy_mj, as in latency_ms@note10_lut.
 """
 
 # Options that stand for keys of the experiment.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -110,7 +111,7 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         self.job: Job | None = None
         self.attempts = 0
-        with _threads_for_children(setup.threads):
+        with _threads_for_children(setup.threads), _without_main_module():
             self._process: SpawnProcess = context.Process(target=_serve, args=(theirs, setup), daemon=True)
             self._process.start()
         theirs.close()
@@ -226,6 +227,22 @@ def _threads_for_children(threads: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Processes that are started inside do not run the driver's script again, which would begin the search anew."""
+    main = sys.modules["__main__"]
+    before = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    main.__file__, main.__spec__ = None, None
+    try:
+        yield
+    finally:
+        for name in ("__file__", "__spec__"):
+            if name in before:
+                setattr(main, name, before[name])
+            else:
+                delattr(main, name)
 
 
 def _ended_by(code: int | None) -> str:

@@ -202,3 +202,14 @@ def test_a_missing_trial_is_asked_for_again_by_any_number_of_workers(workplace: 
     assert [trial.number for trial in after.trials] == list(range(len(after.trials)))
     assert len(after.completed) == 6
     assert all(after.trials[trial.number] == trial for trial in before.trials)
+
+
+def test_a_script_needs_no_guard(workplace: Path) -> None:
+    """Worker processes do not run it again."""
+    settings = {**BASE, "evaluator": MACS, "workers": 2, "quiet": True, "run": "scripted"}
+    del settings["space"], settings["device"]
+    Path("script.py").write_text(f"import nas\nprint(len(nas.search('small', 'made_up', **{settings!r}).front))\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    words = [sys.executable, "script.py"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(len(load_result(Path("scripted")).front))]
