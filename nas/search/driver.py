@@ -101,12 +101,12 @@ class _Flight:
     predicted: tuple[float, float] | None = None
     started: float = 0.0
     earned: Earned | None = None
-    failure: str = ""
+    failure: str | None = None
 
     @property
     def ended(self) -> bool:
         """Whether something came of it."""
-        return self.earned is not None or bool(self.failure) or self.scoring is None
+        return self.earned is not None or self.failure is not None or self.scoring is None
 
 
 class _Session:
@@ -284,7 +284,7 @@ class _Session:
         seconds = time.monotonic() - flight.started
         earned = flight.earned
         if earned is None:
-            self._keep(flight, Trial(flight.number, "failed", flight.network, flight.failure, seconds))
+            self._keep(flight, Trial(flight.number, "failed", flight.network, flight.failure or "", seconds))
             return
         status: Status = "complete" if earned.score.budget is None else "stopped"
         network = replace(flight.network, score=earned.score)
@@ -300,7 +300,8 @@ class _Session:
         self._study.settle(flight.number)
         trial = self._study.ended(flight.number)
         assert trial is not None
-        self._failures = self._failures + 1 if trial.status == "failed" else 0
+        if flight.number not in self._told_before:
+            self._failures = self._failures + 1 if trial.status == "failed" else 0
         if trial.status == "complete" and trial.network.score is not None:
             proxy = self._proxy(trial.network.architecture)
             self._scores.setdefault(proxy, (trial.network.score, trial.network.name))
@@ -308,7 +309,8 @@ class _Session:
 
     def _join_front(self, trial: Trial, weights: Any) -> Trial:
         """The trial, with a note where it is on the front and its weights could not be kept."""
-        self._front = self._front_of([*self._front, trial])
+        # By number, as of equal networks the first is on the front, whichever ended first.
+        self._front = self._front_of(sorted([*self._front, trial], key=lambda member: member.number))
         if trial not in self._front or weights is None:
             return trial
         kept.keep_weights_of(self._run, self._front)
