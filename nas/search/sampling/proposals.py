@@ -59,7 +59,7 @@ class Proposer:
         self._costing = costing
         self._study = study
         self._drawn = {
-            trial.network.architecture.fingerprint: trial.number for trial in study.settled() if trial.status in TRAINED
+            trial.network.architecture.fingerprint: trial.number for trial in study.trials() if trial.status in TRAINED
         }
         self._start: list[Parameters] | None = None
         self._anchor: Parameters | None = None
@@ -68,7 +68,7 @@ class Proposer:
         """A network that is new and within the limits. Raises SpaceExhaustedError when none can be found."""
         # A search that was interrupted after some refusals goes on counting them.
         rejected = [trial.network for trial in self._study.refused_last()]
-        while len(rejected) < MOST_DRAWS:
+        while len(rejected) < MOST_DRAWS or self._study.is_planned():
             proposal = self._draw(self._planned())
             # What became of a trial that had ended before the search was stopped stands in its record.
             ended = self._study.ended(proposal.number)
