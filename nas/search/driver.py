@@ -293,7 +293,7 @@ class _Session:
 
     def _keep(self, flight: _Flight, trial: Trial) -> None:
         self._study.keep(replace(trial, predicted=flight.predicted))
-        self._scorer.clear(trial.number, trial.network.architecture, trial.network.score)
+        self._scorer.clear(trial.number)
 
     def _settle(self, flight: _Flight) -> None:
         """Show the sampler a trial that has ended: one at a time, in the order of asking, when another is to begin."""
@@ -302,6 +302,8 @@ class _Session:
         assert trial is not None
         if flight.number not in self._told_before:
             self._failures = self._failures + 1 if trial.status == "failed" else 0
+        if trial.network.score is not None:
+            self._scorer.publish(trial.network.architecture, trial.network.score)
         if trial.status == "complete" and trial.network.score is not None:
             proxy = self._proxy(trial.network.architecture)
             self._scores.setdefault(proxy, (trial.network.score, trial.network.name))

@@ -23,7 +23,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.errors import NasError
 from nas.search.quantities import quantity_of
@@ -39,6 +39,9 @@ class Study:
     A trial is asked for (`ask`), kept when it has ended (`keep`), and shown to the sampler (`settle`). Up to `slots` of
     them are in flight. So the last `slots` - 1 trained trials of a study that is gone on with are asked for again:
     when the next one is drawn, they are in flight.
+
+    Of a number that was allotted, `_trials` has the trial once it has ended, `_flying` Optuna's until it is settled.
+    `_ahead` has the records of trials that have ended and are yet to be asked for again.
     """
 
     def __init__(
@@ -50,13 +53,13 @@ class Study:
         self._objectives = tuple(objectives)
         self._memory = InMemoryStorage()
         self.optuna = optuna.create_study(storage=self._memory, directions=directions(objectives))
-        self._sampler_state = self._state_in(storage, kept)
-        for key, value in self._sampler_state.items():
+        for key, value in self._state_in(storage, kept).items():
             self._memory.set_study_system_attr(self._id_in(self._memory, self.optuna), key, value)
         self._trials: dict[int, Trial] = {}
         self._flying: dict[int, optuna.Trial] = {}
-        # Those that have ended, and are yet to be asked for again.
         self._ahead: dict[int, FrozenTrial] = {}
+        # What the sampler noted about the study while it drew each trial in flight (NSGA-II: a generation's parents).
+        self._noted: dict[int, dict[str, Any]] = {}
         for frozen in kept.get_trials(deepcopy=False):
             if frozen.state.is_finished():
                 trial = self._record(frozen)
@@ -87,7 +90,7 @@ class Study:
         return tuple(self._trials[n] for n in numbers if n in self._trials and n not in self._flying)
 
     def ended(self, number: int) -> Trial | None:
-        """What became of trial `number`; None while it is in flight, and where it was never asked for."""
+        """What became of trial `number`; None where it has not ended. It may be yet to be asked for again."""
         return self._trials.get(number)
 
     def refused_last(self) -> tuple[Trial, ...]:
@@ -103,24 +106,28 @@ class Study:
     def ask(self, sampler: BaseSampler, planned: Mapping[str, Any] | None = None) -> optuna.Trial:
         """The next trial, in flight from now on. What is `planned`, by parameter, is not drawn.
 
-        A trial that had ended before, behind one that is asked for again, has the parameters that it had.
+        A trial that had ended before has the parameters that it had, and what its sampler noted of it.
         """
         number = self.next_number
-        before = self._ahead.get(number)
-        if before is not None:
-            planned = before.params
-        if planned is not None:
+        record = self._ahead.get(number)
+        if record is not None:
+            attributes = {**record.system_attrs, "fixed_params": dict(record.params)}
+            self.optuna.add_trial(create_trial(state=TrialState.WAITING, system_attrs=attributes))
+        elif planned is not None:
             self.optuna.enqueue_trial(dict(planned))
         self.optuna.sampler = sampler
+        before = self._state_in(self._memory, self.optuna)
         trial = self.optuna.ask()
         self._flying[number] = trial
         # The sampler thinks here. NSGA-II counts a planned network to its generation by this, too, which it forgets
         # where nothing is left to sample.
         _ = trial.relative_params
+        after = self._state_in(self._memory, self.optuna)
+        self._noted[number] = {key: value for key, value in after.items() if before.get(key) != value}
         return trial
 
-    def is_planned(self) -> bool:
-        """Whether the next trial's parameters are known: it had ended before the search was killed."""
+    def has_record(self) -> bool:
+        """Whether the next trial had ended before the search was stopped, so that its parameters are known."""
         return self.next_number in self._ahead
 
     def predicted(self, number: int) -> tuple[float, float] | None:
@@ -146,7 +153,9 @@ class Study:
         frozen.state, frozen.values = self._outcome(trial)
         frozen.datetime_complete = datetime.now()
         with explained(self._place):
-            self._save_sampler_state()
+            # Not what a later trial in flight has noted: this one, asked for again, would draw otherwise.
+            for key, value in self._noted.pop(trial.number, {}).items():
+                self._storage.set_study_system_attr(self._id_in(self._storage, self._kept), key, value)
             self._kept.add_trial(frozen)
         self._trials[trial.number] = trial
 
@@ -168,14 +177,6 @@ class Study:
         if trial.status == "complete":
             return TrialState.COMPLETE, [trial.network.value(name) for name in self._objectives]
         return (TrialState.FAIL if trial.status == "failed" else TrialState.PRUNED), None
-
-    def _save_sampler_state(self) -> None:
-        """Keep what the sampler has noted about the study (NSGA-II: each generation's parents, in order)."""
-        state = self._state_in(self._memory, self.optuna)
-        for key, value in state.items():
-            if self._sampler_state.get(key) != value:
-                self._storage.set_study_system_attr(self._id_in(self._storage, self._kept), key, value)
-        self._sampler_state = state
 
     def _state_in(self, storage: BaseStorage, study: optuna.Study) -> dict[str, Any]:
         attributes = storage.get_study_system_attrs(self._id_in(storage, study))

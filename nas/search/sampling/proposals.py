@@ -68,7 +68,7 @@ class Proposer:
         """A network that is new and within the limits. Raises SpaceExhaustedError when none can be found."""
         # A search that was interrupted after some refusals goes on counting them.
         rejected = [trial.network for trial in self._study.refused_last()]
-        while len(rejected) < MOST_DRAWS or self._study.is_planned():
+        while len(rejected) < MOST_DRAWS or self._study.has_record():
             proposal = self._draw(self._planned())
             # What became of a trial that had ended before the search was stopped stands in its record.
             ended = self._study.ended(proposal.number)
@@ -96,7 +96,7 @@ class Proposer:
     def _draw(self, planned: Parameters | None) -> Proposal:
         """One draw: of the sampler, or the planned one."""
         number = self._study.next_number
-        is_planned = planned is not None or self._study.is_planned()
+        is_planned = planned is not None or self._study.has_record()
         trial = self._study.ask(self._sampler(number, is_planned=is_planned), planned)
         parameters: Parameters = {}
         for parameter in self._space.parameters:

@@ -96,7 +96,7 @@ class Scorer:
     def trial(self, number: int, network: CostedNetwork, earlier: Sequence[Trial] = ()) -> Scoring:
         """The scoring of trial `number`, compared at each rung with the trials in `earlier` that reached it.
 
-        What it leaves for going on is the caller's to `clear` once the trial is kept.
+        What it leaves for going on is the caller's to `clear` once the trial is kept, and its score to `publish`.
         """
         job = Job(self._name, network.architecture, self._budget, self._budget, self._seed, trial=number)
         if not self._is_resumable:
@@ -106,13 +106,17 @@ class Scorer:
         job = replace(job, checkpoint=str(self._checkpoint(number)))
         return Scoring(self, job, self._shapes[bracket], _Rivals(network, peers))
 
-    def clear(self, number: int, architecture: Architecture, score: Score | None) -> None:
-        """Trial `number` is kept: its score may be used by other runs, and what it was to go on from is deleted.
+    def publish(self, architecture: Architecture, score: Score) -> None:
+        """A trial is settled: its whole score may be found by other runs, and by later trials of this one.
 
-        Not before, so that a search that is killed in between has the weights of what it finds in the cache.
+        Not when it ends, so that a trial in flight finds it or not whatever the timing, and not before it is kept, so
+        that a search that is killed in between has the weights of what it finds in the cache.
         """
-        if score is not None and score.budget is None:
+        if score.budget is None:
             self.cache_score(architecture, score)
+
+    def clear(self, number: int) -> None:
+        """Trial `number` is kept: what it was to go on from is deleted."""
         with suppress(OSError):  # What cannot be deleted takes room, and is not gone on from by any other training.
             self._checkpoint(number).unlink()
 
@@ -187,7 +191,7 @@ class Scoring:
             raise TrainingFailedError(done.failure)
         if done.evaluation.note:
             self._notes.append(done.evaluation.note)
-        # A trial's whole score is cached once the trial is kept (`Scorer.clear`).
+        # A trial's whole score is cached once the trial is settled (`Scorer.publish`).
         if self._job.trial is None or done.job.until < self._job.budget:
             self._scorer.cache_score(self._job.architecture, done.evaluation.score)
         self._reached(done.evaluation)

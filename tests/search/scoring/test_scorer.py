@@ -110,7 +110,7 @@ def test_the_first_is_trained_rung_by_rung_to_the_end(tmp_path: Path) -> None:
     assert evaluator.trained == [(90, 0, 1), (90, 1, 3), (90, 3, 9)]
     assert (earned.score.top1, earned.rungs, earned.note) == (90.0, {1: 10.0, 3: 30.0}, "")
     assert earned.weights == {}
-    scores.clear(0, network(90).architecture, earned.score)
+    scores.clear(0)
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
@@ -167,13 +167,13 @@ def test_killed_between_rungs_it_goes_on_from_there(tmp_path: Path, cache: bool)
 
 
 def test_another_run_finds_the_score(tmp_path: Path) -> None:
-    """Once the trial is kept, and not before: until then the weights would be lost."""
+    """Once the trial is settled, and not before: until it is kept the weights would be lost."""
     first = scorer(tmp_path, Stepwise())
     earned = earn(first, 0, network(90), [])
     idle = Stepwise()
     earn(scorer(tmp_path, idle), 4, network(90), [])
     assert idle.trained[-1][-1] == 9
-    first.clear(0, network(90).architecture, earned.score)
+    first.publish(network(90).architecture, earned.score)
     idle = Stepwise()
     found = earn(scorer(tmp_path, idle), 5, network(90), [])
     assert idle.trained == []
