@@ -68,8 +68,10 @@ def _factory(name: str) -> Factory:
     module, _, function = place.partition(":")
     try:
         factory: Factory = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise NasError(f"the evaluator {name} must be a function that can be imported, but: {error}") from error
+    except Exception as error:  # Somebody else's module can raise anything.
+        raise NasError(
+            f"the evaluator {name} must be a function that can be imported, but: {type(error).__name__}: {error}"
+        ) from error
     return factory
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # How often a job is run whose worker is killed: by a lack of memory, say, which another time may not strike it.
 MOST_ATTEMPTS = 2
+# What a worker says once its evaluator stands.
+_READY = {"ready": True}
 # What each library that computes reads its number of threads from, when it is loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -44,8 +46,9 @@ class Setup:
 class Processes:
     """Runs jobs in `slots` processes.
 
-    A process that dies is replaced, and its job is run again; the second time the job has failed, with that reason. An
-    error in a worker that is not the fault of one network (a data set that is gone) ends the search with its message.
+    A process that dies is replaced, and its job is run again; the second time the job has failed, with that reason.
+    What is not the fault of one network ends the search with its message: an error of the evaluator's, a data set that
+    is gone, a process that dies before its evaluator is ready.
     """
 
     def __init__(self, slots: int, setup: Setup) -> None:
@@ -65,11 +68,16 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for worker in self._workers:
+            worker.connection.close()  # All at once: each ends when its pipe does.
+        for worker in self._workers:
             worker.end()
         self._workers.clear()
 
     def submit(self, job: Job) -> None:
         """Send a job to a worker that has none; one is started where all have theirs."""
+        for worker in [worker for worker in self._workers if worker.job is None and not worker.is_alive]:
+            worker.end()
+            self._workers.remove(worker)
         idle = next((worker for worker in self._workers if worker.job is None), None)
         if idle is None:
             assert len(self._workers) < self._slots, "more jobs than slots"
@@ -81,20 +89,28 @@ class Processes:
         """Wait for the first job to end."""
         while True:
             busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
+            assert busy, "no job was submitted"
             for ready in connection.wait(list(busy)):
                 worker = busy[ready]  # type: ignore[index]
-                done = worker.result()
+                answer = worker.answer()
+                if answer is None:
+                    done = self._replaced(worker)
+                elif answer == _READY:
+                    worker.is_ready, done = True, None
+                else:
+                    done = worker.done(answer)
                 if done is not None:
                     return done
-                failed = self._replace(worker)
-                if failed is not None:
-                    return failed
 
-    def _replace(self, worker: _Worker) -> Done | None:
+    def _replaced(self, worker: _Worker) -> Done | None:
         """Put a new process in the place of one that died, with its job; the job's failure where that is enough."""
         job, attempts, code = worker.job, worker.attempts, worker.end()
         assert job is not None
         self._workers.remove(worker)
+        if not worker.is_ready:
+            raise RunFailedError(
+                f"a worker process ended with {_ended_by(code)} before its evaluator was ready; its output is above"
+            )
         if attempts >= MOST_ATTEMPTS:
             return Done(job, None, f"its worker process ended {attempts} times, the last time with {_ended_by(code)}")
         replacement = _Worker(self._setup)
@@ -111,7 +127,8 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         self.job: Job | None = None
         self.attempts = 0
-        with _threads_for_children(setup.threads), _without_main_module():
+        self.is_ready = False
+        with _threads_for_children(setup.threads), _without_main_module(), _without_interrupts():
             self._process: SpawnProcess = context.Process(target=_serve, args=(theirs, setup), daemon=True)
             self._process.start()
         theirs.close()
@@ -121,13 +138,21 @@ class _Worker:
         with suppress(OSError):  # Where it has died, waiting for its result shows that.
             self.connection.send(job.to_json())
 
-    def result(self) -> Done | None:
-        """What came of the job; None where the process died. Raises RunFailedError for an error of the worker's."""
-        assert self.job is not None
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def answer(self) -> dict[str, Any] | None:
+        """What the process says next; None where it has died."""
         try:
-            answer = self.connection.recv()
+            answer: dict[str, Any] = self.connection.recv()
         except (EOFError, OSError):
             return None
+        return answer
+
+    def done(self, answer: Mapping[str, Any]) -> Done:
+        """What came of the job. Raises RunFailedError for an error that is not the fault of one network."""
+        assert self.job is not None
         job, self.job = self.job, None
         if "error" in answer:
             raise RunFailedError(f"a worker process cannot go on: {answer['error']}")
@@ -146,6 +171,7 @@ class _Worker:
 def _serve(pipe: Connection, setup: Setup) -> None:
     """A worker process: run the jobs that come through `pipe`, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business, which ends its workers.
+    _set_interrupts(blocked=False)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     evaluators: dict[str, Evaluator] = {}
     while True:
@@ -156,6 +182,7 @@ def _serve(pipe: Connection, setup: Setup) -> None:
         try:
             if job.evaluator not in evaluators:
                 evaluators[job.evaluator] = _evaluator(job.evaluator, setup)
+                pipe.send(_READY)
             answer = _packed(run_job(evaluators[job.evaluator], job))
         except NasError as error:
             answer = {"error": str(error)}
@@ -165,6 +192,8 @@ def _serve(pipe: Connection, setup: Setup) -> None:
             pipe.send(answer)
         except OSError:
             return
+        except Exception as error:  # Whatever pickling raises, before anything is sent.
+            pipe.send({"error": f"a result that cannot be sent to another process: {error}"})
 
 
 def _evaluator(name: str, setup: Setup) -> Evaluator:
@@ -188,6 +217,9 @@ def _packed(done: Done) -> dict[str, Any]:
 
     evaluation, weights = done.evaluation, None
     if evaluation.weights is not None:
+        wrong = [name for name, weight in evaluation.weights.items() if not isinstance(weight, torch.Tensor)]
+        if wrong:
+            raise NasError(f"the weights of a network must be tensors, but {', '.join(wrong[:3])} are none")
         buffer = io.BytesIO()
         torch.save(dict(evaluation.weights), buffer)
         weights = buffer.getvalue()
@@ -230,6 +262,21 @@ def _threads_for_children(threads: int) -> Iterator[None]:
 
 
 @contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that are started inside are not interrupted by Ctrl-C before they ignore it."""
+    _set_interrupts(blocked=True)
+    try:
+        yield
+    finally:
+        _set_interrupts(blocked=False)
+
+
+def _set_interrupts(*, blocked: bool) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK if blocked else signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextmanager
 def _without_main_module() -> Iterator[None]:
     """Processes that are started inside do not run the driver's script again, which would begin the search anew."""
     main = sys.modules["__main__"]
@@ -247,5 +294,6 @@ def _without_main_module() -> Iterator[None]:
 
 def _ended_by(code: int | None) -> str:
     if code is not None and code < 0:
-        return f"signal {signal.Signals(-code).name}"
+        known = -code in set(signal.Signals)  # real-time signals have no names
+        return f"signal {signal.Signals(-code).name if known else -code}"
     return f"exit code {code}"

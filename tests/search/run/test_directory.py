@@ -83,11 +83,13 @@ def test_a_forked_child_that_outlives_its_parent_holds_nothing(run: RunDirectory
     with holder(run, FORK_AND_HOLD) as process:
         process.kill()
         process.wait()
+        claimed_again = False
         try:
             with claimed(run):
-                pass
+                claimed_again = True
         finally:
             os.killpg(process.pid, 9)
+        assert claimed_again
 
 
 def test_a_second_claim_of_the_same_process_is_refused(run: RunDirectory) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing import parent_process
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from nas.accuracy.evaluators.registry import Task
 from nas.accuracy.score import Score
 from nas.accuracy.training.failures import TrainingFailedError
 from nas.accuracy.training.training_identity import TrainingIdentity
+from nas.listener import Listener
 from nas.networks.architecture import Architecture
 from nas.networks.operators import estimate_costs
 
@@ -68,6 +70,40 @@ class Broken(Macs):
 
     def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
         raise KeyError("images")
+
+
+class NotReady(Macs):
+    """Ends the worker's process while it makes ready; the driver's own is left alone."""
+
+    def begin(self, folder: Path, listener: Listener) -> None:
+        if parent_process() is not None:
+            os._exit(3)
+
+
+class Unsendable(Macs):
+    """Gives what cannot be pickled."""
+
+    def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
+        return replace(super().evaluate(architecture, budget, seed), note=lambda: "note")  # type: ignore[arg-type]
+
+
+class NoTensors(Macs):
+    """Gives weights that are none."""
+
+    def evaluate(self, architecture: Architecture, budget: int, seed: int) -> Evaluation:
+        return replace(super().evaluate(architecture, budget, seed), weights={"w": 3.0})  # type: ignore[dict-item]
+
+
+def not_ready(task: Task) -> NotReady:
+    return NotReady(task)
+
+
+def unsendable(task: Task) -> Unsendable:
+    return Unsendable(task)
+
+
+def no_tensors(task: Task) -> NoTensors:
+    return NoTensors(task)
 
 
 def macs(task: Task) -> Macs:

@@ -147,6 +147,21 @@ def test_an_error_of_the_evaluator_ends_the_search(workplace: Path) -> None:
         searched(workplace / "run", BROKEN, workers=2)
 
 
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("not_ready", "ended with exit code 3 before its evaluator was ready"),
+        ("unsendable", "a result that cannot be sent to another process"),
+        ("no_tensors", "the weights of a network must be tensors, but w are none"),
+    ],
+)
+def test_what_is_no_networks_fault_ends_the_search(workplace: Path, function: str, said: str) -> None:
+    """Rather than failing one trial after another for ever."""
+    with pytest.raises(RunFailedError, match=said):
+        searched(workplace / "run", f"tests.search.workers.evaluators:{function}", workers=2)
+    assert load_result(workplace / "run").trials == ()
+
+
 def test_scores_of_an_evaluator_that_says_what_they_depend_on_are_cached(workplace: Path) -> None:
     """However cheap it is, and whether or not it can stop on the way."""
     cache = {"score_cache": str(workplace / "scores.sqlite")}
