@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -264,6 +264,8 @@ def _threads_for_children(threads: int) -> Iterator[None]:
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
     """Processes that are started inside are not interrupted by Ctrl-C before they ignore it."""
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # The first process would start it, and starting it unblocks interrupts.
     _set_interrupts(blocked=True)
     try:
         yield
